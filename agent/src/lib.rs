@@ -1,0 +1,1 @@
+//! One node: runs the pods that it is given.

@@ -1,0 +1,1 @@
+//! Leader-elected reconcilers, one module each.

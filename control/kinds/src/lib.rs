@@ -1,0 +1,1 @@
+//! One module per API kind, and the schema graph that all kinds share.

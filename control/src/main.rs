@@ -1,0 +1,2 @@
+//! The navarch binary.
+fn main() {}

@@ -1,0 +1,14 @@
+//! Generates the Rust code for every .proto file with protox: no protoc is needed.
+
+use std::error::Error;
+
+const FILES: &[&str] = &["proto/agent.proto"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    for file in FILES {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    Ok(())
+}

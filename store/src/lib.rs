@@ -1,0 +1,1 @@
+//! The replicated, revisioned, watchable key space.

@@ -1,0 +1,1 @@
+//! Real processes, tested from the outside.
