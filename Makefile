@@ -1,0 +1,55 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# One target folder outside the checkout: RocksDB is compiled once, not once for each clone.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/navarch
+export CARGO_TARGET_DIR := $(or $(NAVARCH_TARGET_DIR),$(CACHE)/target)
+export NAVARCH_BIN := $(CARGO_TARGET_DIR)/debug/navarch
+export NAVARCH_KUBECTL := $(CACHE)/kubectl
+
+.PHONY: help up down test check fix e2e bin ci setup kubectl loc
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+up: setup ## build, then run a cluster in .navarch: 3 control nodes, 2 agents; Ctrl-C stops it
+	@cargo build --workspace
+	@exec $(NAVARCH_BIN) up --dir .navarch
+
+down: ## stop and clean the cluster in .navarch, also after a crash
+	@$(NAVARCH_BIN) down --dir .navarch
+
+test: setup kubectl ## everything that this machine can test, real containers included
+	@cargo build --workspace
+	@cargo test --workspace
+
+e2e: setup kubectl ## only the tests against real processes
+	@cargo build --workspace
+	@cargo test --workspace --test 'e2e_*'
+
+check: setup ## format, lints, the rules of the house; writes nothing
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets -- -D warnings
+	@cargo test --workspace --test tidy --test closure
+
+fix: ## what check can mend by itself
+	@cargo fmt --all
+	@cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+
+bin: setup ## build the binary and print its path
+	@cargo build --workspace >&2
+	@echo $(NAVARCH_BIN)
+
+ci: check test ## what .ci/run runs
+
+loc: ## lines of Rust in each room
+	@for room in proto store control/kinds control/apiserver control/client control/controllers control/scheduler control/src agent tests; do \
+		printf '%-22s %6d\n' $$room $$(find $$room -name '*.rs' -print0 | xargs -0 cat | wc -l); \
+	done
+
+setup:
+	@.ci/setup
+
+kubectl:
+	@.ci/kubectl $(NAVARCH_KUBECTL)
