@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-const FILES: &[&str] = &["proto/agent.proto"];
+const FILES: &[&str] = &["proto/agent.proto", "proto/etcd.proto", "proto/mvcc.proto", "proto/peer.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(FILES, ["proto"])?;

@@ -1,0 +1,88 @@
+//! The store's refusals as gRPC statuses. Clients match on the exact text, which is etcd's.
+
+use tonic::{Code, Status};
+
+use crate::error::{StoreError, WatchError};
+
+pub(super) const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
+pub(super) const EMPTY_WATCH: &str = "mvcc: watcher range is empty";
+pub(super) const DUPLICATE_WATCH_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
+
+pub(super) fn status(error: &StoreError) -> Status {
+    let (code, text) = match error {
+        StoreError::Compacted { .. } => (Code::OutOfRange, COMPACTED),
+        StoreError::FutureRevision { .. } => {
+            (Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision")
+        }
+        StoreError::NoLeader => return no_leader(),
+        StoreError::Timeout => (Code::Unavailable, "etcdserver: request timed out"),
+        StoreError::TooLarge { .. } => (Code::InvalidArgument, "etcdserver: request is too large"),
+        StoreError::EmptyKey => return empty_key(),
+        StoreError::ValueProvided => (Code::InvalidArgument, "etcdserver: value is provided"),
+        StoreError::LeaseProvided => (Code::InvalidArgument, "etcdserver: lease is provided"),
+        StoreError::KeyNotFound => return key_not_found(),
+        StoreError::DuplicateKey => (Code::InvalidArgument, "etcdserver: duplicate key given in txn request"),
+        StoreError::TooManyOps { .. } => {
+            (Code::InvalidArgument, "etcdserver: too many operations in txn request")
+        }
+        StoreError::LeaseNotFound => (Code::NotFound, "etcdserver: requested lease not found"),
+        StoreError::LeaseExists => (Code::FailedPrecondition, "etcdserver: lease already exists"),
+        StoreError::LeaseTtlTooLarge { .. } => (Code::OutOfRange, "etcdserver: too large lease TTL"),
+        StoreError::MemberNotFound => (Code::NotFound, "etcdserver: member not found"),
+        StoreError::MemberExists => (Code::FailedPrecondition, "etcdserver: Peer URLs already exists"),
+        StoreError::MemberNotLearner => {
+            (Code::FailedPrecondition, "etcdserver: can only promote a learner member")
+        }
+        StoreError::LearnerNotReady => (
+            Code::FailedPrecondition,
+            "etcdserver: can only promote a learner member which is in sync with leader",
+        ),
+        StoreError::MembershipBusy => (Code::Unavailable, "etcdserver: unhealthy cluster"),
+        StoreError::LastVoter => (
+            Code::FailedPrecondition,
+            "etcdserver: re-configuration failed due to not enough started members",
+        ),
+        StoreError::Stopping => return stopped(),
+    };
+    Status::new(code, text)
+}
+
+/// Of a stream that ends because the store does; a compacted watch ends with a response instead.
+pub(super) fn watch_status(error: &WatchError) -> Status {
+    match error {
+        WatchError::Compacted { .. } => Status::out_of_range(COMPACTED),
+        WatchError::Stopping => stopped(),
+    }
+}
+
+pub(super) fn no_leader() -> Status {
+    Status::unavailable("etcdserver: no leader")
+}
+
+pub(super) fn not_leader() -> Status {
+    Status::failed_precondition("etcdserver: not leader")
+}
+
+pub(super) fn bad_transferee() -> Status {
+    Status::failed_precondition("etcdserver: bad leader transferee")
+}
+
+pub(super) fn stopped() -> Status {
+    Status::unavailable("etcdserver: server stopped")
+}
+
+pub(super) fn empty_key() -> Status {
+    Status::invalid_argument("etcdserver: key is not provided")
+}
+
+pub(super) fn key_not_found() -> Status {
+    Status::invalid_argument("etcdserver: key not found")
+}
+
+pub(super) fn invalid_sort() -> Status {
+    Status::invalid_argument("etcdserver: invalid sort option")
+}
+
+pub(super) fn bad_member_urls() -> Status {
+    Status::invalid_argument("etcdserver: given member URLs are invalid")
+}

@@ -1,0 +1,68 @@
+//! The members' own protocol: carries the raft room's bytes to the member they are meant for.
+//!
+//! It keeps deadlines, tells silence from refusal, and checks cluster and node on every call; it never looks into a
+//! payload. Urgent calls, log entries, forwarded writes and snapshots have a connection each, so that none waits
+//! behind another.
+
+mod client;
+mod server;
+mod snapshot;
+
+use std::time::Duration;
+
+use base::NodeId;
+use tonic::Status;
+use tonic::metadata::{MetadataMap, MetadataValue};
+
+pub use client::Network;
+pub use server::{PeerPort, serve_peers};
+
+/// A batch of log entries is far smaller; a forwarded transaction has at most 1.5 MiB.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// A peer that vanished without a word is noticed after the two together.
+const PING_EVERY: Duration = Duration::from_secs(1);
+const PING_ANSWER_MAX: Duration = Duration::from_secs(2);
+
+const CLUSTER: &str = "navarch-cluster";
+const FROM: &str = "navarch-from";
+const TO: &str = "navarch-to";
+
+/// Who this node is to its peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub cluster_id: u64,
+    pub node: NodeId,
+}
+
+impl Identity {
+    fn write(self, metadata: &mut MetadataMap, to: NodeId) {
+        metadata.insert(CLUSTER, MetadataValue::from(self.cluster_id));
+        metadata.insert(FROM, MetadataValue::from(self.node.get()));
+        metadata.insert(TO, MetadataValue::from(to.get()));
+    }
+
+    /// Refuses what was meant for another cluster or another node: an address may have changed hands.
+    fn check(self, metadata: &MetadataMap) -> Result<(), Status> {
+        let cluster = number(metadata, CLUSTER)?;
+        if cluster != self.cluster_id {
+            return Err(Status::failed_precondition(format!(
+                "the call is for cluster {cluster:x}, this is cluster {:x}",
+                self.cluster_id
+            )));
+        }
+        let to = number(metadata, TO)?;
+        if to != self.node.get() {
+            return Err(Status::failed_precondition(format!("the call is for node {to}, this is node {}", self.node)));
+        }
+        number(metadata, FROM).map(|_| ())
+    }
+}
+
+fn number(metadata: &MetadataMap, name: &'static str) -> Result<u64, Status> {
+    let value = metadata.get(name).and_then(|value| value.to_str().ok());
+    value
+        .and_then(|value| value.parse().ok())
+        .ok_or_else(|| Status::failed_precondition(format!("the call does not say its {name}")))
+}
