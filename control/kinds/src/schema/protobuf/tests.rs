@@ -1,0 +1,1 @@
+//! Protobuf bodies against the JSON they stand for.
