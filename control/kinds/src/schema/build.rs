@@ -216,12 +216,27 @@ impl Builder {
         })
     }
 
+    /// What the table names, then every other definition that says its kind: old versions, options.
     fn kinds(&mut self) -> HashMap<(Name, Name, Name), TypeId> {
         let mut kinds = HashMap::new();
+        let mut groups: HashMap<&str, &str> = HashMap::new();
         for row in rows(KINDS) {
             let [definition, group, version, kind] = row[..] else { continue };
             if let Some(id) = self.definitions.get(definition).copied() {
                 kinds.insert((self.name(group), self.name(version), self.name(kind)), id);
+            }
+            if let Some((package, _, _)) = parts(definition) {
+                groups.entry(package).or_insert(group);
+            }
+        }
+        let definitions: Vec<(Name, TypeId)> =
+            self.definitions.iter().map(|(name, id)| (Name::clone(name), *id)).collect();
+        for (definition, id) in definitions {
+            let Type::Struct(of) = &self.types[id.0 as usize] else { continue };
+            let says_kind = of.field("kind").is_some() && of.field("apiVersion").is_some();
+            let Some((package, version, kind)) = parts(&definition).filter(|_| says_kind) else { continue };
+            if let Some(group) = groups.get(package) {
+                kinds.entry((self.name(group), self.name(version), self.name(kind))).or_insert(id);
             }
         }
         kinds
@@ -241,6 +256,13 @@ impl Builder {
         self.types.push(ty);
         id
     }
+}
+
+/// `io.k8s.api.apps.v1.Deployment` as (`io.k8s.api.apps`, `v1`, `Deployment`).
+fn parts(definition: &str) -> Option<(&str, &str, &str)> {
+    let (rest, kind) = definition.rsplit_once('.')?;
+    let (package, version) = rest.rsplit_once('.')?;
+    Some((package, version, kind))
 }
 
 /// Scalars come first in every graph, in the order of their declaration.
