@@ -1,3 +1,23 @@
 //! One module per API kind, and the schema graph that all kinds share.
+//!
+//! A kind is data and pure functions over `serde_json::Value`: no I/O, no clock, no chance. Who serves, stores
+//! or watches objects knows no kind by name, except through [`Registry`].
 
+pub mod columns;
+pub mod core;
+pub mod duration;
+mod field;
+mod kind;
+pub mod meta;
+pub mod names;
+mod registry;
 pub mod schema;
+pub mod selector;
+mod strategy;
+pub mod tree;
+
+pub use columns::{CellContext, Column};
+pub use field::{Field, FieldError, FieldErrors, Reason};
+pub use kind::{Kind, NameRule, Scale, Serves, Subresource, Verb};
+pub use registry::{ALL, Registry};
+pub use strategy::{Deletion, Generation, Strategy};

@@ -1,0 +1,3 @@
+//! The kinds of the group that has no name.
+
+pub mod config_map;

@@ -1,0 +1,233 @@
+//! What a kind is: its names, verbs, subresources, columns and selectable fields, as data.
+
+use serde_json::Value;
+
+use crate::names;
+use crate::selector::SelectorError;
+use crate::{Column, Strategy, meta, tree};
+
+/// One API kind. A kind is one static, listed in [`crate::ALL`].
+pub struct Kind {
+    pub group: &'static str,
+    pub version: &'static str,
+    pub kind: &'static str,
+    pub plural: &'static str,
+    pub singular: &'static str,
+    pub short_names: &'static [&'static str],
+    pub categories: &'static [&'static str],
+    pub namespaced: bool,
+    /// The kind's name in the schema: `io.k8s.api.core.v1.Pod`.
+    pub definition: &'static str,
+    pub verbs: &'static [Verb],
+    pub subresources: &'static [Subresource],
+    pub columns: &'static [Column],
+    /// Beyond `metadata.name` and `metadata.namespace`.
+    pub selectable: &'static [(&'static str, fn(&Value) -> String)],
+    pub name_rule: NameRule,
+    pub strategy: &'static Strategy,
+}
+
+/// What may be done to a resource, in the words of discovery and authorization.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Create,
+    Delete,
+    DeleteCollection,
+    Get,
+    List,
+    Patch,
+    Update,
+    Watch,
+}
+
+impl Verb {
+    pub const ALL: &'static [Self] = &[
+        Self::Create,
+        Self::Delete,
+        Self::DeleteCollection,
+        Self::Get,
+        Self::List,
+        Self::Patch,
+        Self::Update,
+        Self::Watch,
+    ];
+    /// Namespaces, of which nobody deletes many at once.
+    pub const NO_COLLECTION_DELETE: &'static [Self] =
+        &[Self::Create, Self::Delete, Self::Get, Self::List, Self::Patch, Self::Update, Self::Watch];
+    /// What subresources that are a view of the object take.
+    pub const VIEW: &'static [Self] = &[Self::Get, Self::Patch, Self::Update];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Delete => "delete",
+            Self::DeleteCollection => "deletecollection",
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Patch => "patch",
+            Self::Update => "update",
+            Self::Watch => "watch",
+        }
+    }
+}
+
+/// `<plural>/<name>`: what it answers with, and what serves it.
+pub struct Subresource {
+    pub name: &'static str,
+    pub verbs: &'static [Verb],
+    /// Group, version and kind of its bodies. Discovery leaves group and version out when they are the parent's.
+    pub group: &'static str,
+    pub version: &'static str,
+    pub kind: &'static str,
+    pub serves: Serves,
+}
+
+/// Which generic handler serves a subresource.
+pub enum Serves {
+    /// The whole object, of which only status (and metadata) may change.
+    Status,
+    /// An autoscaling/v1 Scale.
+    Scale(Scale),
+    /// The whole object, of which only the spec's finalizers may change.
+    Finalize,
+    /// POST of a Binding.
+    Binding,
+    /// POST of an Eviction.
+    Eviction,
+    /// The container's log, from its node.
+    Log,
+    /// POST of a TokenRequest.
+    Token,
+}
+
+/// Where a Scale finds its numbers.
+pub struct Scale {
+    /// Dotted path of the wanted number.
+    pub spec_replicas: &'static str,
+    /// Dotted path of the present number.
+    pub status_replicas: &'static str,
+    /// The label selector as text.
+    pub selector: fn(&Value) -> String,
+}
+
+impl Subresource {
+    /// `status` of the kind `kind` in `group`.
+    pub const fn status(group: &'static str, kind: &'static str) -> Self {
+        Self { name: "status", verbs: Verb::VIEW, group, version: "v1", kind, serves: Serves::Status }
+    }
+}
+
+/// What names of objects of a kind look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameRule {
+    /// RFC 1123, dots allowed.
+    Subdomain,
+    /// RFC 1123, no dots.
+    Label,
+    /// RFC 1035: a label that starts with a letter.
+    Label1035,
+}
+
+impl NameRule {
+    /// What is wrong with `name`, nothing when it is good.
+    pub fn check(self, name: &str) -> Option<String> {
+        match self {
+            Self::Subdomain => names::subdomain(name),
+            Self::Label => names::label(name),
+            Self::Label1035 => names::label_1035(name),
+        }
+    }
+
+    /// The same for the front of a name that is still to be completed: it may end in dashes.
+    pub fn check_prefix(self, prefix: &str) -> Option<String> {
+        self.check(&match prefix.strip_suffix('-') {
+            Some(front) => format!("{front}a"),
+            None => prefix.to_owned(),
+        })
+    }
+}
+
+impl Kind {
+    /// `v1` or `apps/v1`, as objects write it.
+    pub fn api_version(&self) -> String {
+        match self.group {
+            "" => self.version.to_owned(),
+            group => format!("{group}/{}", self.version),
+        }
+    }
+
+    /// `pods` or `deployments.apps`, as messages write it.
+    pub fn resource(&self) -> String {
+        qualified(self.plural, self.group)
+    }
+
+    /// `Pod` or `Deployment.apps`, as messages write it.
+    pub fn qualified_kind(&self) -> String {
+        qualified(self.kind, self.group)
+    }
+
+    pub fn list_kind(&self) -> String {
+        format!("{}List", self.kind)
+    }
+
+    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
+        self.subresources.iter().find(|subresource| subresource.name == name)
+    }
+
+    pub fn allows(&self, verb: Verb) -> bool {
+        self.verbs.contains(&verb)
+    }
+
+    /// The value of a selectable field of `object`.
+    ///
+    /// # Errors
+    /// The kind has no such selectable field; the text is the `Status` message.
+    pub fn field(&self, object: &Value, label: &str) -> Result<String, SelectorError> {
+        match label {
+            "metadata.name" => Ok(meta::name(object).to_owned()),
+            "metadata.namespace" => Ok(meta::namespace(object).to_owned()),
+            _ => match self.selectable.iter().find(|(name, _)| *name == label) {
+                Some((_, read)) => Ok(read(object)),
+                None => Err(self.unknown_field(label)),
+            },
+        }
+    }
+
+    /// Whether `label` can be asked for in a field selector.
+    ///
+    /// # Errors
+    /// It cannot; the text is the `Status` message.
+    pub fn check_field(&self, label: &str) -> Result<(), SelectorError> {
+        let generic = matches!(label, "metadata.name" | "metadata.namespace");
+        match generic || self.selectable.iter().any(|(name, _)| *name == label) {
+            true => Ok(()),
+            false => Err(self.unknown_field(label)),
+        }
+    }
+
+    fn unknown_field(&self, label: &str) -> SelectorError {
+        match self.selectable.is_empty() {
+            true => SelectorError::UnknownField(label.to_owned()),
+            false => SelectorError::UnsupportedField(label.to_owned()),
+        }
+    }
+}
+
+fn qualified(name: &str, group: &str) -> String {
+    if group.is_empty() { name.to_owned() } else { format!("{name}.{group}") }
+}
+
+/// A selectable field that is plain text at a path.
+macro_rules! selectable {
+    ($($path:literal),* $(,)?) => {
+        &[$(($path, |object| crate::tree::text(object, $path).to_owned())),*]
+    };
+}
+pub(crate) use selectable;
+
+/// The label selector at `spec.selector` as text: what a Scale's status carries.
+pub(crate) fn selector_text(object: &Value) -> String {
+    crate::selector::LabelSelector::from_value(tree::get(object, "spec.selector"))
+        .map(|selector| selector.to_string())
+        .unwrap_or_default()
+}

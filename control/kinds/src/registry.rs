@@ -1,0 +1,71 @@
+//! All kinds in one table, and how to find one.
+
+use std::collections::HashMap;
+
+use crate::{Kind, core};
+
+/// Every kind that is served. The order within a group is discovery's.
+pub static ALL: &[&Kind] = &[&core::config_map::CONFIG_MAP];
+
+/// Groups in the order in which discovery lists them and kubectl prefers them.
+const GROUPS: &[&str] = &["", "apps", "coordination.k8s.io", "discovery.k8s.io"];
+
+/// Finds kinds by the words of a path or of an object.
+pub struct Registry {
+    by_plural: HashMap<(&'static str, &'static str, &'static str), &'static Kind>,
+    by_kind: HashMap<(&'static str, &'static str, &'static str), &'static Kind>,
+}
+
+impl Registry {
+    /// The kinds built into this program.
+    pub fn builtin() -> Self {
+        let by = |name: fn(&Kind) -> &'static str| {
+            ALL.iter().map(|&kind| ((kind.group, kind.version, name(kind)), kind)).collect()
+        };
+        Self { by_plural: by(|kind| kind.plural), by_kind: by(|kind| kind.kind) }
+    }
+
+    /// By the words of a path: `("apps", "v1", "deployments")`.
+    pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
+        self.by_plural.get(&(group, version, plural)).copied()
+    }
+
+    /// By the words of an object: `("apps", "v1", "Deployment")`.
+    pub fn kind(&self, group: &str, version: &str, kind: &str) -> Option<&'static Kind> {
+        self.by_kind.get(&(group, version, kind)).copied()
+    }
+
+    /// By an object's own `apiVersion` and `kind`.
+    pub fn of_type(&self, api_version: &str, kind: &str) -> Option<&'static Kind> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        self.kind(group, version, kind)
+    }
+
+    /// All kinds.
+    pub fn all(&self) -> &'static [&'static Kind] {
+        ALL
+    }
+
+    /// Groups in order of preference, each with its versions in order of preference.
+    pub fn groups(&self) -> Vec<(&'static str, Vec<&'static str>)> {
+        let versions = |group: &str| {
+            let mut versions: Vec<&'static str> = Vec::new();
+            for kind in ALL.iter().filter(|kind| kind.group == group) {
+                if !versions.contains(&kind.version) {
+                    versions.push(kind.version);
+                }
+            }
+            versions
+        };
+        GROUPS
+            .iter()
+            .map(|&group| (group, versions(group)))
+            .filter(|(_, versions)| !versions.is_empty())
+            .collect()
+    }
+
+    /// The kinds of one group and version, in discovery's order.
+    pub fn in_version(&self, group: &str, version: &str) -> impl Iterator<Item = &'static Kind> {
+        ALL.iter().copied().filter(move |kind| kind.group == group && kind.version == version)
+    }
+}

@@ -1,0 +1,164 @@
+//! What a kind does beyond the generic: defaults, preparation, validation, deletion, generation.
+//!
+//! The apiserver calls the methods of [`Kind`]; they do what all kinds share (metadata, status, generation) and
+//! then ask the kind's [`Strategy`]. Names, uids and times are the apiserver's.
+
+use serde_json::Value;
+
+use crate::{FieldErrors, Kind, meta, tree};
+
+/// The functions of one kind. All are pure; what a kind does not name does nothing.
+pub struct Strategy {
+    /// Fills what the user left out. Runs after decoding and again after admission; twice is as once.
+    pub defaults: fn(&mut Value),
+    pub prepare_create: fn(&mut Value),
+    /// Before a PUT or PATCH of the object itself: `(new, old)`.
+    pub prepare_update: fn(&mut Value, &Value),
+    /// Before a PUT or PATCH of the status: `(new, old)`; everything but status and metadata is already old.
+    pub prepare_status_update: fn(&mut Value, &Value),
+    pub validate_create: fn(&Value) -> FieldErrors,
+    pub validate_update: fn(&Value, &Value) -> FieldErrors,
+    pub validate_status_update: fn(&Value, &Value) -> FieldErrors,
+    pub deletion: Deletion,
+    pub generation: Generation,
+    /// Whether a PUT of an absent object creates it.
+    pub create_on_update: bool,
+    /// Whether a PUT without resourceVersion overwrites.
+    pub unconditional_update: bool,
+}
+
+/// How an object of the kind goes.
+pub enum Deletion {
+    /// At once, finalizers aside.
+    Immediate,
+    /// It may linger: the grace in seconds for an object and the seconds that the client asked for.
+    /// Zero: at once.
+    Graceful(fn(&Value, Option<i64>) -> i64),
+    /// It is first marked by the function (namespace: phase Terminating), and goes when `spec.finalizers` and
+    /// `metadata.finalizers` are empty.
+    SpecFinalizers(fn(&mut Value)),
+}
+
+/// What moves `metadata.generation`.
+pub enum Generation {
+    /// The kind has none.
+    None,
+    /// A change of anything but metadata and status.
+    Spec,
+    /// That, or a change of annotations (deployments).
+    SpecOrAnnotations,
+}
+
+impl Strategy {
+    pub const PLAIN: Self = Self {
+        defaults: |_| {},
+        prepare_create: |_| {},
+        prepare_update: |_, _| {},
+        prepare_status_update: |_, _| {},
+        validate_create: |_| FieldErrors::new(),
+        validate_update: |_, _| FieldErrors::new(),
+        validate_status_update: |_, _| FieldErrors::new(),
+        deletion: Deletion::Immediate,
+        generation: Generation::None,
+        create_on_update: false,
+        unconditional_update: true,
+    };
+}
+
+impl Kind {
+    /// Fills what the user left out.
+    pub fn default_fields(&self, object: &mut Value) {
+        (self.strategy.defaults)(object);
+    }
+
+    /// Clears what a client may not set and starts the generation. Name, uid and creation time are set by the
+    /// caller, after this and before validation.
+    pub fn prepare_create(&self, object: &mut Value) {
+        for server_set in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
+            meta::remove(object, server_set);
+        }
+        if self.has_status() {
+            tree::remove(object, "status");
+        }
+        if !matches!(self.strategy.generation, Generation::None) {
+            tree::set(object, "metadata.generation", 1);
+        }
+        (self.strategy.prepare_create)(object);
+    }
+
+    /// Keeps of `old` what a client may not set, and moves the generation.
+    pub fn prepare_update(&self, object: &mut Value, old: &Value) {
+        meta::inherit(object, old);
+        tree::copy(object, "metadata.generation", old);
+        if self.has_status() {
+            tree::copy(object, "status", old);
+        }
+        (self.strategy.prepare_update)(object, old);
+        if self.moves_generation(object, old) {
+            let generation = tree::int(old, "metadata.generation").unwrap_or_default();
+            tree::set(object, "metadata.generation", generation + 1);
+        }
+    }
+
+    /// Keeps everything of `old` but status and metadata.
+    pub fn prepare_status_update(&self, object: &mut Value, old: &Value) {
+        meta::inherit(object, old);
+        tree::copy(object, "metadata.generation", old);
+        let status = object.get("status").cloned();
+        let metadata = object.get("metadata").cloned();
+        object.clone_from(old);
+        for (name, value) in [("metadata", metadata), ("status", status)] {
+            match value {
+                Some(value) => tree::set(object, name, value),
+                None => drop(tree::remove(object, name)),
+            }
+        }
+        (self.strategy.prepare_status_update)(object, old);
+    }
+
+    /// All that is wrong with a new object, metadata included.
+    pub fn validate_create(&self, object: &Value) -> FieldErrors {
+        let mut errors = meta::validate(object, self);
+        errors.extend((self.strategy.validate_create)(object));
+        errors
+    }
+
+    /// All that is wrong with a changed object, metadata included.
+    pub fn validate_update(&self, object: &Value, old: &Value) -> FieldErrors {
+        let mut errors = meta::validate_update(object, old);
+        errors.extend((self.strategy.validate_update)(object, old));
+        errors
+    }
+
+    /// All that is wrong with a changed status, metadata included.
+    pub fn validate_status_update(&self, object: &Value, old: &Value) -> FieldErrors {
+        let mut errors = meta::validate_update(object, old);
+        errors.extend((self.strategy.validate_status_update)(object, old));
+        errors
+    }
+
+    fn has_status(&self) -> bool {
+        self.subresource("status").is_some()
+    }
+
+    fn moves_generation(&self, object: &Value, old: &Value) -> bool {
+        let annotations =
+            || !tree::same(tree::get(object, "metadata.annotations"), tree::get(old, "metadata.annotations"));
+        match self.strategy.generation {
+            Generation::None => false,
+            Generation::Spec => spec_differs(object, old),
+            Generation::SpecOrAnnotations => spec_differs(object, old) || annotations(),
+        }
+    }
+}
+
+fn spec_differs(object: &Value, old: &Value) -> bool {
+    let keys = |value: &Value| -> Vec<String> {
+        value.as_object().into_iter().flat_map(|fields| fields.keys().cloned()).collect()
+    };
+    keys(object)
+        .iter()
+        .chain(&keys(old))
+        .filter(|key| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
+        .any(|key| !tree::same(tree::get(object, key), tree::get(old, key)))
+}
