@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::names;
 use crate::selector::SelectorError;
-use crate::{Column, Strategy, meta, tree};
+use crate::{Column, Strategy, meta};
 
 /// One API kind. A kind is one static, listed in [`crate::ALL`].
 pub struct Kind {
@@ -22,10 +22,13 @@ pub struct Kind {
     pub subresources: &'static [Subresource],
     pub columns: &'static [Column],
     /// Beyond `metadata.name` and `metadata.namespace`.
-    pub selectable: &'static [(&'static str, fn(&Value) -> String)],
+    pub selectable: &'static [Selectable],
     pub name_rule: NameRule,
     pub strategy: &'static Strategy,
 }
+
+/// A selectable field: its label, and how it is read from an object.
+pub type Selectable = (&'static str, fn(&Value) -> String);
 
 /// What may be done to a resource, in the words of discovery and authorization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,19 +218,4 @@ impl Kind {
 
 fn qualified(name: &str, group: &str) -> String {
     if group.is_empty() { name.to_owned() } else { format!("{name}.{group}") }
-}
-
-/// A selectable field that is plain text at a path.
-macro_rules! selectable {
-    ($($path:literal),* $(,)?) => {
-        &[$(($path, |object| crate::tree::text(object, $path).to_owned())),*]
-    };
-}
-pub(crate) use selectable;
-
-/// The label selector at `spec.selector` as text: what a Scale's status carries.
-pub(crate) fn selector_text(object: &Value) -> String {
-    crate::selector::LabelSelector::from_value(tree::get(object, "spec.selector"))
-        .map(|selector| selector.to_string())
-        .unwrap_or_default()
 }

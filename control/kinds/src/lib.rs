@@ -10,6 +10,7 @@ mod field;
 mod kind;
 pub mod meta;
 pub mod names;
+pub mod quantity;
 mod registry;
 pub mod schema;
 pub mod selector;
@@ -18,6 +19,6 @@ pub mod tree;
 
 pub use columns::{CellContext, Column};
 pub use field::{Field, FieldError, FieldErrors, Reason};
-pub use kind::{Kind, NameRule, Scale, Serves, Subresource, Verb};
+pub use kind::{Kind, NameRule, Scale, Selectable, Serves, Subresource, Verb};
 pub use registry::{ALL, Registry};
 pub use strategy::{Deletion, Generation, Strategy};
