@@ -1,7 +1,7 @@
 //! Columns of `kubectl get`: their definitions and the cells that kinds share.
 
 use base::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{duration, meta, tree};
 
@@ -59,4 +59,28 @@ impl Column {
 /// Time since the object was created.
 pub fn age(object: &Value, cx: &CellContext) -> String {
     duration::since(tree::text(object, "metadata.creationTimestamp"), cx.now)
+}
+
+/// `a=b,c=d` in the order of keys, `<none>` when empty.
+pub(crate) fn labels_text(labels: Option<&Map<String, Value>>) -> String {
+    let mut pairs: Vec<String> = labels
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    pairs.sort();
+    none_if_empty(pairs.join(","))
+}
+
+pub(crate) fn none_if_empty(text: String) -> String {
+    if text.is_empty() { "<none>".to_owned() } else { text }
+}
+
+/// The column Containers of everything that has a pod template.
+pub(crate) fn template_containers(object: &Value, field: &str) -> Value {
+    let texts: Vec<&str> = tree::items(object, "spec.template.spec.containers")
+        .iter()
+        .map(|container| tree::text(container, field))
+        .collect();
+    texts.join(",").into()
 }

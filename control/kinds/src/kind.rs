@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::names;
 use crate::selector::SelectorError;
-use crate::{Column, Strategy, meta};
+use crate::{Column, Strategy, meta, tree};
 
 /// One API kind. A kind is one static, listed in [`crate::ALL`].
 pub struct Kind {
@@ -118,6 +118,17 @@ impl Subresource {
     pub const fn status(group: &'static str, kind: &'static str) -> Self {
         Self { name: "status", verbs: Verb::VIEW, group, version: "v1", kind, serves: Serves::Status }
     }
+
+    pub const fn scale(scale: Scale) -> Self {
+        Self {
+            name: "scale",
+            verbs: Verb::VIEW,
+            group: "autoscaling",
+            version: "v1",
+            kind: "Scale",
+            serves: Serves::Scale(scale),
+        }
+    }
 }
 
 /// What names of objects of a kind look like.
@@ -218,4 +229,22 @@ impl Kind {
 
 fn qualified(name: &str, group: &str) -> String {
     if group.is_empty() { name.to_owned() } else { format!("{name}.{group}") }
+}
+
+/// Selectable fields: texts at a path, then those that are read another way.
+macro_rules! selectable {
+    ($($path:literal),* $(; $($label:literal => $read:expr),* $(,)?)?) => {
+        &[
+            $(($path, |object| crate::tree::text(object, $path).to_owned()),)*
+            $($(($label, $read),)*)?
+        ]
+    };
+}
+pub(crate) use selectable;
+
+/// The label selector at `spec.selector` as text: what a Scale's status carries.
+pub(crate) fn selector_text(object: &Value) -> String {
+    crate::selector::LabelSelector::from_value(tree::get(object, "spec.selector"))
+        .map(|selector| selector.to_string())
+        .unwrap_or_default()
 }

@@ -3,8 +3,11 @@
 //! A kind is data and pure functions over `serde_json::Value`: no I/O, no clock, no chance. Who serves, stores
 //! or watches objects knows no kind by name, except through [`Registry`].
 
+pub mod apps;
 pub mod columns;
+pub mod coordination;
 pub mod core;
+pub mod discovery;
 pub mod duration;
 mod field;
 mod kind;

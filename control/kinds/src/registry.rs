@@ -2,10 +2,24 @@
 
 use std::collections::HashMap;
 
-use crate::{Kind, core};
+use crate::{Kind, apps, coordination, core, discovery};
 
 /// Every kind that is served. The order within a group is discovery's.
-pub static ALL: &[&Kind] = &[&core::config_map::CONFIG_MAP];
+pub static ALL: &[&Kind] = &[
+    &core::config_map::CONFIG_MAP,
+    &core::endpoints::ENDPOINTS,
+    &core::event::EVENT,
+    &core::namespace::NAMESPACE,
+    &core::node::NODE,
+    &core::pod::POD,
+    &core::secret::SECRET,
+    &core::service_account::SERVICE_ACCOUNT,
+    &core::service::SERVICE,
+    &apps::deployment::DEPLOYMENT,
+    &apps::replica_set::REPLICA_SET,
+    &coordination::lease::LEASE,
+    &discovery::endpoint_slice::ENDPOINT_SLICE,
+];
 
 /// Groups in the order in which discovery lists them and kubectl prefers them.
 const GROUPS: &[&str] = &["", "apps", "coordination.k8s.io", "discovery.k8s.io"];

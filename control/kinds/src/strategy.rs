@@ -116,6 +116,13 @@ impl Kind {
         (self.strategy.prepare_status_update)(object, old);
     }
 
+    /// Before a PUT of `finalize`: keeps the status of `old`.
+    pub fn prepare_finalize(&self, object: &mut Value, old: &Value) {
+        meta::inherit(object, old);
+        tree::copy(object, "metadata.generation", old);
+        tree::copy(object, "status", old);
+    }
+
     /// All that is wrong with a new object, metadata included.
     pub fn validate_create(&self, object: &Value) -> FieldErrors {
         let mut errors = meta::validate(object, self);

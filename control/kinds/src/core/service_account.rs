@@ -1,0 +1,27 @@
+//! ServiceAccount: who a pod is.
+
+use crate::{Column, Kind, NameRule, Strategy, Verb, tree};
+
+pub static SERVICE_ACCOUNT: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "ServiceAccount",
+    plural: "serviceaccounts",
+    singular: "serviceaccount",
+    short_names: &["sa"],
+    categories: &[],
+    namespaced: true,
+    definition: "io.k8s.api.core.v1.ServiceAccount",
+    verbs: Verb::ALL,
+    subresources: &[],
+    columns: &[
+        Column::NAME,
+        Column::new("Secrets", "Number of secrets that pods under this account may use.", |object, _| {
+            tree::items(object, "secrets").len().into()
+        }),
+        Column::AGE,
+    ],
+    selectable: &[],
+    name_rule: NameRule::Subdomain,
+    strategy: &Strategy::PLAIN,
+};
