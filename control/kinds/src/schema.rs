@@ -11,7 +11,7 @@ mod defaults;
 mod json;
 pub mod merge;
 mod node;
-//M pub mod openapi;
+pub mod openapi;
 pub mod protobuf;
 mod prune;
 mod scalar;

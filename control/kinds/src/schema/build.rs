@@ -14,7 +14,7 @@ use super::protobuf::Messages;
 use super::{Field, List, ListKind, Map, Name, Patch, Scalar, Schema, Struct, Type, TypeId};
 
 pub(super) const DEFINITIONS: &str = include_str!("../../data/schema-1.36.json");
-const KINDS: &str = include_str!("../../data/definition-kinds-1.36.tsv");
+pub(super) const KINDS: &str = include_str!("../../data/definition-kinds-1.36.tsv");
 const POINTERS: &str = include_str!("../../data/pointer-fields-1.36.tsv");
 const MESSAGES: &str = include_str!("../../data/protobuf-fields.tsv");
 const REF_PREFIX: &str = "#/definitions/";

@@ -1,0 +1,289 @@
+//! The paths and operations of a resource, before they are written as v2 or v3.
+
+use serde_json::{Value, json};
+
+use super::super::{Schema, Type};
+use super::{Resource, Subresource, prefix};
+
+pub(super) struct Path {
+    pub(super) template: String,
+    /// Parameters of every operation: `name`, `namespace`.
+    pub(super) parameters: Vec<&'static Parameter>,
+    pub(super) operations: Vec<Operation>,
+}
+
+pub(super) struct Operation {
+    pub(super) method: Method,
+    /// `x-kubernetes-action`.
+    pub(super) action: &'static str,
+    pub(super) id: String,
+    pub(super) tag: String,
+    /// `x-kubernetes-group-version-kind`.
+    pub(super) kind: Value,
+    pub(super) query: Vec<&'static Parameter>,
+    /// The definition of the request's body.
+    pub(super) body: Option<Body>,
+    /// The definition of the answer; plain text when there is none.
+    pub(super) answer: Option<String>,
+    pub(super) statuses: &'static [(&'static str, &'static str)],
+}
+
+pub(super) struct Body {
+    pub(super) definition: String,
+    pub(super) required: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Method {
+    Get,
+    Put,
+    Post,
+    Delete,
+    Patch,
+}
+
+impl Method {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Method::Get => "get",
+            Method::Put => "put",
+            Method::Post => "post",
+            Method::Delete => "delete",
+            Method::Patch => "patch",
+        }
+    }
+
+    pub(super) fn consumes(self) -> &'static [&'static str] {
+        match self {
+            Method::Patch => &[
+                "application/json-patch+json",
+                "application/merge-patch+json",
+                "application/strategic-merge-patch+json",
+                "application/apply-patch+yaml",
+            ],
+            Method::Get | Method::Put | Method::Post | Method::Delete => &["*/*"],
+        }
+    }
+}
+
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    pub(super) place: &'static str,
+    pub(super) ty: &'static str,
+}
+
+const fn query(name: &'static str, ty: &'static str) -> Parameter {
+    Parameter { name, place: "query", ty }
+}
+
+static NAME: Parameter = Parameter { name: "name", place: "path", ty: "string" };
+static NAMESPACE: Parameter = Parameter { name: "namespace", place: "path", ty: "string" };
+static PRETTY: Parameter = query("pretty", "string");
+static DRY_RUN: Parameter = query("dryRun", "string");
+static FIELD_MANAGER: Parameter = query("fieldManager", "string");
+static FIELD_VALIDATION: Parameter = query("fieldValidation", "string");
+static FORCE: Parameter = query("force", "boolean");
+static GRACE: Parameter = query("gracePeriodSeconds", "integer");
+static ORPHANS: Parameter = query("orphanDependents", "boolean");
+static PROPAGATION: Parameter = query("propagationPolicy", "string");
+static LIST: [Parameter; 10] = [
+    query("allowWatchBookmarks", "boolean"),
+    query("continue", "string"),
+    query("fieldSelector", "string"),
+    query("labelSelector", "string"),
+    query("limit", "integer"),
+    query("resourceVersion", "string"),
+    query("resourceVersionMatch", "string"),
+    query("sendInitialEvents", "boolean"),
+    query("timeoutSeconds", "integer"),
+    query("watch", "boolean"),
+];
+static LOG: [Parameter; 9] = [
+    query("container", "string"),
+    query("follow", "boolean"),
+    query("insecureSkipTLSVerifyBackend", "boolean"),
+    query("limitBytes", "integer"),
+    query("previous", "boolean"),
+    query("sinceSeconds", "integer"),
+    query("stream", "string"),
+    query("tailLines", "integer"),
+    query("timestamps", "boolean"),
+];
+
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+const OK: &[(&str, &str)] = &[("200", "OK"), ("401", "Unauthorized")];
+const WRITTEN: &[(&str, &str)] = &[("200", "OK"), ("201", "Created"), ("401", "Unauthorized")];
+const CREATED: &[(&str, &str)] =
+    &[("200", "OK"), ("201", "Created"), ("202", "Accepted"), ("401", "Unauthorized")];
+const DELETED: &[(&str, &str)] = &[("200", "OK"), ("202", "Accepted"), ("401", "Unauthorized")];
+
+/// Every path of a resource and its subresources.
+pub(super) fn of(schema: &Schema, resource: &Resource<'_>) -> Vec<Path> {
+    let base = format!("/{}", prefix(resource.group, resource.version));
+    let plural = resource.plural;
+    let (collection, scope): (String, Vec<&'static Parameter>) = if resource.namespaced {
+        (format!("{base}/namespaces/{{namespace}}/{plural}"), vec![&NAMESPACE])
+    } else {
+        (format!("{base}/{plural}"), Vec::new())
+    };
+    let item = format!("{collection}/{{name}}");
+    let item_parameters: Vec<&'static Parameter> = std::iter::once(&NAME).chain(scope.clone()).collect();
+    let describe = Describe { resource, kind: gvk(resource.group, resource.version, resource.kind) };
+    let mut paths = vec![
+        Path { template: collection, parameters: scope, operations: describe.collection(schema) },
+        Path { template: item.clone(), parameters: item_parameters.clone(), operations: describe.item() },
+    ];
+    if resource.namespaced && resource.verbs.contains(&"list") {
+        let operations = vec![describe.list(schema, "ForAllNamespaces")];
+        paths.push(Path { template: format!("{base}/{plural}"), parameters: Vec::new(), operations });
+    }
+    for sub in &resource.subresources {
+        let template = format!("{item}/{}", sub.name);
+        let operations = describe.subresource(schema, sub);
+        paths.push(Path { template, parameters: item_parameters.clone(), operations });
+    }
+    paths.retain(|path| !path.operations.is_empty());
+    paths
+}
+
+struct Describe<'a> {
+    resource: &'a Resource<'a>,
+    kind: Value,
+}
+
+impl Describe<'_> {
+    fn collection(&self, schema: &Schema) -> Vec<Operation> {
+        let mut operations = Vec::new();
+        for verb in &self.resource.verbs {
+            match *verb {
+                "list" => operations.push(self.list(schema, "")),
+                "create" => operations.push(self.write(Method::Post, self.resource.definition, "")),
+                "deletecollection" => {
+                    let mut operation = self.delete("deletecollection", "deleteCollection", "");
+                    operation.query.extend(&LIST);
+                    operations.push(operation);
+                }
+                _ => {}
+            }
+        }
+        operations
+    }
+
+    fn item(&self) -> Vec<Operation> {
+        let definition = self.resource.definition;
+        let mut operations = Vec::new();
+        for verb in &self.resource.verbs {
+            match *verb {
+                "get" => operations.push(self.read(Some(definition.to_owned()), "")),
+                "update" => operations.push(self.write(Method::Put, definition, "")),
+                "patch" => operations.push(self.write(Method::Patch, definition, "")),
+                "delete" => operations.push(self.delete("delete", "delete", "")),
+                _ => {}
+            }
+        }
+        operations
+    }
+
+    fn subresource(&self, schema: &Schema, sub: &Subresource<'_>) -> Vec<Operation> {
+        let ty = schema.type_of_kind(sub.group, sub.version, sub.kind).map(|ty| schema.get(ty));
+        let definition = match ty {
+            Some(Type::Struct(of)) => of.definition.to_string(),
+            Some(Type::List(_) | Type::Map(_) | Type::Scalar(_)) | None => {
+                self.resource.definition.to_owned()
+            }
+        };
+        let suffix = pascal(sub.name);
+        let mut operations = Vec::new();
+        for verb in &sub.verbs {
+            let mut operation = match *verb {
+                "get" if sub.is_text => {
+                    let mut operation = self.read(None, &suffix);
+                    operation.query.extend(&LOG);
+                    operation
+                }
+                "get" => self.read(Some(definition.clone()), &suffix),
+                "create" => self.write(Method::Post, &definition, &suffix),
+                "update" => self.write(Method::Put, &definition, &suffix),
+                "patch" => self.write(Method::Patch, &definition, &suffix),
+                _ => continue,
+            };
+            operation.kind = gvk(sub.group, sub.version, sub.kind);
+            operations.push(operation);
+        }
+        operations
+    }
+
+    fn list(&self, schema: &Schema, suffix: &str) -> Operation {
+        let list = format!("{}List", self.resource.definition);
+        let answer = schema.type_of(&list).map(|_| list);
+        let mut operation = self.operation(Method::Get, ("list", "list"), suffix, answer);
+        operation.query.extend(&LIST);
+        operation
+    }
+
+    fn read(&self, answer: Option<String>, suffix: &str) -> Operation {
+        self.operation(Method::Get, ("get", "read"), suffix, answer)
+    }
+
+    fn write(&self, method: Method, definition: &str, suffix: &str) -> Operation {
+        let (words, statuses) = match method {
+            Method::Post => (("post", "create"), CREATED),
+            Method::Patch => (("patch", "patch"), WRITTEN),
+            Method::Get | Method::Put | Method::Delete => (("put", "replace"), WRITTEN),
+        };
+        let mut operation = self.operation(method, words, suffix, Some(definition.to_owned()));
+        operation.query.extend([&DRY_RUN, &FIELD_MANAGER, &FIELD_VALIDATION]);
+        let body = if method == Method::Patch {
+            operation.query.push(&FORCE);
+            format!("{META}.Patch")
+        } else {
+            definition.to_owned()
+        };
+        operation.body = Some(Body { definition: body, required: true });
+        operation.statuses = statuses;
+        operation
+    }
+
+    fn delete(&self, action: &'static str, word: &str, suffix: &str) -> Operation {
+        let answer = Some(format!("{META}.Status"));
+        let mut operation = self.operation(Method::Delete, (action, word), suffix, answer);
+        operation.query.extend([&DRY_RUN, &GRACE, &ORPHANS, &PROPAGATION]);
+        operation.body = Some(Body { definition: format!("{META}.DeleteOptions"), required: false });
+        operation.statuses = DELETED;
+        operation
+    }
+
+    fn operation(
+        &self,
+        method: Method,
+        (action, word): (&'static str, &str),
+        suffix: &str,
+        answer: Option<String>,
+    ) -> Operation {
+        let Resource { group, version, kind, namespaced, .. } = self.resource;
+        let group = if group.is_empty() { "core" } else { group.trim_end_matches(".k8s.io") };
+        let scope = if *namespaced && suffix != "ForAllNamespaces" { "Namespaced" } else { "" };
+        let id = format!("{word}{}{}{scope}{kind}{suffix}", pascal(group), pascal(version));
+        let tag = format!("{}_{version}", first_lower(&pascal(group)));
+        let kind = self.kind.clone();
+        Operation { method, action, id, tag, kind, query: vec![&PRETTY], body: None, answer, statuses: OK }
+    }
+}
+
+fn gvk(group: &str, version: &str, kind: &str) -> Value {
+    json!({ "group": group, "kind": kind, "version": version })
+}
+
+/// `rbac.authorization` as `RbacAuthorization`.
+fn pascal(words: &str) -> String {
+    let capital = |word: &str| {
+        let mut letters = word.chars();
+        letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect::<String>()
+    };
+    words.split(['.', '-']).map(capital).collect()
+}
+
+fn first_lower(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(letters).collect()
+}
