@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::node::Node;
 use super::{Field, Scalar, Schema, Struct, Type, TypeId, json, scalar, yaml};
+use crate::quantity::QuantityError;
 
 /// Kubernetes stops counting strict errors here.
 const STRICT_ERRORS_MAX: usize = 100;
@@ -33,8 +34,8 @@ pub enum DecodeError {
     TooDeep,
     #[error("json: cannot unmarshal {found} into Go {place} of type {wanted}")]
     Mismatch { found: String, place: String, wanted: String },
-    #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
-    Quantity,
+    #[error(transparent)]
+    Quantity(QuantityError),
     #[error("parsing time {text:?} as {layout:?}{problem}")]
     Time { text: String, layout: String, problem: String },
     #[error("illegal base64 data at input byte {offset}")]
@@ -176,7 +177,7 @@ impl<'s> Decoder<'s> {
             (Scalar::MicroTime, Node::String(text)) => scalar::micro_time(&text).map(Value::from),
             (Scalar::Duration, Node::String(text)) => Ok(text.into_owned().into()),
             (kind, Node::Null) => Ok(zero_scalar(kind)),
-            (Scalar::Quantity, _) => Err(DecodeError::Quantity),
+            (Scalar::Quantity, _) => Err(DecodeError::Quantity(QuantityError::Format)),
             (kind, node) => Err(self.expected(go_scalar(kind), node.word())),
         }
     }

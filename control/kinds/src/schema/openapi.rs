@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha512};
 
 use super::Schema;
+use crate::{Kind, Serves, Verb};
 use definitions::Definitions;
 use paths::Path;
 
@@ -32,6 +33,32 @@ pub struct Resource<'a> {
     /// In discovery's words: `get`, `list`, `create`, `deletecollection` …
     pub verbs: Vec<&'a str>,
     pub subresources: Vec<Subresource<'a>>,
+}
+
+impl Resource<'_> {
+    /// What the registry says of a kind.
+    #[must_use]
+    pub fn of_kind(kind: &Kind) -> Resource<'static> {
+        let words = |verbs: &[Verb]| verbs.iter().map(|verb| verb.as_str()).collect();
+        let subresources = kind.subresources.iter().map(|sub| Subresource {
+            name: sub.name,
+            verbs: words(sub.verbs),
+            group: sub.group,
+            version: sub.version,
+            kind: sub.kind,
+            is_text: matches!(sub.serves, Serves::Log),
+        });
+        Resource {
+            group: kind.group,
+            version: kind.version,
+            kind: kind.kind,
+            plural: kind.plural,
+            namespaced: kind.namespaced,
+            definition: kind.definition,
+            verbs: words(kind.verbs),
+            subresources: subresources.collect(),
+        }
+    }
 }
 
 /// `<plural>/<name>`, and the kind of its bodies.

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use jiff::Timestamp;
 
 use super::decode::DecodeError;
+use crate::quantity::Quantity;
 
 const RFC3339: &str = "2006-01-02T15:04:05Z07:00";
 const RFC3339_MICRO: &str = "2006-01-02T15:04:05.000000Z07:00";
@@ -68,28 +69,9 @@ fn is_zone(text: &str) -> bool {
     }
 }
 
-/// The quantity, or the complaint of Kubernetes' own parser.
+/// The quantity in canonical form, which is how Kubernetes writes it again: `1000m` is `1`.
 pub(super) fn quantity(text: &str) -> Result<String, DecodeError> {
-    if is_quantity(text) { Ok(text.to_owned()) } else { Err(DecodeError::Quantity) }
-}
-
-/// A sign, digits with at most one point, then a suffix or an exponent.
-fn is_quantity(text: &str) -> bool {
-    let body = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let after = body.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '.');
-    let number = &body[..body.len() - after.len()];
-    let has_digit = number.bytes().any(|byte| byte.is_ascii_digit());
-    if !has_digit || number.bytes().filter(|byte| *byte == b'.').count() > 1 {
-        return false;
-    }
-    match after {
-        "" | "n" | "u" | "m" | "k" | "M" | "G" | "T" | "P" | "E" => true,
-        "Ki" | "Mi" | "Gi" | "Ti" | "Pi" | "Ei" => true,
-        _ => after.strip_prefix(['e', 'E']).is_some_and(|exponent| {
-            let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
-            !digits.is_empty() && digits.len() <= 3 && digits.bytes().all(|byte| byte.is_ascii_digit())
-        }),
-    }
+    text.parse::<Quantity>().map(|quantity| quantity.to_string()).map_err(DecodeError::Quantity)
 }
 
 /// Checks Go's base64, which allows line breaks inside, and drops them.
