@@ -1,1 +1,4 @@
 //! One node: runs the pods that it is given.
+
+pub mod desired;
+pub mod network;
