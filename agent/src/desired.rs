@@ -111,7 +111,8 @@ impl Reports {
 
     /// The newest status of a pod. Call it when something changed; equal ones are cheap but not free.
     pub async fn pod_status(&self, key: &PodKey, uid: &str, status: PodStatus) {
-        self.send(Report::PodStatus { key: key.clone(), uid: uid.to_owned(), status: Box::new(status) }).await;
+        self.send(Report::PodStatus { key: key.clone(), uid: uid.to_owned(), status: Box::new(status) })
+            .await;
     }
 
     /// Every container of this pod is gone and its deletion was asked for: the object itself can go.

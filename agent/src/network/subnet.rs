@@ -120,7 +120,10 @@ mod tests {
         check("10.244.1.0/24", expect!["10.244.1.0/24 last 10.244.1.255"]);
         check("0.0.0.0/0", expect!["0.0.0.0/0 last 255.255.255.255"]);
         check("10.0.0.1/32", expect!["10.0.0.1/32 last 10.0.0.1"]);
-        check("10.244.1.7/24", expect![[r#""10.244.1.7/24" has host bits set, the network is 10.244.1.0/24"#]]);
+        check(
+            "10.244.1.7/24",
+            expect![[r#""10.244.1.7/24" has host bits set, the network is 10.244.1.0/24"#]],
+        );
         check(
             "10.244.1.0",
             expect![[r#""10.244.1.0" is not an IPv4 network in CIDR notation, such as 10.244.1.0/24"#]],

@@ -1,0 +1,316 @@
+//! Turns poll answers into snapshots of what is desired.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use proto::agent::{Object, ObjectId, ObjectKind, Peer as WirePeer, PollResponse, Settings};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tracing::{debug, error, info, warn};
+
+use crate::desired::{Desired, ObjectKey, Peer};
+
+/// What the control plane said so far, and where in its history we are.
+pub(super) struct Assignments {
+    desired: watch::Sender<Arc<Desired>>,
+    seen_revision: i64,
+    pods: BTreeMap<ObjectKey, Held<Pod>>,
+    config_maps: BTreeMap<ObjectKey, Held<ConfigMap>>,
+    secrets: BTreeMap<ObjectKey, Held<Secret>>,
+}
+
+/// One object. `object` is absent when its JSON could not be read, so that it is not asked for again and
+/// again.
+struct Held<K> {
+    uid: String,
+    object: Option<Arc<K>>,
+}
+
+/// The keys and uids of one kind that the control plane says are live.
+type Live = BTreeMap<ObjectKey, String>;
+
+impl Assignments {
+    pub(super) fn new(desired: watch::Sender<Arc<Desired>>) -> Self {
+        Self {
+            desired,
+            seen_revision: 0,
+            pods: BTreeMap::new(),
+            config_maps: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+        }
+    }
+
+    /// What to send with the next poll.
+    pub(super) fn seen_revision(&self) -> i64 {
+        self.seen_revision
+    }
+
+    /// The next poll asks for everything: a cursor means something only to the server that gave it.
+    pub(super) fn forget_cursor(&mut self) {
+        self.seen_revision = 0;
+    }
+
+    /// Takes an answer in and publishes what is desired now, if that changed. What is held and still live
+    /// stays as it is while a full answer is under way.
+    pub(super) fn apply(&mut self, answer: PollResponse) {
+        let live = |kind| live_of(&answer.live, kind);
+        let (live_pods, live_config_maps, live_secrets) =
+            (live(ObjectKind::Pod), live(ObjectKind::ConfigMap), live(ObjectKind::Secret));
+        for object in answer.changed {
+            self.take(object);
+        }
+        let consistent = keep_live(&mut self.pods, &live_pods)
+            & keep_live(&mut self.config_maps, &live_config_maps)
+            & keep_live(&mut self.secrets, &live_secrets);
+        self.seen_revision = if consistent { answer.revision } else { 0 };
+        if !consistent {
+            info!("the server lists objects that we do not hold, asking for everything");
+        }
+        self.publish(&answer.peers, answer.settings.as_ref());
+    }
+
+    fn take(&mut self, object: Object) {
+        let Some(id) = object.id else {
+            warn!("an object without an id came from the server");
+            return;
+        };
+        match ObjectKind::try_from(id.kind) {
+            Ok(ObjectKind::Pod) => insert(&mut self.pods, id, &object.json, |pod| &pod.metadata),
+            Ok(ObjectKind::ConfigMap) => insert(&mut self.config_maps, id, &object.json, |map| &map.metadata),
+            Ok(ObjectKind::Secret) => insert(&mut self.secrets, id, &object.json, |secret| &secret.metadata),
+            Ok(ObjectKind::Unspecified) | Err(_) => {
+                debug!(kind = id.kind, "an object of a kind not known here")
+            }
+        }
+    }
+
+    fn publish(&self, peers: &[WirePeer], settings: Option<&Settings>) {
+        let settings = settings.cloned().unwrap_or_default();
+        let next = Desired {
+            pods: readable(&self.pods),
+            config_maps: readable(&self.config_maps),
+            secrets: readable(&self.secrets),
+            peers: peers.iter().filter_map(peer).collect(),
+            pod_cidr: subnet(&settings.pod_cidr),
+            cluster_cidr: subnet(&settings.cluster_cidr),
+            synced: true,
+        };
+        self.desired.send_if_modified(|present| {
+            let changed = !same(present, &next);
+            if changed {
+                *present = Arc::new(next);
+            }
+            changed
+        });
+    }
+}
+
+fn insert<K: DeserializeOwned>(
+    held: &mut BTreeMap<ObjectKey, Held<K>>,
+    id: ObjectId,
+    json: &[u8],
+    metadata: impl Fn(&K) -> &ObjectMeta,
+) {
+    let key = ObjectKey::new(id.namespace, id.name);
+    match serde_json::from_slice::<K>(json) {
+        Ok(object) => {
+            let version = |object: &K| metadata(object).resource_version.clone();
+            let present = held.get(&key).and_then(|present| present.object.as_ref());
+            let same = present.is_some_and(|present| {
+                let (old, new) = (version(present), version(&object));
+                old.is_some() && old == new && metadata(present).uid.as_deref() == Some(id.uid.as_str())
+            });
+            if !same {
+                held.insert(key, Held { uid: id.uid, object: Some(Arc::new(object)) });
+            }
+        }
+        Err(error) => {
+            error!(%key, %error, "an object from the server cannot be read, the last readable one stays");
+            let last = held.remove(&key).filter(|last| last.uid == id.uid).and_then(|last| last.object);
+            held.insert(key, Held { uid: id.uid, object: last });
+        }
+    }
+}
+
+fn live_of(ids: &[ObjectId], kind: ObjectKind) -> Live {
+    ids.iter()
+        .filter(|id| id.kind == i32::from(kind))
+        .map(|id| (ObjectKey::new(&id.namespace, &id.name), id.uid.clone()))
+        .collect()
+}
+
+/// Drops what is not live; false when something live is not held.
+fn keep_live<K>(held: &mut BTreeMap<ObjectKey, Held<K>>, live: &Live) -> bool {
+    held.retain(|key, held| live.get(key) == Some(&held.uid));
+    held.len() == live.len()
+}
+
+fn readable<K>(held: &BTreeMap<ObjectKey, Held<K>>) -> BTreeMap<ObjectKey, Arc<K>> {
+    held.iter().filter_map(|(key, held)| Some((key.clone(), held.object.clone()?))).collect()
+}
+
+fn peer(peer: &WirePeer) -> Option<Peer> {
+    let parsed = peer.internal_ip.parse().ok().zip(peer.pod_cidr.parse().ok());
+    if parsed.is_none() {
+        debug!(node = %peer.node, "a peer has no usable address or pod network yet");
+    }
+    let (internal_ip, pod_cidr) = parsed?;
+    Some(Peer { node: peer.node.clone(), internal_ip, pod_cidr })
+}
+
+fn subnet(text: &str) -> Option<crate::network::Subnet> {
+    if text.is_empty() {
+        return None;
+    }
+    text.parse().inspect_err(|error| error!(%error, "the control plane assigned an unusable network")).ok()
+}
+
+/// Objects are compared by identity: one that did not change keeps its `Arc`.
+fn same(a: &Desired, b: &Desired) -> bool {
+    let Desired { pods, config_maps, secrets, peers, pod_cidr, cluster_cidr, synced } = a;
+    same_objects(pods, &b.pods)
+        && same_objects(config_maps, &b.config_maps)
+        && same_objects(secrets, &b.secrets)
+        && (peers, pod_cidr, cluster_cidr, synced) == (&b.peers, &b.pod_cidr, &b.cluster_cidr, &b.synced)
+}
+
+fn same_objects<K>(a: &BTreeMap<ObjectKey, Arc<K>>, b: &BTreeMap<ObjectKey, Arc<K>>) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|((left, a), (right, b))| left == right && Arc::ptr_eq(a, b))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use std::collections::BTreeSet;
+
+    use proto::agent::Object;
+
+    use super::*;
+
+    fn id(kind: ObjectKind, name: &str, uid: &str) -> ObjectId {
+        ObjectId { kind: kind.into(), namespace: "default".into(), name: name.into(), uid: uid.into() }
+    }
+
+    fn pod(name: &str, uid: &str, version: &str) -> Object {
+        let json = format!(
+            r#"{{"metadata":{{"name":"{name}","namespace":"default","uid":"{uid}","resourceVersion":"{version}"}}}}"#
+        );
+        Object { id: Some(id(ObjectKind::Pod, name, uid)), json: json.into() }
+    }
+
+    fn answer(revision: i64, changed: Vec<Object>, live: &[(&str, &str)]) -> PollResponse {
+        let live = live.iter().map(|(name, uid)| id(ObjectKind::Pod, name, uid)).collect();
+        let settings = Settings { pod_cidr: "10.1.0.0/24".into(), cluster_cidr: "10.1.0.0/16".into() };
+        PollResponse { revision, changed, live, peers: Vec::new(), settings: Some(settings) }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "expect! makes values")]
+    fn check(answers: Vec<PollResponse>, expected: Expect) {
+        let (tx, mut rx) = Desired::channel();
+        let mut assignments = Assignments::new(tx);
+        let mut lines = Vec::new();
+        for answer in answers {
+            assignments.apply(answer);
+            let woken = rx.has_changed().expect("the sender lives");
+            let desired = rx.borrow_and_update().clone();
+            let pods = desired.pods.values().map(|pod| {
+                let metadata = &pod.metadata;
+                let text = |field: &Option<String>| field.clone().unwrap_or_default();
+                format!(
+                    "{}#{}@{}",
+                    text(&metadata.name),
+                    text(&metadata.uid),
+                    text(&metadata.resource_version)
+                )
+            });
+            let pods: Vec<String> = pods.collect();
+            let woken = if woken { "woken" } else { "quiet" };
+            lines.push(format!("{woken} seen={} [{}]", assignments.seen_revision(), pods.join(" ")));
+        }
+        expected.assert_eq(&lines.join("\n"));
+    }
+
+    #[test]
+    fn follows_changes_and_removals() {
+        check(
+            vec![
+                answer(7, vec![pod("a", "1", "5"), pod("b", "2", "7")], &[("a", "1"), ("b", "2")]),
+                answer(7, vec![], &[("a", "1"), ("b", "2")]),
+                answer(9, vec![pod("a", "1", "9")], &[("a", "1"), ("b", "2")]),
+                answer(10, vec![], &[("b", "2")]),
+            ],
+            expect![[r"
+                woken seen=7 [a#1@5 b#2@7]
+                quiet seen=7 [a#1@5 b#2@7]
+                woken seen=9 [a#1@9 b#2@7]
+                woken seen=10 [b#2@7]"]],
+        );
+    }
+
+    #[test]
+    fn asks_for_everything_when_something_live_is_missing() {
+        check(
+            vec![
+                answer(7, vec![pod("a", "1", "5")], &[("a", "1"), ("b", "2")]),
+                answer(8, vec![pod("a", "1", "5"), pod("b", "2", "8")], &[("a", "1"), ("b", "2")]),
+            ],
+            expect![[r"
+                woken seen=0 [a#1@5]
+                woken seen=8 [a#1@5 b#2@8]"]],
+        );
+    }
+
+    #[test]
+    fn a_full_answer_that_changes_nothing_wakes_nobody() {
+        let full = || answer(7, vec![pod("a", "1", "5")], &[("a", "1")]);
+        check(
+            vec![full(), full()],
+            expect![[r"
+                woken seen=7 [a#1@5]
+                quiet seen=7 [a#1@5]"]],
+        );
+    }
+
+    #[test]
+    fn a_successor_of_the_same_name_replaces_the_pod() {
+        check(
+            vec![
+                answer(7, vec![pod("a", "1", "5")], &[("a", "1")]),
+                answer(8, vec![pod("a", "2", "8")], &[("a", "2")]),
+            ],
+            expect![[r"
+                woken seen=7 [a#1@5]
+                woken seen=8 [a#2@8]"]],
+        );
+    }
+
+    #[test]
+    fn an_unreadable_pod_is_left_as_it_was() {
+        let broken = Object { id: Some(id(ObjectKind::Pod, "a", "1")), json: "{".into() };
+        check(
+            vec![answer(7, vec![pod("a", "1", "5")], &[("a", "1")]), answer(8, vec![broken], &[("a", "1")])],
+            expect![[r"
+                woken seen=7 [a#1@5]
+                quiet seen=8 [a#1@5]"]],
+        );
+    }
+
+    #[test]
+    fn peers_without_an_address_are_left_out() {
+        let (tx, rx) = Desired::channel();
+        let mut assignments = Assignments::new(tx);
+        let wire = |node: &str, ip: &str, cidr: &str| WirePeer {
+            node: node.into(),
+            internal_ip: ip.into(),
+            pod_cidr: cidr.into(),
+        };
+        let peers = vec![wire("a", "10.0.0.1", "10.1.1.0/24"), wire("b", "", ""), wire("c", "10.0.0.3", "")];
+        assignments.apply(PollResponse { peers, ..answer(1, vec![], &[]) });
+        let desired = rx.borrow().clone();
+        let names: BTreeSet<&str> = desired.peers.iter().map(|peer| peer.node.as_str()).collect();
+        assert_eq!(names, BTreeSet::from(["a"]));
+        assert_eq!(desired.pod_cidr.map(|cidr| cidr.to_string()).as_deref(), Some("10.1.0.0/24"));
+    }
+}

@@ -1,0 +1,148 @@
+//! One connection to one server: the poll loop and the report loop, until either cannot go on.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use proto::agent::gateway_client::GatewayClient;
+use proto::agent::{PollRequest, ReportRequest};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+use tracing::{debug, error};
+
+use super::assignments::Assignments;
+use super::dial::{DialError, TlsConnection};
+use super::outbox::{Batch, Outbox};
+use super::{absorbing, in_full};
+use crate::desired::ReportInbox;
+
+/// A server that does not answer a ping within this is gone. Interval and timeout together stay below the
+/// time after which a node counts as lost.
+const PING_EVERY: Duration = Duration::from_secs(1);
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longer than any gateway holds a poll: it answers, with nothing, well before.
+const POLL_DEADLINE: Duration = Duration::from_secs(45);
+const REPORT_DEADLINE: Duration = Duration::from_secs(10);
+/// Everything for one node in one answer.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// A server that answers polls faster than this, for ever, is not worth a busy loop.
+const POLL_PAUSE: Duration = Duration::from_millis(20);
+
+/// Why a session is over.
+#[derive(Debug)]
+pub(super) enum SessionEnd {
+    /// No answer within the deadline.
+    Silent(&'static str),
+    Refused(Status),
+    /// The agent is stopping.
+    NothingToReport,
+}
+
+pub(super) struct Session {
+    client: GatewayClient<Channel>,
+    node: String,
+    instance: String,
+}
+
+impl Session {
+    pub(super) async fn over(
+        connection: TlsConnection,
+        server: &str,
+        node: &str,
+        instance: &str,
+    ) -> Result<Self, DialError> {
+        // The channel must not dial by itself: when this connection breaks, the next server gets its turn.
+        let once = Mutex::new(Some(connection));
+        let connector = tower::service_fn(move |_uri: http::Uri| {
+            let taken = once.lock().unwrap_or_else(PoisonError::into_inner).take();
+            std::future::ready(
+                taken.map(TokioIo::new).ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected)),
+            )
+        });
+        let channel = Endpoint::from_static("http://gateway")
+            .http2_keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .connect_with_connector(connector)
+            .await
+            .map_err(|error| DialError::Http { server: server.to_owned(), source: error.into() })?;
+        let client = GatewayClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        Ok(Self { client, node: node.to_owned(), instance: instance.to_owned() })
+    }
+
+    /// Polls and applies the answers, one after the other.
+    pub(super) async fn poll_forever(&self, assignments: &mut Assignments) -> SessionEnd {
+        let mut client = self.client.clone();
+        loop {
+            let request = PollRequest {
+                node: self.node.clone(),
+                instance: self.instance.clone(),
+                seen_revision: assignments.seen_revision(),
+            };
+            let asked = request.seen_revision;
+            let began = tokio::time::Instant::now();
+            match tokio::time::timeout(POLL_DEADLINE, client.poll(request)).await {
+                Err(_elapsed) => return SessionEnd::Silent("poll"),
+                // The server does not know our cursor any more.
+                Ok(Err(status)) if status.code() == Code::OutOfRange && asked != 0 => {
+                    debug!("told to ask for everything");
+                    assignments.forget_cursor();
+                }
+                Ok(Err(status)) => return SessionEnd::Refused(status),
+                Ok(Ok(answer)) => assignments.apply(answer.into_inner()),
+            }
+            tokio::time::sleep_until(began + POLL_PAUSE).await;
+        }
+    }
+
+    /// Sends what is in the outbox, as soon as there is something.
+    pub(super) async fn report_forever(&self, inbox: &mut ReportInbox, outbox: &mut Outbox) -> SessionEnd {
+        loop {
+            while let Some(report) = inbox.try_next() {
+                outbox.add(report);
+            }
+            let Some(batch) = outbox.batch() else {
+                match inbox.next().await {
+                    Some(report) => outbox.add(report),
+                    None => return SessionEnd::NothingToReport,
+                }
+                continue;
+            };
+            let outcome = absorbing(inbox, outbox, self.send(&batch)).await;
+            match outcome {
+                Ok(()) => outbox.acknowledge(&batch),
+                // No server will ever take it: keeping it would hold up everything behind it.
+                Err(SessionEnd::Refused(status)) if status.code() == Code::InvalidArgument => {
+                    error!(error = %in_full(&status), "the server refuses a report, dropping it");
+                    outbox.acknowledge(&batch);
+                }
+                Err(end) => return end,
+            }
+        }
+    }
+
+    async fn send(&self, batch: &Batch) -> Result<(), SessionEnd> {
+        let request = ReportRequest {
+            node: self.node.clone(),
+            instance: self.instance.clone(),
+            ..batch.request.clone()
+        };
+        let mut client = self.client.clone();
+        match tokio::time::timeout(REPORT_DEADLINE, client.report(request)).await {
+            Err(_elapsed) => Err(SessionEnd::Silent("report")),
+            Ok(Err(status)) => Err(SessionEnd::Refused(status)),
+            Ok(Ok(_answer)) => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for SessionEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Silent(what) => write!(f, "no answer to a {what}"),
+            Self::Refused(status) => write!(f, "{:?}: {}", status.code(), status.message()),
+            Self::NothingToReport => f.write_str("the agent is stopping"),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The node's conditions: Ready and the pressures, with the time of their last change.
+
+use base::Timestamp;
+use k8s_openapi::api::core::v1::NodeCondition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::RuntimeHealth;
+use super::facts::Usage;
+use crate::network::NetworkHealth;
+
+/// Kubernetes' hard eviction defaults.
+const MEMORY_MIN_BYTES: u64 = 100 << 20;
+const STORAGE_MIN_PERCENT: u64 = 10;
+const INODES_MIN_PERCENT: u64 = 5;
+/// No default in Kubernetes; below this, fork begins to fail for everybody.
+const PIDS_MIN_PERCENT: u64 = 5;
+
+/// The last observation.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Conditions {
+    list: Vec<NodeCondition>,
+}
+
+#[derive(Clone)]
+struct Finding {
+    kind: &'static str,
+    status: bool,
+    reason: &'static str,
+    message: String,
+}
+
+impl Conditions {
+    /// Takes in what is so now. A condition's transition time moves only when its status does.
+    pub(super) fn observe(
+        &mut self,
+        now: Timestamp,
+        usage: &Usage,
+        runtime: &RuntimeHealth,
+        network: &NetworkHealth,
+    ) {
+        let mut findings = pressures(usage).to_vec();
+        findings.push(readiness(runtime, network));
+        let list = findings.into_iter().map(|finding| {
+            let status = if finding.status { "True" } else { "False" };
+            let before = self.list.iter().find(|before| before.type_ == finding.kind);
+            let since = before.filter(|before| before.status == status);
+            NodeCondition {
+                type_: finding.kind.to_owned(),
+                status: status.to_owned(),
+                reason: Some(finding.reason.to_owned()),
+                message: Some(finding.message),
+                last_heartbeat_time: Some(Time(now)),
+                last_transition_time: since
+                    .and_then(|since| since.last_transition_time.clone())
+                    .or(Some(Time(now))),
+            }
+        });
+        self.list = list.collect();
+    }
+
+    pub(super) fn list(&self) -> Vec<NodeCondition> {
+        self.list.clone()
+    }
+}
+
+fn pressures(usage: &Usage) -> [Finding; 3] {
+    let below = |free: u64, total: u64, percent: u64| total > 0 && free < total / 100 * percent;
+    let memory = usage.memory_bytes > 0 && usage.memory_free_bytes < MEMORY_MIN_BYTES;
+    let disk = below(usage.storage_free_bytes, usage.storage_bytes, STORAGE_MIN_PERCENT)
+        || below(usage.inodes_free, usage.inodes, INODES_MIN_PERCENT);
+    let pids = below(usage.pids_max.saturating_sub(usage.pids), usage.pids_max, PIDS_MIN_PERCENT);
+    [
+        pressure(
+            "MemoryPressure",
+            memory,
+            ["KubeletHasInsufficientMemory", "KubeletHasSufficientMemory"],
+            "memory",
+        ),
+        pressure("DiskPressure", disk, ["KubeletHasDiskPressure", "KubeletHasNoDiskPressure"], "disk"),
+        pressure("PIDPressure", pids, ["KubeletHasInsufficientPID", "KubeletHasSufficientPID"], "PID"),
+    ]
+}
+
+fn pressure(kind: &'static str, status: bool, reasons: [&'static str; 2], what: &str) -> Finding {
+    let message = match (status, what) {
+        (true, "disk") => "kubelet has disk pressure".to_owned(),
+        (false, "disk") => "kubelet has no disk pressure".to_owned(),
+        (true, _) => format!("kubelet has insufficient {what} available"),
+        (false, _) => format!("kubelet has sufficient {what} available"),
+    };
+    Finding { kind, status, reason: if status { reasons[0] } else { reasons[1] }, message }
+}
+
+/// Reasons and words as Kubernetes' own agent has them, since tools look for them.
+fn readiness(runtime: &RuntimeHealth, network: &NetworkHealth) -> Finding {
+    let mut problems: Vec<String> = runtime.problem.iter().cloned().collect();
+    if let NetworkHealth::NotReady(problem) = network {
+        problems.push(format!("container runtime network not ready: {problem}"));
+    }
+    let status = problems.is_empty();
+    Finding {
+        kind: "Ready",
+        status,
+        reason: if status { "KubeletReady" } else { "KubeletNotReady" },
+        message: if status { "kubelet is posting ready status".into() } else { problems.join(", ") },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn usage() -> Usage {
+        Usage {
+            memory_bytes: 8 << 30,
+            memory_free_bytes: 4 << 30,
+            storage_bytes: 100_000,
+            storage_free_bytes: 50_000,
+            inodes: 1000,
+            inodes_free: 500,
+            pids: 100,
+            pids_max: 32768,
+        }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "expect! makes values")]
+    fn check(usage: &Usage, runtime: Option<&str>, network: &NetworkHealth, expected: Expect) {
+        let runtime = RuntimeHealth { problem: runtime.map(Into::into), ..RuntimeHealth::default() };
+        let mut conditions = Conditions::default();
+        conditions.observe(Timestamp::UNIX_EPOCH, usage, &runtime, network);
+        let lines = conditions.list().into_iter().map(|condition| {
+            let text = |text: Option<String>| text.unwrap_or_default();
+            format!(
+                "{}={} {}: {}",
+                condition.type_,
+                condition.status,
+                text(condition.reason),
+                text(condition.message)
+            )
+        });
+        expected.assert_eq(&lines.collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn a_healthy_node() {
+        check(
+            &usage(),
+            None,
+            &NetworkHealth::Ready,
+            expect![[r"
+                MemoryPressure=False KubeletHasSufficientMemory: kubelet has sufficient memory available
+                DiskPressure=False KubeletHasNoDiskPressure: kubelet has no disk pressure
+                PIDPressure=False KubeletHasSufficientPID: kubelet has sufficient PID available
+                Ready=True KubeletReady: kubelet is posting ready status"]],
+        );
+    }
+
+    #[test]
+    fn a_node_in_trouble() {
+        let usage = Usage { memory_free_bytes: 1 << 20, inodes_free: 10, pids: 32760, ..usage() };
+        check(
+            &usage,
+            Some("containerd is restarting"),
+            &NetworkHealth::NotReady("no pod network yet".into()),
+            expect![[r"
+                MemoryPressure=True KubeletHasInsufficientMemory: kubelet has insufficient memory available
+                DiskPressure=True KubeletHasDiskPressure: kubelet has disk pressure
+                PIDPressure=True KubeletHasInsufficientPID: kubelet has insufficient PID available
+                Ready=False KubeletNotReady: containerd is restarting, container runtime network not ready: no pod network yet"]],
+        );
+    }
+
+    #[test]
+    fn the_transition_time_moves_only_with_the_status() {
+        let mut conditions = Conditions::default();
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        let transition = |conditions: &Conditions| {
+            let list = conditions.list();
+            let ready = list.iter().find(|condition| condition.type_ == "Ready").expect("Ready");
+            let time = |time: &Option<Time>| time.as_ref().expect("a time").0.as_second();
+            (time(&ready.last_transition_time), time(&ready.last_heartbeat_time))
+        };
+        let runtime = RuntimeHealth::default();
+        let not_ready = NetworkHealth::NotReady("starting".into());
+        conditions.observe(at(10), &usage(), &runtime, &not_ready);
+        conditions.observe(at(20), &usage(), &runtime, &not_ready);
+        assert_eq!(transition(&conditions), (10, 20));
+        conditions.observe(at(30), &usage(), &runtime, &NetworkHealth::Ready);
+        assert_eq!(transition(&conditions), (30, 30));
+    }
+}

@@ -1,0 +1,79 @@
+//! What a control node can ask of this node. It authorized the request; the tunnel's certificate is proof
+//! that it is a control node.
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use tracing::warn;
+
+use crate::desired::PodKey;
+use crate::gateway::in_full;
+use crate::logs::{LogError, LogOptions, Logs};
+
+pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// The node API: `GET /containerLogs/<namespace>/<pod>/<container>`.
+#[derive(Clone)]
+pub struct NodeApi {
+    logs: Logs,
+}
+
+impl NodeApi {
+    pub fn new(logs: Logs) -> Self {
+        Self { logs }
+    }
+
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path().trim_matches('/').to_owned();
+        let segments: Vec<&str> = path.split('/').collect();
+        match segments.as_slice() {
+            ["containerLogs", namespace, pod, container] if request.method() == Method::GET => {
+                let query = request.uri().query().unwrap_or_default();
+                self.logs(&PodKey::new(*namespace, *pod), container, query).await
+            }
+            ["containerLogs", _, _, _] => text(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
+            _ => text(StatusCode::NOT_FOUND, "404 page not found"),
+        }
+    }
+
+    async fn logs(&self, key: &PodKey, container: &str, query: &str) -> Response<Body> {
+        let options = match LogOptions::parse(query) {
+            Ok(options) => options,
+            Err(error) => return text(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        match self.logs.open(key, container, options).await {
+            Ok(log) => plain(StatusCode::OK, StreamBody::new(log.map_ok(Frame::data)).boxed_unsync()),
+            Err(error) => refused(key, container, &error),
+        }
+    }
+}
+
+fn refused(key: &PodKey, container: &str, error: &LogError) -> Response<Body> {
+    let status = match error {
+        LogError::NoPod(_) => StatusCode::NOT_FOUND,
+        LogError::NoContainer { .. } | LogError::Waiting { .. } | LogError::NoPrevious { .. } => {
+            StatusCode::BAD_REQUEST
+        }
+        LogError::Read(_) => {
+            warn!(pod = %key, container, error = %in_full(error), "cannot read a log");
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+    };
+    text(status, &in_full(error))
+}
+
+fn text(status: StatusCode, text: &str) -> Response<Body> {
+    let body = Full::new(Bytes::from(text.to_owned()));
+    plain(status, body.map_err(|never| match never {}).boxed_unsync())
+}
+
+fn plain(status: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
