@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
+use super::defaults::is_mark;
 use super::protobuf::Messages;
 use super::{Field, List, ListKind, Map, Name, Patch, Scalar, Schema, Struct, Type, TypeId};
 
@@ -173,7 +174,7 @@ impl Builder {
             name: self.name(name),
             ty: self.type_of(shape),
             required: parent.required.contains(&name),
-            keeps_zero: shape.default.is_some() || self.pointers.contains(&(owner, name)),
+            keeps_zero: shape.default.as_ref().is_some_and(is_mark) || self.pointers.contains(&(owner, name)),
             default: shape.default.clone().map(Box::new),
             values: shape.legal.iter().map(|value| self.name(value)).collect(),
             patch: Patch {

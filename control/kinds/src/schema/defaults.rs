@@ -37,14 +37,17 @@ pub fn apply_defaults(schema: &Schema, ty: TypeId, value: &mut Value) {
 }
 
 fn wished(field: &Field) -> Option<&Value> {
-    let default = field.default.as_deref()?;
-    let is_mark = match default {
+    field.default.as_deref().filter(|default| !is_mark(default))
+}
+
+/// Whether a default only marks a field that Kubernetes always writes.
+pub(super) fn is_mark(default: &Value) -> bool {
+    match default {
         Value::Null => true,
         Value::Bool(flag) => !flag,
         Value::Number(number) => number.as_f64() == Some(0.0),
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
         Value::Object(entries) => entries.is_empty(),
-    };
-    (!is_mark).then_some(default)
+    }
 }

@@ -88,6 +88,17 @@ fn a_meant_zero_is_kept_and_an_omitted_one_is_not() {
 }
 
 #[test]
+fn an_empty_text_leaves_room_for_the_default() {
+    let port = message(6, &[text(1, ""), number(2, 0), number(3, 80), text(4, ""), text(5, "")]);
+    check(
+        &body("v1", "Pod", &[message(2, &[message(2, &[text(1, "c"), port])])]),
+        expect![[
+            r#"{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"c","ports":[{"containerPort":80}]}]}}"#
+        ]],
+    );
+}
+
+#[test]
 fn special_types_and_inlined_structs() {
     let volume =
         message(1, &[text(1, "v"), message(2, &[message(2, &[text(1, ""), message(2, &[text(1, "1Gi")])])])]);
