@@ -59,3 +59,56 @@ pub enum WatchError {
     #[error("the store is stopping")]
     Stopping,
 }
+
+/// Why a node did not start. Each says what to do.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("the member {name} is not in the list of initial members ({members})")]
+    NotAMember { name: String, members: String },
+    #[error("{path} belongs to member {found}, not {expected}; use another data directory or the right name")]
+    WrongIdentity { path: String, found: String, expected: String },
+    #[error("{path} is in use by another process; stop it, or use another data directory")]
+    InUse { path: String },
+    #[error("{path} is read-only; make it writable or use another data directory")]
+    ReadOnly {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the disk that holds {path} is full; make room and start again")]
+    Full {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("no permission to use {path}; run as its owner or use another data directory")]
+    NoPermission {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot open the store in {path}")]
+    Open {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the timings are not usable: {reason}")]
+    Timings { reason: String },
+    #[error("raft did not start: {reason}")]
+    Raft { reason: String },
+}
+
+impl StartError {
+    /// Names the way out of a failure to open `path`.
+    pub(crate) fn open(path: &std::path::Path, source: std::io::Error) -> Self {
+        let path = path.display().to_string();
+        match source.kind() {
+            std::io::ErrorKind::ResourceBusy => Self::InUse { path },
+            std::io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { path, source },
+            std::io::ErrorKind::StorageFull => Self::Full { path, source },
+            std::io::ErrorKind::PermissionDenied => Self::NoPermission { path, source },
+            _ => Self::Open { path, source },
+        }
+    }
+}

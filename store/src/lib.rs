@@ -3,14 +3,27 @@
 //! The contract is etcd's v3 API: revisions, ranges, transactions, watches from any retained revision, leases,
 //! compaction. `README.md` says what holds and what is absent.
 
+mod disk;
 mod error;
+mod hub;
+mod leases;
+pub mod metrics;
 mod mvcc;
+mod node;
 mod raft;
+mod status;
+mod store;
+mod upkeep;
 
-pub use error::{StoreError, WatchError};
+pub use error::{StartError, StoreError, WatchError};
+pub use hub::Watcher;
+pub use leases::LeaseStatus;
 pub use mvcc::request::{
     Compare, Delete, Event, EventKind, KeyValue, Lease, Op, OpResult, Put, Range, RangeResult, Relation,
     Sort, SortTarget, Target, Txn, TxnResult, Watch, WatchBatch,
 };
 pub use mvcc::span::{End, Span};
+pub use node::{Cluster, Disk, Identity, InitialMember, MemoryDisk, Node, NodeConfig, Timings};
 pub use raft::peers::{Call, Intake, Peer, PeerError, PeerService, Peers, SnapshotFile, SnapshotOffer};
+pub use status::{Member, Role, Status};
+pub use store::Store;

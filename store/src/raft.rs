@@ -1,3 +1,13 @@
 //! Replication: openraft, glued to our log, our state machine and our network.
+//!
+//! No type of openraft leaves this room, and none is written to disk.
 
+pub(crate) mod log_store;
+pub(crate) mod membership;
+pub(crate) mod network;
 pub mod peers;
+pub(crate) mod record;
+pub(crate) mod replica;
+pub(crate) mod service;
+pub(crate) mod state_machine;
+pub(crate) mod types;

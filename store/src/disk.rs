@@ -1,0 +1,131 @@
+//! Where rows and the log live: two traits, RocksDB behind them, and a twin in memory for tests and simulation.
+//!
+//! Only this room names rocksdb or bincode. It knows bytes and tables, nothing of Raft and nothing of MVCC's meaning.
+
+pub(crate) mod codec;
+pub(crate) mod files;
+pub(crate) mod memory;
+pub(crate) mod rocks_log;
+pub(crate) mod rocks_state;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::mvcc::tables::{Changes, TableError, View};
+use crate::raft::peers::{Intake, SnapshotFile};
+
+/// Where the state machine's position is kept in `meta`, in the same batch as the data.
+pub(crate) const APPLIED: &[u8] = b"applied";
+
+/// The tables of the state machine. Writes are atomic and in order, and durable only after a [`StateDisk::freeze`].
+pub(crate) trait StateDisk: Send + Sync + 'static {
+    /// Calls `f` once with a consistent view.
+    fn with_view(&self, f: &mut dyn FnMut(&dyn View));
+
+    fn write(&self, changes: &Changes) -> Result<(), TableError>;
+
+    /// Makes everything written durable, and keeps a copy of it as it is now.
+    fn freeze(&self) -> Result<Frozen, TableError>;
+
+    /// The newest copy that was kept, also by an earlier process.
+    fn newest_frozen(&self) -> Result<Option<Frozen>, TableError>;
+
+    /// Makes room for the files of another node's copy.
+    fn intake(&self, files: &[SnapshotFile]) -> Result<Intake, TableError>;
+
+    /// Replaces all tables by a copy that has arrived.
+    fn install(&self, arrived: &Arrived) -> Result<(), TableError>;
+
+    /// About how many bytes the tables take.
+    fn size_bytes(&self) -> u64;
+
+    /// Whether calls may wait for a device; long ones then belong on a blocking thread.
+    fn waits(&self) -> bool;
+}
+
+/// Reads through a view and returns what `f` makes of it.
+///
+/// # Panics
+/// If the disk does not call back, which its contract demands.
+pub(crate) fn read<T>(disk: &dyn StateDisk, f: impl FnOnce(&dyn View) -> T) -> T {
+    let mut f = Some(f);
+    let mut out = None;
+    disk.with_view(&mut |view| {
+        if let Some(f) = f.take() {
+            out = Some(f(view));
+        }
+    });
+    out.expect("with_view calls back once")
+}
+
+/// A copy of the tables at one moment. Its files stay while this is held.
+#[derive(Clone, Debug)]
+pub(crate) struct Frozen {
+    pub(crate) dir: PathBuf,
+    /// The copy itself, of a disk that has no files.
+    pub(crate) inline: Bytes,
+    /// The row that says how far the copy is.
+    pub(crate) applied: Option<Bytes>,
+    pub(crate) hold: Option<Arc<files::Kept>>,
+}
+
+/// A copy that came from another node.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrived {
+    pub(crate) dir: PathBuf,
+    pub(crate) inline: Bytes,
+}
+
+/// The Raft log, the vote and the committed index. One writer calls `write`, in order.
+pub(crate) trait LogDisk: Send + Sync + 'static {
+    fn load(&self) -> io::Result<LogHead>;
+
+    /// The entries with `from <= index < to`, in order.
+    fn entries(&self, from: u64, to: u64) -> io::Result<Vec<(u64, Bytes)>>;
+
+    /// Performs the writes atomically; durable on return if any of them asks for it.
+    fn write(&self, writes: &[LogWrite]) -> io::Result<()>;
+
+    /// Whether calls may wait for a device.
+    fn waits(&self) -> bool;
+}
+
+/// What the log says beside its entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogHead {
+    pub(crate) vote: Option<Bytes>,
+    pub(crate) committed: Option<Bytes>,
+    pub(crate) purged: Option<Bytes>,
+    pub(crate) last: Option<Bytes>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LogWrite {
+    Vote(Bytes),
+    /// Need not be durable: it only shortens recovery.
+    Committed(Option<Bytes>),
+    Entry {
+        index: u64,
+        entry: Bytes,
+    },
+    /// Removes this index and all above.
+    TruncateFrom(u64),
+    /// Removes this index and all below.
+    PurgeTo {
+        index: u64,
+        id: Bytes,
+    },
+}
+
+impl LogWrite {
+    /// Whether somebody is told that it is durable.
+    pub(crate) fn must_be_durable(&self) -> bool {
+        match self {
+            Self::Vote(_) | Self::Entry { .. } | Self::TruncateFrom(_) => true,
+            Self::Committed(_) | Self::PurgeTo { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The twin in memory: the same traits, nothing durable, nothing that waits.
+//!
+//! Clones share the rows, so a node that is stopped and started again on a clone finds what a disk would have kept.
+
+use std::collections::{BTreeMap, btree_map};
+use std::io;
+use std::ops::Bound;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use bytes::Bytes;
+
+use super::{APPLIED, Arrived, Frozen, LogDisk, LogHead, LogWrite, StateDisk, codec};
+use crate::mvcc::tables::{Change, Changes, Cursor, Table, TableError, View};
+use crate::raft::peers::{Intake, SnapshotFile};
+
+type Rows = BTreeMap<(Table, Bytes), Bytes>;
+
+#[derive(Clone, Default)]
+pub(crate) struct MemoryTables {
+    rows: Arc<RwLock<Rows>>,
+    frozen: Arc<Mutex<Option<Frozen>>>,
+}
+
+impl MemoryTables {
+    fn replace(&self, rows: Rows) {
+        *self.rows.write().unwrap_or_else(PoisonError::into_inner) = rows;
+    }
+}
+
+fn frozen(inline: Bytes, rows: &Rows) -> Frozen {
+    let applied = rows.get(&(Table::Meta, Bytes::from_static(APPLIED))).cloned();
+    Frozen { dir: PathBuf::new(), inline, applied, hold: None }
+}
+
+impl StateDisk for MemoryTables {
+    fn with_view(&self, f: &mut dyn FnMut(&dyn View)) {
+        f(&*self.rows.read().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn write(&self, changes: &Changes) -> Result<(), TableError> {
+        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        for change in &changes.0 {
+            match change {
+                Change::Put { table, key, value } => {
+                    rows.insert((*table, key.clone()), value.clone());
+                }
+                Change::Delete { table, key } => {
+                    rows.remove(&(*table, key.clone()));
+                }
+                Change::DeleteRange { table, from, to } => {
+                    rows.retain(|(at, key), _| at != table || key < from || key >= to);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn freeze(&self) -> Result<Frozen, TableError> {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let list: Vec<(&str, &Bytes, &Bytes)> =
+            rows.iter().map(|((table, key), value)| (table.name(), key, value)).collect();
+        let inline = codec::encode(&list);
+        let frozen = frozen(inline, &rows);
+        *lock(&self.frozen) = Some(frozen.clone());
+        Ok(frozen)
+    }
+
+    fn newest_frozen(&self) -> Result<Option<Frozen>, TableError> {
+        Ok(lock(&self.frozen).clone())
+    }
+
+    fn intake(&self, _files: &[SnapshotFile]) -> Result<Intake, TableError> {
+        Ok(Intake { dir: PathBuf::new(), missing: Vec::new() })
+    }
+
+    fn install(&self, arrived: &Arrived) -> Result<(), TableError> {
+        let list: Vec<(String, Bytes, Bytes)> = codec::decode(&arrived.inline).map_err(TableError::Io)?;
+        let mut rows = Rows::new();
+        for (name, key, value) in list {
+            let table = Table::ALL.into_iter().find(|table| table.name() == name);
+            let unknown = TableError::Corrupt { table: "snapshot", what: "it names an unknown table" };
+            rows.insert((table.ok_or(unknown)?, key), value);
+        }
+        *lock(&self.frozen) = Some(frozen(arrived.inline.clone(), &rows));
+        self.replace(rows);
+        Ok(())
+    }
+
+    fn size_bytes(&self) -> u64 {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        rows.iter().map(|((_, key), value)| (key.len() + value.len()) as u64).sum()
+    }
+
+    fn waits(&self) -> bool {
+        false
+    }
+}
+
+impl View for Rows {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, TableError> {
+        Ok(BTreeMap::get(self, &(table, Bytes::copy_from_slice(key))).cloned())
+    }
+
+    fn cursor(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> Result<Box<dyn Cursor + '_>, TableError> {
+        let mut cursor = RowsCursor {
+            rows: self,
+            table,
+            to: to.map(Bytes::copy_from_slice),
+            range: self.range((Bound::Included((table, Bytes::copy_from_slice(from))), Bound::Unbounded)),
+            current: None,
+        };
+        cursor.step();
+        Ok(Box::new(cursor))
+    }
+}
+
+struct RowsCursor<'a> {
+    rows: &'a Rows,
+    table: Table,
+    to: Option<Bytes>,
+    range: btree_map::Range<'a, (Table, Bytes), Bytes>,
+    current: Option<(&'a Bytes, &'a Bytes)>,
+}
+
+impl RowsCursor<'_> {
+    fn step(&mut self) {
+        self.current = self
+            .range
+            .next()
+            .filter(|((table, key), _)| *table == self.table && self.to.as_ref().is_none_or(|to| key < to))
+            .map(|((_, key), value)| (key, value));
+    }
+}
+
+impl Cursor for RowsCursor<'_> {
+    fn key(&self) -> Option<&[u8]> {
+        self.current.map(|(key, _)| &key[..])
+    }
+
+    fn value(&self) -> &[u8] {
+        self.current.map_or(&[], |(_, value)| &value[..])
+    }
+
+    fn advance(&mut self) -> Result<(), TableError> {
+        self.step();
+        Ok(())
+    }
+
+    fn seek(&mut self, key: &[u8]) -> Result<(), TableError> {
+        let from = Bound::Included((self.table, Bytes::copy_from_slice(key)));
+        self.range = self.rows.range((from, Bound::Unbounded));
+        self.step();
+        Ok(())
+    }
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct MemoryLog {
+    log: Arc<Mutex<LogRows>>,
+}
+
+#[derive(Default)]
+struct LogRows {
+    vote: Option<Bytes>,
+    committed: Option<Bytes>,
+    purged: Option<Bytes>,
+    entries: BTreeMap<u64, Bytes>,
+}
+
+impl LogDisk for MemoryLog {
+    fn load(&self) -> io::Result<LogHead> {
+        let log = lock(&self.log);
+        Ok(LogHead {
+            vote: log.vote.clone(),
+            committed: log.committed.clone(),
+            purged: log.purged.clone(),
+            last: log.entries.last_key_value().map(|(_, entry)| entry.clone()),
+        })
+    }
+
+    fn entries(&self, from: u64, to: u64) -> io::Result<Vec<(u64, Bytes)>> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let log = lock(&self.log);
+        Ok(log.entries.range(from..to).map(|(index, entry)| (*index, entry.clone())).collect())
+    }
+
+    fn write(&self, writes: &[LogWrite]) -> io::Result<()> {
+        let mut log = lock(&self.log);
+        for write in writes {
+            match write {
+                LogWrite::Vote(vote) => log.vote = Some(vote.clone()),
+                LogWrite::Committed(id) => log.committed.clone_from(id),
+                LogWrite::Entry { index, entry } => {
+                    log.entries.insert(*index, entry.clone());
+                }
+                LogWrite::TruncateFrom(index) => {
+                    log.entries.split_off(index);
+                }
+                LogWrite::PurgeTo { index, id } => {
+                    log.entries = log.entries.split_off(&(index + 1));
+                    log.purged = Some(id.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn waits(&self) -> bool {
+        false
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,320 @@
+//! The state machine in a RocksDB without write-ahead log.
+//!
+//! Column families are flushed together, so after a crash the tables are as they were after some write, and the log
+//! is replayed from there. A copy is a checkpoint: hard links, in a directory beside the current one.
+//!
+//! ```text
+//! CURRENT-DB     the name of the directory in use
+//! db-3/          the tables
+//! frozen-7/      the newest copy
+//! intake-2/      a copy that is arriving; what a crash leaves of it is removed at the next start
+//! ```
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator, FlushOptions,
+    Options, ReadOptions, Snapshot, WriteBatch, WriteOptions,
+};
+
+use super::files::{self, Kept};
+use super::rocks_log::io_error;
+use super::{APPLIED, Arrived, Frozen, StateDisk};
+use crate::mvcc::tables::{Change, Changes, Cursor, Table, TableError, View};
+use crate::raft::peers::{Intake, SnapshotFile};
+
+const CURRENT: &str = "CURRENT-DB";
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
+const WRITE_BUFFER_BYTES: usize = 32 * 1024 * 1024;
+
+pub(crate) struct RocksState {
+    root: PathBuf,
+    db: ArcSwap<DB>,
+    newest: Mutex<Option<Frozen>>,
+    next_number: AtomicU64,
+    cache: Cache,
+}
+
+impl RocksState {
+    /// Opens the tables in `root`, or makes them, and removes what an interrupted step has left.
+    pub(crate) fn open(root: &Path) -> Result<Self, TableError> {
+        fs::create_dir_all(root).map_err(TableError::Io)?;
+        let current = root.join(CURRENT);
+        let name = match fs::read_to_string(&current) {
+            Ok(name) => name,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                files::write_atomically(&current, b"db-1").map_err(TableError::Io)?;
+                "db-1".to_owned()
+            }
+            Err(error) => return Err(TableError::Io(error)),
+        };
+        let cache = Cache::new_lru_cache(CACHE_BYTES);
+        let db = open_db(&root.join(&name), &cache)?;
+        let mut highest = 1;
+        let mut frozen = Vec::new();
+        for prefix in ["db", "frozen", "intake"] {
+            for number in files::numbered(root, prefix).map_err(TableError::Io)? {
+                highest = highest.max(number);
+                let found = format!("{prefix}-{number}");
+                if prefix == "frozen" {
+                    frozen.push(number);
+                } else if found != name {
+                    fs::remove_dir_all(root.join(found)).map_err(TableError::Io)?;
+                }
+            }
+        }
+        let state = Self {
+            root: root.to_owned(),
+            db: ArcSwap::from_pointee(db),
+            newest: Mutex::new(None),
+            next_number: AtomicU64::new(highest + 1),
+            cache,
+        };
+        state.adopt_newest(&frozen)?;
+        Ok(state)
+    }
+
+    fn adopt_newest(&self, frozen: &[u64]) -> Result<(), TableError> {
+        let Some((newest, older)) = frozen.split_last() else { return Ok(()) };
+        for number in older {
+            fs::remove_dir_all(self.root.join(format!("frozen-{number}"))).map_err(TableError::Io)?;
+        }
+        let described = describe(self.root.join(format!("frozen-{newest}")))?;
+        *self.newest() = Some(described);
+        Ok(())
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Option<Frozen>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fresh_dir(&self, prefix: &str) -> PathBuf {
+        self.root.join(format!("{prefix}-{}", self.next_number.fetch_add(1, Ordering::SeqCst)))
+    }
+}
+
+fn table_error(error: rocksdb::Error) -> TableError {
+    TableError::Io(io_error(error))
+}
+
+fn families(cache: &Cache) -> impl Iterator<Item = ColumnFamilyDescriptor> + '_ {
+    Table::ALL.into_iter().map(|table| {
+        let mut blocks = BlockBasedOptions::default();
+        blocks.set_block_cache(cache);
+        blocks.set_bloom_filter(10.0, false);
+        blocks.set_cache_index_and_filter_blocks(true);
+        let mut options = Options::default();
+        options.set_block_based_table_factory(&blocks);
+        options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+        options.set_compression_type(DBCompressionType::Lz4);
+        ColumnFamilyDescriptor::new(table.name(), options)
+    })
+}
+
+fn open_db(dir: &Path, cache: &Cache) -> Result<DB, TableError> {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_atomic_flush(true);
+    options.set_keep_log_file_num(2);
+    options.set_max_open_files(512);
+    DB::open_cf_descriptors(&options, dir, families(cache)).map_err(table_error)
+}
+
+/// Reads out of a copy how far it is.
+fn describe(dir: PathBuf) -> Result<Frozen, TableError> {
+    let names = Table::ALL.map(Table::name);
+    let db = DB::open_cf_for_read_only(&Options::default(), &dir, names, false).map_err(table_error)?;
+    let applied = db.get_cf(family(&db, Table::Meta)?, APPLIED).map_err(table_error)?.map(Bytes::from);
+    drop(db);
+    let hold = Some(Arc::new(Kept::new(dir.clone())));
+    Ok(Frozen { dir, inline: Bytes::new(), applied, hold })
+}
+
+fn family(db: &DB, table: Table) -> Result<&rocksdb::ColumnFamily, TableError> {
+    db.cf_handle(table.name())
+        .ok_or(TableError::Corrupt { table: table.name(), what: "the table is missing" })
+}
+
+impl StateDisk for RocksState {
+    fn with_view(&self, f: &mut dyn FnMut(&dyn View)) {
+        let db = self.db.load_full();
+        let view = RocksView { db: &db, rows: db.snapshot() };
+        f(&view);
+    }
+
+    fn write(&self, changes: &Changes) -> Result<(), TableError> {
+        let db = self.db.load_full();
+        let mut batch = WriteBatch::default();
+        for change in &changes.0 {
+            match change {
+                Change::Put { table, key, value } => batch.put_cf(family(&db, *table)?, key, value),
+                Change::Delete { table, key } => batch.delete_cf(family(&db, *table)?, key),
+                Change::DeleteRange { table, from, to } => {
+                    batch.delete_range_cf(family(&db, *table)?, from, to)
+                }
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        db.write_opt(batch, &options).map_err(table_error)
+    }
+
+    fn freeze(&self) -> Result<Frozen, TableError> {
+        let db = self.db.load_full();
+        let all = Table::ALL.into_iter().map(|table| family(&db, table)).collect::<Result<Vec<_>, _>>()?;
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        db.flush_cfs_opt(&all, &options).map_err(table_error)?;
+        let dir = self.fresh_dir("frozen");
+        Checkpoint::new(&*db)
+            .and_then(|checkpoint| checkpoint.create_checkpoint(&dir))
+            .map_err(table_error)?;
+        files::sync_dir(&self.root).map_err(TableError::Io)?;
+        let frozen = describe(dir)?;
+        let before = self.newest().replace(frozen.clone());
+        if let Some(hold) = before.and_then(|before| before.hold) {
+            hold.supersede();
+        }
+        Ok(frozen)
+    }
+
+    fn newest_frozen(&self) -> Result<Option<Frozen>, TableError> {
+        Ok(self.newest().clone())
+    }
+
+    fn intake(&self, files: &[SnapshotFile]) -> Result<Intake, TableError> {
+        for file in files {
+            if file.name.contains('/') || file.name.starts_with('.') || file.name.is_empty() {
+                return Err(TableError::Corrupt { table: "snapshot", what: "a file has an unsafe name" });
+            }
+        }
+        let dir = self.fresh_dir("intake");
+        fs::create_dir(&dir).map_err(TableError::Io)?;
+        Ok(Intake { dir, missing: files.iter().map(|file| file.name.clone()).collect() })
+    }
+
+    fn install(&self, arrived: &Arrived) -> Result<(), TableError> {
+        let dir = self.fresh_dir("db");
+        if arrived.dir.parent() != Some(&*self.root) {
+            return Err(TableError::Corrupt {
+                table: "snapshot",
+                what: "it did not arrive in our directory",
+            });
+        }
+        let own_copy = self.newest().as_ref().is_some_and(|frozen| frozen.dir == arrived.dir);
+        if own_copy {
+            hard_link_all(&arrived.dir, &dir).map_err(TableError::Io)?;
+        } else {
+            fs::rename(&arrived.dir, &dir).map_err(TableError::Io)?;
+        }
+        files::sync_dir(&self.root).map_err(TableError::Io)?;
+        let db = open_db(&dir, &self.cache)?;
+        let name = dir.file_name().unwrap_or_default().as_encoded_bytes().to_vec();
+        files::write_atomically(&self.root.join(CURRENT), &name).map_err(TableError::Io)?;
+        // The directory before this one is in use until its last reader ends; the next start removes it.
+        self.db.store(Arc::new(db));
+        self.freeze()?;
+        Ok(())
+    }
+
+    fn size_bytes(&self) -> u64 {
+        let db = self.db.load_full();
+        let size = |table| {
+            let family = family(&db, table).ok()?;
+            db.property_int_value_cf(family, "rocksdb.total-sst-files-size").ok().flatten()
+        };
+        Table::ALL.into_iter().filter_map(size).sum()
+    }
+
+    fn waits(&self) -> bool {
+        true
+    }
+}
+
+fn hard_link_all(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_name() == "LOG" {
+            continue;
+        }
+        // RocksDB appends to nothing but a new manifest, so sharing the others is safe; CURRENT is replaced by rename.
+        let target = to.join(entry.file_name());
+        if entry.path().extension().is_some_and(|extension| extension == "sst") {
+            fs::hard_link(entry.path(), target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    files::sync_dir(to)
+}
+
+struct RocksView<'a> {
+    db: &'a DB,
+    rows: Snapshot<'a>,
+}
+
+impl View for RocksView<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, TableError> {
+        Ok(self.rows.get_cf(family(self.db, table)?, key).map_err(table_error)?.map(Bytes::from))
+    }
+
+    fn cursor(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> Result<Box<dyn Cursor + '_>, TableError> {
+        let mut options = ReadOptions::default();
+        if let Some(to) = to {
+            options.set_iterate_upper_bound(to);
+        }
+        let mut rows = self.rows.raw_iterator_cf_opt(family(self.db, table)?, options);
+        rows.seek(from);
+        settled(RocksCursor { rows }).map(|cursor| Box::new(cursor) as Box<dyn Cursor + '_>)
+    }
+}
+
+struct RocksCursor<'a> {
+    rows: DBRawIterator<'a>,
+}
+
+/// An iterator ends both at the last row and at an error; tell them apart.
+fn settled(cursor: RocksCursor<'_>) -> Result<RocksCursor<'_>, TableError> {
+    cursor.check()?;
+    Ok(cursor)
+}
+
+impl RocksCursor<'_> {
+    fn check(&self) -> Result<(), TableError> {
+        if self.rows.valid() { Ok(()) } else { self.rows.status().map_err(table_error) }
+    }
+}
+
+impl Cursor for RocksCursor<'_> {
+    fn key(&self) -> Option<&[u8]> {
+        self.rows.key()
+    }
+
+    fn value(&self) -> &[u8] {
+        self.rows.value().unwrap_or_default()
+    }
+
+    fn advance(&mut self) -> Result<(), TableError> {
+        self.rows.next();
+        self.check()
+    }
+
+    fn seek(&mut self, key: &[u8]) -> Result<(), TableError> {
+        self.rows.seek(key);
+        self.check()
+    }
+}

@@ -1,0 +1,240 @@
+//! The state machine: one command after the other, each with the same result on every replica.
+//!
+//! A command carries its time and its request id. Applying it reads neither clock nor chance.
+
+use std::sync::Arc;
+
+use base::{LeaseId, NodeId, Revision};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::keyspace::Horizon;
+use super::layout;
+use super::lease;
+use super::overlay::Overlay;
+use super::request::{Event, Lease, Txn, TxnResult};
+use super::retries::{Earlier, RequestId, Retries};
+use super::tables::{Table, TableError, View};
+use super::txn::{Stop, Writer};
+use crate::error::StoreError;
+
+const REVISION: &[u8] = b"revision";
+const COMPACTED: &[u8] = b"compacted";
+const HASH: &[u8] = b"hash";
+const LAST_NODE: &[u8] = b"last_node";
+
+/// What a client asks of the replicated state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Command {
+    pub(crate) request: RequestId,
+    pub(crate) action: Action,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Action {
+    Txn(Txn),
+    Compact(Revision),
+    LeaseGrant(Lease),
+    LeaseRevoke(LeaseId),
+    /// Takes a node id that was never used; ids up to `above` are taken too.
+    TakeNodeId {
+        above: NodeId,
+    },
+}
+
+/// A command as the leader put it into the log.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamped {
+    pub(crate) index: u64,
+    /// The leader's wall time, in milliseconds since 1970.
+    pub(crate) time_ms: i64,
+    /// A revision that the leader had applied, and its state hash.
+    pub(crate) witness: Option<(Revision, u32)>,
+    pub(crate) command: Command,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    Txn(TxnResult),
+    Compacted,
+    Lease(Lease),
+    Revoked,
+    Node(NodeId),
+}
+
+pub(crate) type Outcome = Result<Reply, StoreError>;
+
+/// What applying a command did, beside the rows.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    pub(crate) outcome: Outcome,
+    pub(crate) events: Option<(Revision, Vec<Arc<Event>>)>,
+    pub(crate) leases_changed: bool,
+}
+
+/// Turns an outcome into bytes and back; handed in, because only `disk` knows the codec.
+pub(crate) struct OutcomeCodec {
+    pub(crate) encode: fn(&Outcome) -> Bytes,
+    pub(crate) decode: fn(&[u8]) -> Option<Outcome>,
+}
+
+/// What of the state is kept at hand; everything else is rows.
+pub(crate) struct Machine {
+    horizon: Horizon,
+    hash: u32,
+    last_node: NodeId,
+    retries: Retries,
+    codec: OutcomeCodec,
+}
+
+impl Machine {
+    pub(crate) fn load(view: &dyn View, codec: OutcomeCodec) -> Result<Self, TableError> {
+        let number = |name: &[u8], absent: i64| match view.get(Table::Meta, name)? {
+            Some(row) => layout::decode_i64("meta", &row),
+            None => Ok(absent),
+        };
+        let hash = match view.get(Table::Meta, HASH)? {
+            Some(row) => layout::decode_u32("meta", &row)?,
+            None => 0,
+        };
+        Ok(Self {
+            // A new store is at revision 1, so that its first write makes revision 2, as in etcd.
+            horizon: Horizon {
+                newest: Revision::new(number(REVISION, 1)?),
+                compacted: Revision::new(number(COMPACTED, 0)?),
+            },
+            hash,
+            last_node: NodeId::new(number(LAST_NODE, 0)?.cast_unsigned()),
+            retries: Retries::load(view)?,
+            codec,
+        })
+    }
+
+    pub(crate) fn horizon(&self) -> Horizon {
+        self.horizon
+    }
+
+    pub(crate) fn hash(&self) -> u32 {
+        self.hash
+    }
+
+    /// Applies one command to `rows`. An error is final: this replica cannot go on.
+    pub(crate) fn apply(&mut self, rows: &mut Overlay<'_>, entry: &Stamped) -> Result<Applied, TableError> {
+        self.compare_with_leader(rows, entry)?;
+        let request = entry.command.request;
+        if let Some(earlier) = self.retries.find(rows, request)? {
+            let outcome = match earlier {
+                Earlier::Answer(bytes) => (self.codec.decode)(&bytes)
+                    .ok_or(TableError::Corrupt { table: "meta", what: "a kept answer is unreadable" })?,
+                Earlier::TooLargeToKeep => Err(StoreError::Timeout),
+            };
+            return Ok(Applied { outcome, events: None, leases_changed: false });
+        }
+        let before = self.horizon;
+        let (outcome, events, leases_changed) = match self.act(rows, &entry.command.action) {
+            Ok(done) => (Ok(done.reply), done.events, done.leases_changed),
+            Err(Stop::Refused(refusal)) => (Err(refusal), None, false),
+            Err(Stop::Failed(failure)) => return Err(failure),
+        };
+        let changed = before != self.horizon || leases_changed || matches!(outcome, Ok(Reply::Node(_)));
+        if changed {
+            self.save(rows);
+            let answer = (self.codec.encode)(&outcome);
+            self.retries.keep(rows, entry.index, entry.time_ms, request, &answer);
+        }
+        Ok(Applied { outcome, events, leases_changed })
+    }
+
+    fn compare_with_leader(&self, view: &dyn View, entry: &Stamped) -> Result<(), TableError> {
+        let Some((revision, theirs)) = entry.witness else { return Ok(()) };
+        let Some(row) = view.get(Table::Rev, &layout::hash_key(revision))? else { return Ok(()) };
+        let ours = layout::decode_u32("rev", &row)?;
+        if ours == theirs {
+            return Ok(());
+        }
+        Err(TableError::Diverged { revision: revision.get(), ours, theirs })
+    }
+
+    fn act(&mut self, rows: &mut Overlay<'_>, action: &Action) -> Result<Done, Stop> {
+        match action {
+            Action::Txn(txn) => {
+                let mut writer = Writer::new(rows, self.horizon, self.hash);
+                let reply = Reply::Txn(writer.run(txn)?);
+                let finished = writer.finish();
+                Ok(Done { reply, events: self.advance(rows, finished), leases_changed: false })
+            }
+            Action::Compact(at) => {
+                self.compact(*at)?;
+                Ok(Done::quiet(Reply::Compacted))
+            }
+            Action::LeaseGrant(asked) => {
+                let reply = Reply::Lease(lease::grant(rows, *asked)?);
+                Ok(Done { reply, events: None, leases_changed: true })
+            }
+            Action::LeaseRevoke(id) => {
+                if lease::find(rows, *id)?.is_none() {
+                    return Err(StoreError::LeaseNotFound.into());
+                }
+                let keys = lease::keys(rows, *id)?;
+                let mut writer = Writer::new(rows, self.horizon, self.hash);
+                lease::revoke(&mut writer, &keys)?;
+                let finished = writer.finish();
+                rows.delete(Table::Lease, layout::lease_key(*id));
+                let events = self.advance(rows, finished);
+                Ok(Done { reply: Reply::Revoked, events, leases_changed: true })
+            }
+            Action::TakeNodeId { above } => {
+                self.last_node = NodeId::new(self.last_node.max(*above).get() + 1);
+                Ok(Done::quiet(Reply::Node(self.last_node)))
+            }
+        }
+    }
+
+    fn compact(&mut self, at: Revision) -> Result<(), StoreError> {
+        let Horizon { newest, compacted } = self.horizon;
+        if at <= compacted {
+            return Err(StoreError::Compacted { asked: at, compacted });
+        }
+        if at > newest {
+            return Err(StoreError::FutureRevision { asked: at, newest });
+        }
+        self.horizon.compacted = at;
+        Ok(())
+    }
+
+    /// Takes over the revision that a writer made, if it made one.
+    fn advance(
+        &mut self,
+        rows: &mut Overlay<'_>,
+        finished: Option<(Vec<Arc<Event>>, u32)>,
+    ) -> Option<(Revision, Vec<Arc<Event>>)> {
+        let (events, hash) = finished?;
+        let revision = self.horizon.newest.next();
+        self.horizon.newest = revision;
+        self.hash = hash;
+        rows.put(Table::Rev, layout::hash_key(revision), Bytes::copy_from_slice(&hash.to_be_bytes()));
+        Some((revision, events))
+    }
+
+    fn save(&self, rows: &mut Overlay<'_>) {
+        let mut number = |name: &'static [u8], value: i64| {
+            rows.put(Table::Meta, Bytes::from_static(name), Bytes::copy_from_slice(&value.to_be_bytes()));
+        };
+        number(REVISION, self.horizon.newest.get());
+        number(COMPACTED, self.horizon.compacted.get());
+        number(LAST_NODE, self.last_node.get().cast_signed());
+        rows.put(Table::Meta, Bytes::from_static(HASH), Bytes::copy_from_slice(&self.hash.to_be_bytes()));
+    }
+}
+
+struct Done {
+    reply: Reply,
+    events: Option<(Revision, Vec<Arc<Event>>)>,
+    leases_changed: bool,
+}
+
+impl Done {
+    fn quiet(reply: Reply) -> Self {
+        Self { reply, events: None, leases_changed: false }
+    }
+}

@@ -1,0 +1,269 @@
+//! Transactions: compares choose a branch on the state before, then the branch runs, each operation seeing the ones
+//! before it. Whatever can be refused is refused before the first change.
+
+use std::cmp::Ordering;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use base::{LeaseId, Revision};
+use bytes::Bytes;
+
+use super::keyspace::{self, Horizon};
+use super::layout::{self, Place, Version};
+use super::overlay::Overlay;
+use super::request::{
+    Compare, Delete, Event, EventKind, KeyValue, Op, OpResult, Put, RangeResult, Relation, Target, Txn,
+    TxnResult,
+};
+use super::span::Span;
+use super::tables::{Table, TableError, View};
+use crate::error::StoreError;
+
+/// Why a command stopped: the caller's fault, which every replica sees alike, or the disk's.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    Refused(StoreError),
+    Failed(TableError),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<TableError> for Stop {
+    fn from(error: TableError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Makes at most one revision on top of `horizon`.
+pub(crate) struct Writer<'o, 'v> {
+    rows: &'o mut Overlay<'v>,
+    horizon: Horizon,
+    sub: u32,
+    events: Vec<Arc<Event>>,
+    hash: crc32fast::Hasher,
+}
+
+impl<'o, 'v> Writer<'o, 'v> {
+    pub(crate) fn new(rows: &'o mut Overlay<'v>, horizon: Horizon, hash: u32) -> Self {
+        Self { rows, horizon, sub: 0, events: Vec::new(), hash: crc32fast::Hasher::new_with_initial(hash) }
+    }
+
+    /// Runs a transaction whose shape `validate::check` has accepted.
+    pub(crate) fn run(&mut self, txn: &Txn) -> Result<TxnResult, Stop> {
+        let path = self.decide(txn)?;
+        self.check(txn, &path)?;
+        Ok(self.execute(txn, &path)?)
+    }
+
+    /// The events of the new revision, and the state hash after it; `None`: nothing changed.
+    pub(crate) fn finish(self) -> Option<(Vec<Arc<Event>>, u32)> {
+        (self.sub > 0).then(|| (self.events, self.hash.finalize()))
+    }
+
+    /// Deletes every key of `span` and returns what they held.
+    pub(crate) fn delete(&mut self, span: &Span) -> Result<Vec<KeyValue>, TableError> {
+        let mut gone = Vec::new();
+        keyspace::visit(self.rows, span, self.next(), |row| {
+            gone.push((row.with_value()?, row.place));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        for (prev, place) in &gone {
+            let tombstone = Version {
+                kind: EventKind::Delete,
+                create_revision: Revision::new(0),
+                version: 0,
+                lease: LeaseId::NONE,
+                value: Bytes::new(),
+            };
+            self.detach(prev.lease, &prev.key);
+            self.record(&prev.key, tombstone, Some((*place, prev.clone())));
+        }
+        Ok(gone.into_iter().map(|(prev, _)| prev).collect())
+    }
+
+    fn next(&self) -> Revision {
+        self.horizon.newest.next()
+    }
+
+    /// The revision that an answer is stamped with at this moment.
+    fn head(&self) -> Revision {
+        if self.sub > 0 { self.next() } else { self.horizon.newest }
+    }
+
+    fn decide(&self, txn: &Txn) -> Result<Path, TableError> {
+        let mut succeeded = true;
+        for compare in &txn.compares {
+            if !self.holds(compare)? {
+                succeeded = false;
+                break;
+            }
+        }
+        let mut inner = Vec::new();
+        for op in branch(txn, succeeded) {
+            if let Op::Txn(nested) = op {
+                inner.push(self.decide(nested)?);
+            }
+        }
+        Ok(Path { succeeded, inner })
+    }
+
+    fn holds(&self, compare: &Compare) -> Result<bool, TableError> {
+        let mut all = true;
+        let mut any = false;
+        keyspace::visit(self.rows, &compare.span, self.next(), |row| {
+            any = true;
+            let by_value = matches!(compare.target, Target::Value(_));
+            let kv = if by_value { row.with_value()? } else { row.without_value()? };
+            all = compare_one(&kv, compare);
+            Ok(if all { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        if any {
+            return Ok(all);
+        }
+        Ok(match compare.target {
+            Target::Value(_) => false,
+            Target::Version(_) | Target::Create(_) | Target::Mod(_) | Target::Lease(_) => {
+                compare_one(&KeyValue::default(), compare)
+            }
+        })
+    }
+
+    fn check(&self, txn: &Txn, path: &Path) -> Result<(), Stop> {
+        let mut inner = path.inner.iter();
+        for op in branch(txn, path.succeeded) {
+            match op {
+                Op::Range(range) => {
+                    self.horizon.resolve(range.revision)?;
+                }
+                Op::Put(put) => self.check_put(put)?,
+                Op::Delete(_) => {}
+                Op::Txn(nested) => {
+                    if let Some(path) = inner.next() {
+                        self.check(nested, path)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_put(&self, put: &Put) -> Result<(), Stop> {
+        let keeps = put.ignore_value || put.ignore_lease;
+        if keeps && keyspace::get(self.rows, &put.key, self.next())?.is_none() {
+            return Err(StoreError::KeyNotFound.into());
+        }
+        if !put.lease.is_none() && self.rows.get(Table::Lease, &layout::lease_key(put.lease))?.is_none() {
+            return Err(StoreError::LeaseNotFound.into());
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, txn: &Txn, path: &Path) -> Result<TxnResult, TableError> {
+        let mut inner = path.inner.iter();
+        let mut responses = Vec::new();
+        for op in branch(txn, path.succeeded) {
+            responses.push(match op {
+                Op::Range(range) => {
+                    let newest = self.head();
+                    let at = range.revision.filter(|asked| asked.get() > 0).unwrap_or(newest);
+                    let found = keyspace::range(self.rows, range, at)?;
+                    OpResult::Range(RangeResult { revision: newest, ..found })
+                }
+                Op::Put(put) => {
+                    let prev = self.put(put)?;
+                    OpResult::Put { prev: prev.filter(|_| put.prev_kv) }
+                }
+                Op::Delete(Delete { span, prev_kv }) => {
+                    let gone = self.delete(span)?;
+                    let deleted = gone.len() as u64;
+                    OpResult::Delete { deleted, prev: if *prev_kv { gone } else { Vec::new() } }
+                }
+                Op::Txn(nested) => match inner.next() {
+                    Some(path) => OpResult::Txn(self.execute(nested, path)?),
+                    None => continue,
+                },
+            });
+        }
+        Ok(TxnResult { succeeded: path.succeeded, responses, revision: self.head() })
+    }
+
+    fn put(&mut self, put: &Put) -> Result<Option<KeyValue>, TableError> {
+        let found = keyspace::get(self.rows, &put.key, self.next())?;
+        let prev = found.map(|(place, version)| (place, version.into_key_value(put.key.clone(), place)));
+        let before = prev.as_ref().map(|(_, kv)| kv);
+        let lease = if put.ignore_lease { before.map_or(LeaseId::NONE, |kv| kv.lease) } else { put.lease };
+        let value = match before {
+            Some(kv) if put.ignore_value => kv.value.clone(),
+            Some(_) | None => put.value.clone(),
+        };
+        let version = Version {
+            kind: EventKind::Put,
+            create_revision: before.map_or(self.next(), |kv| kv.create_revision),
+            version: before.map_or(1, |kv| kv.version + 1),
+            lease,
+            value,
+        };
+        let old_lease = before.map_or(LeaseId::NONE, |kv| kv.lease);
+        if old_lease != lease {
+            self.detach(old_lease, &put.key);
+        }
+        if !lease.is_none() {
+            self.rows.put(Table::Lease, layout::attached_key(lease, &put.key), Bytes::new());
+        }
+        let before = before.cloned();
+        self.record(&put.key, version, prev);
+        Ok(before)
+    }
+
+    fn detach(&mut self, lease: LeaseId, key: &Bytes) {
+        if !lease.is_none() {
+            self.rows.delete(Table::Lease, layout::attached_key(lease, key));
+        }
+    }
+
+    fn record(&mut self, key: &Bytes, version: Version, prev: Option<(Place, KeyValue)>) {
+        let place = Place { revision: self.next(), sub: self.sub };
+        self.sub += 1;
+        let (prev_place, prev) = prev.unzip();
+        let ver_key = layout::ver_key(key, place);
+        let ver_row = layout::encode_version(&version);
+        self.hash.update(&ver_key);
+        self.hash.update(&ver_row);
+        let recorded = layout::encode_recorded(key, &version, prev_place);
+        self.rows.put(Table::Ver, ver_key, ver_row);
+        self.rows.put(Table::Rev, layout::rev_key(place), recorded);
+        let kind = version.kind;
+        let kv = version.into_key_value(key.clone(), place);
+        self.events.push(Arc::new(Event { kind, kv, prev }));
+    }
+}
+
+/// Which branches a transaction takes, decided before it runs.
+struct Path {
+    succeeded: bool,
+    inner: Vec<Path>,
+}
+
+fn branch(txn: &Txn, succeeded: bool) -> &[Op] {
+    if succeeded { &txn.success } else { &txn.failure }
+}
+
+fn compare_one(kv: &KeyValue, compare: &Compare) -> bool {
+    let ordering = match &compare.target {
+        Target::Version(version) => kv.version.cmp(version),
+        Target::Create(revision) => kv.create_revision.cmp(revision),
+        Target::Mod(revision) => kv.mod_revision.cmp(revision),
+        Target::Value(value) => kv.value.cmp(value),
+        Target::Lease(lease) => kv.lease.cmp(lease),
+    };
+    match compare.relation {
+        Relation::Equal => ordering == Ordering::Equal,
+        Relation::NotEqual => ordering != Ordering::Equal,
+        Relation::Greater => ordering == Ordering::Greater,
+        Relation::Less => ordering == Ordering::Less,
+    }
+}

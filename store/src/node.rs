@@ -1,0 +1,402 @@
+//! Starting a node: who it is, where its files are, how fast its clocks tick; then disks, Raft, tasks, handle.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use base::{Clock, Entropy, NodeId, Tasks};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use openraft::{Config, SnapshotPolicy};
+use tokio::sync::{mpsc, watch};
+use tracing::info;
+
+use crate::disk::memory::{MemoryLog, MemoryTables};
+use crate::disk::rocks_log::RocksLog;
+use crate::disk::rocks_state::RocksState;
+use crate::disk::{LogDisk, StateDisk, files};
+use crate::error::StartError;
+use crate::leases::{self, LeaseBook};
+use crate::raft::log_store;
+use crate::raft::network::Factory;
+use crate::raft::peers::{Call, Peer, PeerError, PeerService, Peers, SnapshotOffer};
+use crate::raft::replica::Replica;
+use crate::raft::service::Service;
+use crate::raft::state_machine::StateMachine;
+use crate::raft::types::{MemberRecord, Raft};
+use crate::store::{Inner, ReadIndexTask, Store};
+use crate::upkeep;
+
+const IDENTITY_FILE: &str = "member";
+/// Reads that may queue for the next ReadIndex round.
+const READ_QUEUE: usize = 4096;
+
+/// A running node.
+pub struct Node {
+    pub store: Store,
+    /// What the peer listener serves.
+    pub service: Arc<dyn PeerService>,
+    pub identity: Identity,
+}
+
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Unique in the cluster.
+    pub name: String,
+    pub disk: Disk,
+    pub cluster: Cluster,
+    pub timings: Timings,
+    /// How many bytes of recent events stay in memory for watchers.
+    pub watch_ring_bytes: usize,
+    /// A snapshot is taken, and the log shortened, each time this many entries were applied.
+    pub snapshot_every_entries: u64,
+}
+
+/// Where a node keeps its files.
+#[derive(Clone)]
+pub enum Disk {
+    /// RocksDB in this directory, which is made when it does not exist.
+    Directory(PathBuf),
+    /// Nothing survives the process, but everything survives a restart of the node on a clone of this.
+    Memory(MemoryDisk),
+}
+
+/// The disks of a node without a disk.
+#[derive(Clone, Default)]
+pub struct MemoryDisk {
+    log: MemoryLog,
+    tables: MemoryTables,
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Directory(path) => f.debug_tuple("Directory").field(path).finish(),
+            Self::Memory(_) => f.write_str("Memory"),
+        }
+    }
+}
+
+/// How a node becomes part of its cluster.
+#[derive(Clone, Debug)]
+pub enum Cluster {
+    /// The members that found the cluster. Every one of them is started with the same list, and keeps it.
+    Static { token: String, members: Vec<InitialMember> },
+    /// A member that was added to a running cluster, with the id it was given.
+    Joined { cluster_id: u64, node_id: NodeId },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InitialMember {
+    pub name: String,
+    pub peer_url: String,
+    pub client_urls: Vec<String>,
+}
+
+/// How a node is known to the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub cluster_id: u64,
+    pub node_id: NodeId,
+    pub name: String,
+}
+
+/// How fast failures are noticed. A follower stands for election when it has heard nothing for `election_max` plus a
+/// random time between `election_min` and `election_max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timings {
+    pub heartbeat: Duration,
+    pub election_min: Duration,
+    pub election_max: Duration,
+    /// How long a request may take, all attempts together.
+    pub request_timeout: Duration,
+}
+
+impl Default for Timings {
+    /// Writes go on about one and a half seconds after the leader's death.
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(100),
+            election_min: Duration::from_millis(400),
+            election_max: Duration::from_millis(700),
+            request_timeout: Duration::from_secs(7),
+        }
+    }
+}
+
+impl Timings {
+    /// As etcd's lower bound: a lease outlives an election.
+    pub(crate) fn lease_ttl_seconds_min(&self) -> i64 {
+        let seconds = (self.election_max * 3 / 2).as_millis().div_ceil(1000);
+        i64::try_from(seconds).unwrap_or(1)
+    }
+
+    /// How long one question to a leader may take before another is asked.
+    pub(crate) fn round_timeout(&self) -> Duration {
+        self.election_max
+    }
+
+    fn raft(&self, config: &NodeConfig) -> Result<Config, StartError> {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let raft = Config {
+            cluster_name: config.name.clone(),
+            heartbeat_interval: ms(self.heartbeat),
+            heartbeat_min_interval: Some(0),
+            election_timeout_min: ms(self.election_min),
+            election_timeout_max: ms(self.election_max),
+            quorum_loss_probe_interval: Some(2 * ms(self.election_max) + ms(self.heartbeat)),
+            enable_pre_vote: Some(true),
+            enable_leader_restore: Some(false),
+            snapshot_policy: SnapshotPolicy::Never,
+            install_snapshot_timeout: 5 * 60 * 1000,
+            max_payload_entries: 1024,
+            max_in_snapshot_log_to_keep: config.snapshot_every_entries / 2,
+            replication_lag_threshold: 2 * config.snapshot_every_entries,
+            ..Config::default()
+        };
+        raft.validate().map_err(|error| StartError::Timings { reason: error.to_string() })
+    }
+}
+
+impl NodeConfig {
+    /// A founding member of a static cluster, on a disk, with the usual timings.
+    pub fn founding(name: String, data_dir: PathBuf, token: String, members: Vec<InitialMember>) -> Self {
+        Self {
+            name,
+            disk: Disk::Directory(data_dir),
+            cluster: Cluster::Static { token, members },
+            timings: Timings::default(),
+            watch_ring_bytes: 64 * 1024 * 1024,
+            snapshot_every_entries: 10_000,
+        }
+    }
+
+    /// One voter without disk or network.
+    pub(crate) fn in_memory() -> Self {
+        let member = InitialMember {
+            name: "memory".to_owned(),
+            peer_url: "https://memory".to_owned(),
+            client_urls: Vec::new(),
+        };
+        Self {
+            disk: Disk::Memory(MemoryDisk::default()),
+            ..Self::founding(member.name.clone(), PathBuf::new(), "memory".to_owned(), vec![member])
+        }
+    }
+
+    /// Who this node is; the transport needs to know before the node starts.
+    ///
+    /// # Errors
+    /// When the node is not in its own list of members.
+    pub fn identity(&self) -> Result<Identity, StartError> {
+        let name = self.name.clone();
+        match &self.cluster {
+            Cluster::Joined { cluster_id, node_id } => {
+                Ok(Identity { cluster_id: *cluster_id, node_id: *node_id, name })
+            }
+            Cluster::Static { token, members } => {
+                let Some(place) = members.iter().position(|member| member.name == self.name) else {
+                    let members: Vec<&str> = members.iter().map(|member| &*member.name).collect();
+                    return Err(StartError::NotAMember { name, members: members.join(", ") });
+                };
+                Ok(Identity {
+                    cluster_id: cluster_id(token, members),
+                    node_id: NodeId::new(place as u64 + 1),
+                    name,
+                })
+            }
+        }
+    }
+
+    fn founders(&self) -> BTreeMap<u64, MemberRecord> {
+        let members = match &self.cluster {
+            Cluster::Static { members, .. } => &members[..],
+            Cluster::Joined { .. } => &[],
+        };
+        let record = |member: &InitialMember| MemberRecord {
+            name: member.name.clone(),
+            peer_url: member.peer_url.clone(),
+            client_urls: member.client_urls.clone(),
+        };
+        (1..).zip(members.iter().map(record)).collect()
+    }
+}
+
+/// The same for all founders, different for other clusters (FNV-1a over token, names and addresses).
+fn cluster_id(token: &str, members: &[InitialMember]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut mix = |text: &str| {
+        for byte in text.bytes().chain([0]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    };
+    mix(token);
+    for member in members {
+        mix(&member.name);
+        mix(&member.peer_url);
+    }
+    hash.max(1)
+}
+
+impl Node {
+    /// Opens the disks, starts Raft and the node's tasks, and founds the cluster if this is its first start.
+    ///
+    /// # Errors
+    /// When the disk cannot be used, or belongs to another member.
+    pub async fn start(
+        config: NodeConfig,
+        peers: Arc<dyn Peers>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        tasks: &Tasks,
+    ) -> Result<Self, StartError> {
+        let identity = config.identity()?;
+        let raft_config = Arc::new(config.timings.raft(&config)?);
+        let (log, tables) = open_disks(&config.disk, &identity).await?;
+        let (log_store, writer) = log_store::open(log).map_err(|error| config.disk.failed(error))?;
+        tasks.spawn("store log writer", writer.run());
+        let replica = Replica::open(tables, config.watch_ring_bytes)
+            .map_err(|error| config.disk.failed(error.into()))?;
+        let replica = Arc::new(replica);
+        let network = Factory { me: identity.node_id.get(), peers: peers.clone() };
+        let machine = StateMachine { replica: replica.clone() };
+        let raft = Raft::new(identity.node_id.get(), raft_config, network, log_store, machine).await;
+        let raft = raft.map_err(|fatal| StartError::Raft { reason: fatal.to_string() })?;
+        found(&raft, &config).await?;
+
+        let (status_tx, status) = watch::channel(upkeep::status_of(&raft, &replica, &identity));
+        let (read_index, inbox) = mpsc::channel(READ_QUEUE);
+        let store = Store::new(Inner {
+            raft: raft.clone(),
+            replica: replica.clone(),
+            identity: identity.clone(),
+            peers,
+            clock,
+            origin: entropy.u64(),
+            entropy,
+            timings: config.timings,
+            leases: LeaseBook::default(),
+            serial: AtomicU64::new(0),
+            read_index,
+            status,
+        });
+        let stop = tasks.stop();
+        let publish =
+            upkeep::publish(raft.clone(), replica.clone(), identity.clone(), status_tx, stop.clone());
+        tasks.spawn("store status", publish);
+        let snapshots = upkeep::take_snapshots(
+            raft.clone(),
+            replica.clone(),
+            config.snapshot_every_entries,
+            stop.clone(),
+        );
+        tasks.spawn("store snapshots", snapshots);
+        tasks.spawn("store cleaning", upkeep::clean(replica, stop.clone()));
+        tasks.spawn("store leases", leases::keep(store.clone(), stop.clone()));
+        let reads = ReadIndexTask { store: store.clone(), inbox };
+        tasks.spawn_infallible("store read index", reads.run(stop.clone()));
+        tasks.spawn_infallible("store shutdown", shut_down(raft, stop.clone()));
+        info!(name = %identity.name, node = %identity.node_id, "the store has started");
+        Ok(Self { service: Service::new(store.clone()), store, identity })
+    }
+}
+
+/// Stops Raft with the rest, so that the log's writer finishes what is queued and ends.
+async fn shut_down(raft: Raft, stop: tokio_util::sync::CancellationToken) {
+    stop.cancelled().await;
+    let _ = raft.shutdown().await;
+}
+
+async fn found(raft: &Raft, config: &NodeConfig) -> Result<(), StartError> {
+    let failed = |reason: String| StartError::Raft { reason };
+    let founders = config.founders();
+    if founders.is_empty() || raft.is_initialized().await.map_err(|fatal| failed(fatal.to_string()))? {
+        return Ok(());
+    }
+    match raft.initialize(founders).await {
+        Ok(()) => Ok(()),
+        // Another founder was quicker, and its log has arrived already.
+        Err(error) if error.fatal().is_none() => Ok(()),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+impl Disk {
+    fn failed(&self, error: std::io::Error) -> StartError {
+        match self {
+            Self::Directory(path) => StartError::open(path, error),
+            Self::Memory(_) => StartError::open(Path::new("memory"), error),
+        }
+    }
+}
+
+type Disks = (Arc<dyn LogDisk>, Arc<dyn StateDisk>);
+
+async fn open_disks(disk: &Disk, identity: &Identity) -> Result<Disks, StartError> {
+    let path = match disk {
+        Disk::Memory(memory) => return Ok((Arc::new(memory.log.clone()), Arc::new(memory.tables.clone()))),
+        Disk::Directory(path) => path.clone(),
+    };
+    let identity = identity.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let failed = |error| StartError::open(&path, error);
+        std::fs::create_dir_all(&path).map_err(failed)?;
+        claim(&path, &identity)?;
+        let log: Arc<dyn LogDisk> = Arc::new(RocksLog::open(&path.join("log")).map_err(failed)?);
+        let tables = RocksState::open(&path.join("state")).map_err(|error| failed(error.into()))?;
+        Ok((log, Arc::new(tables) as Arc<dyn StateDisk>))
+    });
+    opened.await.map_err(|error| disk.failed(std::io::Error::other(error)))?
+}
+
+/// A directory belongs to one member for ever: an id on another's files could vote twice.
+fn claim(path: &Path, identity: &Identity) -> Result<(), StartError> {
+    let file = path.join(IDENTITY_FILE);
+    let expected = format!("{:016x} {} {}\n", identity.cluster_id, identity.node_id, identity.name);
+    match std::fs::read_to_string(&file) {
+        Ok(found) if found == expected => Ok(()),
+        Ok(found) => Err(StartError::WrongIdentity {
+            path: path.display().to_string(),
+            found: found.trim().to_owned(),
+            expected: expected.trim().to_owned(),
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            files::write_atomically(&file, expected.as_bytes()).map_err(|error| StartError::open(path, error))
+        }
+        Err(error) => Err(StartError::open(path, error)),
+    }
+}
+
+/// The network of a node that has no peers.
+pub(crate) struct NoPeers;
+
+fn nobody() -> PeerError {
+    PeerError::Unreachable("this node has no peers".into())
+}
+
+impl Peers for NoPeers {
+    fn call(
+        &self,
+        _to: &Peer,
+        _call: Call,
+        _payload: Bytes,
+        _deadline: Duration,
+    ) -> BoxFuture<'_, Result<Bytes, PeerError>> {
+        Box::pin(async { Err(nobody()) })
+    }
+
+    fn append_stream(
+        &self,
+        _to: &Peer,
+        _requests: BoxStream<'static, Bytes>,
+    ) -> BoxFuture<'_, Result<BoxStream<'static, Result<Bytes, PeerError>>, PeerError>> {
+        Box::pin(async { Err(nobody()) })
+    }
+
+    fn send_snapshot(&self, _to: &Peer, _offer: SnapshotOffer) -> BoxFuture<'_, Result<Bytes, PeerError>> {
+        Box::pin(async { Err(nobody()) })
+    }
+}

@@ -1,0 +1,381 @@
+//! The log as openraft wants it: readable at once, durable a moment later, in one order with the vote.
+//!
+//! Entries go into a tail in memory and into the writer's queue. The writer turns whatever has queued up into one
+//! synced write, off openraft's loop, and then reports it. A failed write is reported once and ends the process.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::Stream;
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use openraft::{EntryPayload, OptionalSend};
+use tokio::sync::{mpsc, oneshot};
+
+use super::record;
+use super::types::{Entry, LogId, TypeConfig, Vote};
+use crate::disk::{LogDisk, LogWrite};
+use crate::metrics;
+
+/// How many bytes of durable entries stay in memory for followers and for applying.
+const TAIL_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// About how many bytes of entries one replication message carries.
+const READ_BYTES_MAX: usize = 2 * 1024 * 1024;
+const PAGE_ENTRIES: u64 = 1024;
+const QUEUE_MAX: usize = 8192;
+
+/// The storage that openraft owns; cheap clones of it are the readers.
+#[derive(Clone)]
+pub(crate) struct LogStore {
+    disk: Arc<dyn LogDisk>,
+    state: Arc<Mutex<State>>,
+    queue: mpsc::Sender<Job>,
+}
+
+/// The other end of the queue. `run` it in a task of its own.
+pub(crate) struct LogWriter {
+    disk: Arc<dyn LogDisk>,
+    state: Arc<Mutex<State>>,
+    queue: mpsc::Receiver<Job>,
+}
+
+struct State {
+    vote: Option<Vote>,
+    committed: Option<LogId>,
+    purged: Option<LogId>,
+    last: Option<LogId>,
+    tail: Tail,
+}
+
+/// The newest entries, contiguous up to the last one. Everything that is not durable is in here.
+#[derive(Default)]
+struct Tail {
+    entries: BTreeMap<u64, Entry>,
+    sizes: VecDeque<(u64, usize)>,
+    bytes: usize,
+}
+
+enum Job {
+    Vote(Vote, oneshot::Sender<io::Result<()>>),
+    Append(Vec<Entry>, IOFlushed<TypeConfig>),
+    TruncateFrom(u64),
+    Purge(LogId),
+    Committed(Option<LogId>),
+}
+
+/// Opens the log on `disk`.
+pub(crate) fn open(disk: Arc<dyn LogDisk>) -> io::Result<(LogStore, LogWriter)> {
+    let head = disk.load()?;
+    let purged = head.purged.as_deref().map(record::decode_log_id).transpose()?;
+    let last = head.last.as_deref().map(record::decode_entry).transpose()?.map(|entry| entry.log_id);
+    let state = State {
+        vote: head.vote.as_deref().map(record::decode_vote).transpose()?,
+        committed: head.committed.as_deref().map(record::decode_log_id).transpose()?,
+        last: last.max(purged),
+        purged,
+        tail: Tail::default(),
+    };
+    let state = Arc::new(Mutex::new(state));
+    let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+    let writer = LogWriter { disk: disk.clone(), state: state.clone(), queue: jobs };
+    Ok((LogStore { disk, state, queue }, writer))
+}
+
+impl LogStore {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn enqueue(&self, job: Job) -> io::Result<()> {
+        self.queue.send(job).await.map_err(|_| io::Error::other("the log's writer has stopped"))
+    }
+
+    /// Entries of `from..to`, at most about `bytes_max` bytes but at least one if there is one.
+    async fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let (from, to, tail_start, mut entries) = {
+            let state = self.lock();
+            let to = to.min(state.last.map_or(0, |last| last.index + 1));
+            let from = from.max(state.purged.map_or(0, |purged| purged.index + 1));
+            let tail_start = state.tail.entries.keys().next().copied().unwrap_or(u64::MAX);
+            let entries: Vec<Entry> = if from.max(tail_start) < to {
+                state.tail.entries.range(from.max(tail_start)..to).map(|(_, entry)| entry.clone()).collect()
+            } else {
+                Vec::new()
+            };
+            (from, to, tail_start, entries)
+        };
+        let disk_to = to.min(tail_start);
+        if from < disk_to {
+            let limited_to = if bytes_max == usize::MAX { disk_to } else { disk_to.min(from + PAGE_ENTRIES) };
+            let mut older = self.read_disk(from, limited_to).await?;
+            if limited_to == disk_to {
+                older.append(&mut entries);
+            }
+            entries = older;
+        }
+        let mut bytes = 0;
+        let keep = entries.iter().take_while(|entry| {
+            let fits = bytes == 0 || bytes + size_of_entry(entry) <= bytes_max;
+            bytes += size_of_entry(entry);
+            fits
+        });
+        let keep = keep.count();
+        entries.truncate(keep);
+        Ok(entries)
+    }
+
+    async fn read_disk(&self, from: u64, to: u64) -> io::Result<Vec<Entry>> {
+        let disk = self.disk.clone();
+        let read = move || -> io::Result<Vec<Entry>> {
+            disk.entries(from, to)?.iter().map(|(_, entry)| record::decode_entry(entry)).collect()
+        };
+        if self.disk.waits() {
+            tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+        } else {
+            read()
+        }
+    }
+}
+
+fn size_of_entry(entry: &Entry) -> usize {
+    match &entry.payload {
+        EntryPayload::Normal(proposal) => 64 + proposal.command.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 64,
+    }
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry>, io::Error> {
+        let (from, to) = bounds(&range);
+        self.read(from, to, usize::MAX).await
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        self.read(start, end, READ_BYTES_MAX).await
+    }
+
+    async fn entries_stream<RB>(
+        &mut self,
+        range: RB,
+    ) -> impl Stream<Item = Result<Entry, io::Error>> + OptionalSend
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (from, to) = bounds(&range);
+        let pages = futures::stream::try_unfold((self.clone(), from), move |(store, next)| async move {
+            if next >= to {
+                return Ok(None);
+            }
+            let page = store.read(next, to.min(next.saturating_add(PAGE_ENTRIES)), READ_BYTES_MAX).await?;
+            let after = match page.last() {
+                Some(last) => last.log_id.index + 1,
+                None => return Err(io::Error::new(io::ErrorKind::NotFound, "a log entry is missing")),
+            };
+            Ok::<_, io::Error>(Some((futures::stream::iter(page.into_iter().map(Ok)), (store, after))))
+        });
+        Box::pin(futures::TryStreamExt::try_flatten(pages))
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(self.lock().vote)
+    }
+}
+
+fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let from = match range.start_bound() {
+        Bound::Included(from) => *from,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let to = match range.end_bound() {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(to) => *to,
+        Bound::Unbounded => u64::MAX,
+    };
+    (from, to)
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
+        let state = self.lock();
+        Ok(LogState { last_purged_log_id: state.purged, last_log_id: state.last })
+    }
+
+    async fn get_log_reader(&mut self) -> Self::LogReader {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let (done, saved) = oneshot::channel();
+        self.enqueue(Job::Vote(*vote, done)).await?;
+        saved.await.map_err(|_| io::Error::other("the log's writer has stopped"))??;
+        self.lock().vote = Some(*vote);
+        Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        self.lock().committed = committed;
+        self.enqueue(Job::Committed(committed)).await
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.lock().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        {
+            let mut state = self.lock();
+            for entry in &entries {
+                state.last = Some(entry.log_id);
+                state.tail.push(entry.clone());
+            }
+        }
+        self.enqueue(Job::Append(entries, callback)).await
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
+        let from = last_log_id.map_or(0, |last| last.index + 1);
+        {
+            let mut state = self.lock();
+            state.last = last_log_id.max(state.purged);
+            state.tail.truncate_from(from);
+        }
+        self.enqueue(Job::TruncateFrom(from)).await
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
+        {
+            let mut state = self.lock();
+            state.purged = state.purged.max(Some(log_id));
+            state.last = state.last.max(Some(log_id));
+            state.tail.drop_to(log_id.index);
+        }
+        self.enqueue(Job::Purge(log_id)).await
+    }
+}
+
+impl Tail {
+    fn push(&mut self, entry: Entry) {
+        let (index, size) = (entry.log_id.index, size_of_entry(&entry));
+        self.entries.insert(index, entry);
+        self.sizes.push_back((index, size));
+        self.bytes += size;
+    }
+
+    fn truncate_from(&mut self, from: u64) {
+        self.entries.split_off(&from);
+        while let Some((_, size)) = self.sizes.pop_back_if(|(index, _)| *index >= from) {
+            self.bytes -= size;
+        }
+    }
+
+    fn drop_to(&mut self, index: u64) {
+        while let Some((dropped, size)) = self.sizes.pop_front_if(|(at, _)| *at <= index) {
+            self.entries.remove(&dropped);
+            self.bytes -= size;
+        }
+    }
+
+    /// Forgets the oldest durable entries while the tail is too large.
+    fn shrink(&mut self, durable: u64) {
+        while self.bytes > TAIL_BYTES_MAX {
+            let Some((index, size)) = self.sizes.pop_front_if(|(index, _)| *index <= durable) else { return };
+            self.entries.remove(&index);
+            self.bytes -= size;
+        }
+    }
+}
+
+impl LogWriter {
+    /// Writes until every [`LogStore`] is gone.
+    ///
+    /// # Errors
+    /// The first write that failed. Whether it reached the disk is unknown, so nothing may be written after it.
+    pub(crate) async fn run(mut self) -> io::Result<()> {
+        let mut jobs = Vec::new();
+        while self.queue.recv_many(&mut jobs, QUEUE_MAX).await > 0 {
+            let batch = Batch::of(std::mem::take(&mut jobs));
+            let started = tokio::time::Instant::now();
+            let result = write(&self.disk, batch.writes).await;
+            metrics::observe_log_sync(started.elapsed());
+            for done in batch.votes {
+                let _ = done.send(copy(&result));
+            }
+            for callback in batch.appends {
+                callback.io_completed(copy(&result));
+            }
+            result?;
+            if let Some(durable) = batch.last_appended {
+                self.state.lock().unwrap_or_else(PoisonError::into_inner).tail.shrink(durable);
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn write(disk: &Arc<dyn LogDisk>, writes: Vec<LogWrite>) -> io::Result<()> {
+    if !disk.waits() {
+        return disk.write(&writes);
+    }
+    let disk = disk.clone();
+    tokio::task::spawn_blocking(move || disk.write(&writes)).await.map_err(io::Error::other)?
+}
+
+fn copy(result: &io::Result<()>) -> io::Result<()> {
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+    }
+}
+
+/// Jobs that become one write, and whom to tell about it.
+struct Batch {
+    writes: Vec<LogWrite>,
+    votes: Vec<oneshot::Sender<io::Result<()>>>,
+    appends: Vec<IOFlushed<TypeConfig>>,
+    last_appended: Option<u64>,
+}
+
+impl Batch {
+    fn of(jobs: Vec<Job>) -> Self {
+        let mut batch =
+            Self { writes: Vec::new(), votes: Vec::new(), appends: Vec::new(), last_appended: None };
+        for job in jobs {
+            match job {
+                Job::Vote(vote, done) => {
+                    batch.writes.push(LogWrite::Vote(record::encode_vote(&vote)));
+                    batch.votes.push(done);
+                }
+                Job::Append(entries, callback) => {
+                    batch.writes.extend(entries.iter().map(|entry| LogWrite::Entry {
+                        index: entry.log_id.index,
+                        entry: record::encode_entry(entry),
+                    }));
+                    batch.last_appended =
+                        entries.last().map(|entry| entry.log_id.index).or(batch.last_appended);
+                    batch.appends.push(callback);
+                }
+                Job::TruncateFrom(from) => batch.writes.push(LogWrite::TruncateFrom(from)),
+                Job::Purge(id) => {
+                    batch.writes.push(LogWrite::PurgeTo { index: id.index, id: record::encode_log_id(&id) })
+                }
+                Job::Committed(id) => {
+                    batch.writes.push(LogWrite::Committed(id.as_ref().map(record::encode_log_id)));
+                }
+            }
+        }
+        batch
+    }
+}

@@ -1,0 +1,200 @@
+//! This node's copy of the state: applies entries, publishes what they did, and answers reads.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base::Revision;
+use bytes::Bytes;
+use openraft::EntryPayload;
+use tokio::sync::watch;
+
+use super::record;
+use super::types::{Entry, LogId, StoredMembership};
+use crate::disk::{APPLIED, Arrived, StateDisk, codec, read};
+use crate::hub::Ring;
+use crate::metrics;
+use crate::mvcc::keyspace::Horizon;
+use crate::mvcc::machine::{Applied, Machine, Outcome, OutcomeCodec, Stamped};
+use crate::mvcc::overlay::Overlay;
+use crate::mvcc::tables::{Table, TableError, View};
+
+/// How far this replica is. Published after the rows are written, so whoever sees it can read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// The last applied log index; 0 before the first.
+    pub(crate) applied: u64,
+    pub(crate) horizon: Horizon,
+    pub(crate) hash: u32,
+    /// Grows with each change of the leases.
+    pub(crate) leases: u64,
+}
+
+pub(crate) struct Replica {
+    pub(crate) disk: Arc<dyn StateDisk>,
+    pub(crate) ring: Ring,
+    core: Mutex<Core>,
+    progress: watch::Sender<Progress>,
+}
+
+struct Core {
+    machine: Machine,
+    applied: Option<LogId>,
+    membership: StoredMembership,
+}
+
+impl Core {
+    fn load(disk: &dyn StateDisk) -> Result<Self, TableError> {
+        read(disk, |view| {
+            let machine = Machine::load(view, outcome_codec())?;
+            let (applied, membership) = match view.get(Table::Meta, APPLIED)? {
+                Some(row) => record::decode_applied(&row).map_err(TableError::Io)?,
+                None => (None, StoredMembership::default()),
+            };
+            Ok(Self { machine, applied, membership })
+        })
+    }
+
+    fn progress(&self, leases: u64) -> Progress {
+        Progress {
+            applied: self.applied.map_or(0, |id| id.index),
+            horizon: self.machine.horizon(),
+            hash: self.machine.hash(),
+            leases,
+        }
+    }
+}
+
+fn outcome_codec() -> OutcomeCodec {
+    OutcomeCodec { encode: |outcome| codec::encode(outcome), decode: |bytes| codec::decode(bytes).ok() }
+}
+
+impl Replica {
+    pub(crate) fn open(disk: Arc<dyn StateDisk>, ring_bytes_max: usize) -> Result<Self, TableError> {
+        let core = Core::load(disk.as_ref())?;
+        let progress = core.progress(0);
+        Ok(Self {
+            disk,
+            ring: Ring::new(progress.horizon.newest.next(), ring_bytes_max),
+            core: Mutex::new(core),
+            progress: watch::Sender::new(progress),
+        })
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        *self.progress.borrow()
+    }
+
+    pub(crate) fn watch_progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    pub(crate) fn applied(&self) -> (Option<LogId>, StoredMembership) {
+        let core = self.lock();
+        (core.applied, core.membership.clone())
+    }
+
+    /// Waits until the entry at `index` is applied here.
+    pub(crate) async fn wait_for_index(&self, index: u64) {
+        let mut progress = self.progress.subscribe();
+        let _ = progress.wait_for(|progress| progress.applied >= index).await;
+    }
+
+    pub(crate) async fn wait_for_revision(&self, revision: Revision) {
+        let mut progress = self.progress.subscribe();
+        let _ = progress.wait_for(|progress| progress.horizon.newest >= revision).await;
+    }
+
+    /// Applies entries as one write, and returns the outcome of each, in order.
+    pub(crate) fn apply(&self, entries: &[Entry]) -> Result<Vec<Option<Outcome>>, TableError> {
+        let mut core = self.lock();
+        let mut done = Vec::with_capacity(entries.len());
+        let changes = read(self.disk.as_ref(), |view| {
+            let mut rows = Overlay::new(view);
+            for entry in entries {
+                done.push(core.apply_one(&mut rows, entry)?);
+            }
+            let applied = record::encode_applied(core.applied.as_ref(), &core.membership);
+            rows.put(Table::Meta, Bytes::from_static(APPLIED), applied);
+            Ok::<_, TableError>(rows.into_changes())
+        })?;
+        self.disk.write(&changes)?;
+        let mut leases = self.progress.borrow().leases;
+        let mut outcomes = Vec::with_capacity(done.len());
+        for applied in done {
+            let Some(applied) = applied else {
+                outcomes.push(None);
+                continue;
+            };
+            leases += u64::from(applied.leases_changed);
+            if let Some((revision, events)) = applied.events {
+                metrics::count_events(events.len());
+                self.ring.push(revision, events);
+            }
+            outcomes.push(Some(applied.outcome));
+        }
+        self.progress.send_replace(core.progress(leases));
+        Ok(outcomes)
+    }
+
+    /// Replaces everything by a copy from another node. Watchers go on from the disk.
+    pub(crate) fn install(&self, arrived: &Arrived) -> Result<(), TableError> {
+        let mut core = self.lock();
+        self.disk.install(arrived)?;
+        *core = Core::load(self.disk.as_ref())?;
+        let leases = self.progress.borrow().leases + 1;
+        let progress = core.progress(leases);
+        self.ring.restart(progress.horizon.newest.next());
+        self.progress.send_replace(progress);
+        Ok(())
+    }
+
+    /// Reads through a consistent view. Long reads go to a blocking thread when the disk may wait.
+    pub(crate) async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        long: bool,
+        f: impl FnOnce(&dyn View, Horizon) -> Result<T, TableError> + Send + 'static,
+    ) -> Result<T, TableError> {
+        let replica = self.clone();
+        // The horizon is read after the view is taken: rows that it allows cannot have been cleaned from the view.
+        let work = move || {
+            let newest = replica.progress().horizon.newest;
+            read(replica.disk.as_ref(), |view| {
+                f(view, Horizon { newest, compacted: replica.progress().horizon.compacted })
+            })
+        };
+        if long && self.disk.waits() {
+            tokio::task::spawn_blocking(work)
+                .await
+                .map_err(|error| TableError::Io(io::Error::other(error)))?
+        } else {
+            work()
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Core {
+    fn apply_one(&mut self, rows: &mut Overlay<'_>, entry: &Entry) -> Result<Option<Applied>, TableError> {
+        self.applied = Some(entry.log_id);
+        match &entry.payload {
+            EntryPayload::Blank => Ok(None),
+            EntryPayload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                Ok(None)
+            }
+            EntryPayload::Normal(proposal) => {
+                let command = codec::decode(&proposal.command).map_err(TableError::Io)?;
+                let stamped = Stamped {
+                    index: entry.log_id.index,
+                    time_ms: proposal.time_ms,
+                    witness: proposal.witness.map(|(revision, hash)| (Revision::new(revision), hash)),
+                    command,
+                };
+                self.machine.apply(rows, &stamped).map(Some)
+            }
+        }
+    }
+}

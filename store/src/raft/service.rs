@@ -1,0 +1,103 @@
+//! The answering side of the network: what other nodes ask of this one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use openraft::storage::Snapshot;
+
+use super::network::SnapshotHead;
+use super::peers::{Call, Intake, PeerError, PeerService, SnapshotFile};
+use super::state_machine::SnapshotData;
+use crate::disk::{Arrived, codec};
+use crate::store::Store;
+
+/// Serves this node to its peers.
+#[derive(Clone)]
+pub(crate) struct Service {
+    store: Store,
+}
+
+impl Service {
+    pub(crate) fn new(store: Store) -> Arc<dyn PeerService> {
+        Arc::new(Self { store })
+    }
+
+    async fn answer(&self, call: Call, payload: Bytes) -> Result<Bytes, PeerError> {
+        let raft = self.store.raft();
+        match call {
+            Call::Append | Call::Heartbeat => {
+                let request = decode(&payload)?;
+                let answers = raft.stream_append(futures::stream::iter([request]));
+                match std::pin::pin!(answers).next().await {
+                    Some(Ok(answer)) => Ok(codec::encode(&answer)),
+                    Some(Err(fatal)) => Err(refused(fatal)),
+                    None => Err(PeerError::Refused("the node is stopping".into())),
+                }
+            }
+            Call::Vote => Ok(codec::encode(&raft.vote(decode(&payload)?).await.map_err(refused)?)),
+            Call::PreVote => Ok(codec::encode(&raft.pre_vote(decode(&payload)?).await.map_err(refused)?)),
+            Call::TransferLeader => {
+                let done = raft.handle_transfer_leader(decode(&payload)?).await.map_err(refused)?;
+                Ok(codec::encode(&done))
+            }
+            Call::Forward => Ok(codec::encode(&self.store.serve_forwarded(decode(&payload)?).await)),
+            Call::ReadIndex => Ok(codec::encode(&self.store.serve_read_index().await)),
+        }
+    }
+}
+
+fn decode<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<T, PeerError> {
+    codec::decode(payload).map_err(refused)
+}
+
+fn refused(error: impl std::fmt::Display) -> PeerError {
+    PeerError::Refused(error.to_string())
+}
+
+impl PeerService for Service {
+    fn call(&self, call: Call, payload: Bytes) -> BoxFuture<'_, Result<Bytes, PeerError>> {
+        Box::pin(self.answer(call, payload))
+    }
+
+    fn append_stream(
+        &self,
+        requests: BoxStream<'static, Bytes>,
+    ) -> BoxStream<'static, Result<Bytes, PeerError>> {
+        // A request that cannot be read ends the stream; the leader opens another.
+        let requests = requests.map(|request| codec::decode(&request)).take_while(|request| {
+            let readable = request.is_ok();
+            async move { readable }
+        });
+        let requests = requests.filter_map(|request| async move { request.ok() });
+        let answers = self.store.raft().stream_append(requests.boxed());
+        let answers = answers.map(|answer| match answer {
+            Ok(answer) => Ok(codec::encode(&answer)),
+            Err(fatal) => Err(refused(fatal)),
+        });
+        answers.boxed()
+    }
+
+    fn snapshot_intake(
+        &self,
+        meta: Bytes,
+        files: Vec<SnapshotFile>,
+    ) -> BoxFuture<'_, Result<Intake, PeerError>> {
+        Box::pin(async move {
+            let _: SnapshotHead = decode(&meta)?;
+            self.store.replica().disk.intake(&files).map_err(refused)
+        })
+    }
+
+    fn snapshot_install(&self, meta: Bytes, intake: Intake) -> BoxFuture<'_, Result<Bytes, PeerError>> {
+        Box::pin(async move {
+            let SnapshotHead { vote, meta, inline } = decode(&meta)?;
+            let snapshot =
+                Snapshot { meta, snapshot: SnapshotData::Arrived(Arrived { dir: intake.dir, inline }) };
+            let installed = self.store.raft().install_full_snapshot(vote, snapshot).await;
+            Ok(codec::encode(&installed.map_err(refused)?))
+        })
+    }
+}

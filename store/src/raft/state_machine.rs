@@ -1,0 +1,113 @@
+//! The state machine as openraft wants it: entries in, answers out, snapshots of the files.
+
+use std::io;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use openraft::OptionalSend;
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
+use tracing::info;
+
+use super::record;
+use super::replica::Replica;
+use super::types::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::disk::{Arrived, Frozen};
+
+/// How many entries become one write.
+const CHUNK_ENTRIES_MAX: usize = 256;
+
+#[derive(Clone)]
+pub(crate) struct StateMachine {
+    pub(crate) replica: Arc<Replica>,
+}
+
+/// A copy of the state that is sent, or that has arrived.
+#[derive(Clone, Debug)]
+pub(crate) enum SnapshotData {
+    Kept(Frozen),
+    Arrived(Arrived),
+}
+
+type SmSnapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotData>;
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok(self.replica.applied())
+    }
+
+    async fn apply<Strm>(&mut self, entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut chunks = entries.ready_chunks(CHUNK_ENTRIES_MAX);
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.into_iter().collect::<Result<Vec<_>, io::Error>>()?;
+            let (entries, responders): (Vec<Entry>, Vec<_>) = chunk.into_iter().unzip();
+            let outcomes = self.replica.apply(&entries)?;
+            for (responder, outcome) in responders.into_iter().zip(outcomes) {
+                if let Some(responder) = responder {
+                    responder.send(outcome);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
+        self.clone()
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotData,
+    ) -> Result<(), io::Error> {
+        let arrived = match snapshot {
+            SnapshotData::Arrived(arrived) => arrived,
+            // openraft installs our own copy when the state is behind it.
+            SnapshotData::Kept(frozen) => Arrived { dir: frozen.dir, inline: frozen.inline },
+        };
+        let replica = self.replica.clone();
+        let install = move || replica.install(&arrived);
+        if self.replica.disk.waits() {
+            tokio::task::spawn_blocking(install).await.map_err(io::Error::other)??;
+        } else {
+            install()?;
+        }
+        info!(last = ?meta.last_log_id.map(|id| id.index), "installed a snapshot");
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<SmSnapshot>, io::Error> {
+        self.replica.disk.newest_frozen()?.map(describe).transpose()
+    }
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> Result<SmSnapshot, io::Error> {
+        let disk = self.replica.disk.clone();
+        let freeze = move || disk.freeze();
+        let frozen = if self.replica.disk.waits() {
+            tokio::task::spawn_blocking(freeze).await.map_err(io::Error::other)??
+        } else {
+            freeze()?
+        };
+        let snapshot = describe(frozen)?;
+        info!(last = ?snapshot.meta.last_log_id.map(|id| id.index), "took a snapshot");
+        Ok(snapshot)
+    }
+}
+
+/// What a copy holds is read from the copy itself: entries may have been applied since.
+fn describe(frozen: Frozen) -> Result<SmSnapshot, io::Error> {
+    let (last_log_id, last_membership) = match &frozen.applied {
+        Some(row) => record::decode_applied(row)?,
+        None => (None, StoredMembership::default()),
+    };
+    Ok(Snapshot { meta: SnapshotMeta { last_log_id, last_membership }, snapshot: SnapshotData::Kept(frozen) })
+}

@@ -1,0 +1,51 @@
+//! The types that openraft is instantiated with.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::mvcc::machine::Outcome;
+
+openraft::declare_raft_types!(
+    /// Our instance of openraft.
+    pub(crate) TypeConfig:
+        D = Proposal,
+        R = Option<Outcome>,
+        NodeId = u64,
+        Node = MemberRecord,
+);
+
+pub(crate) type LogId = openraft::type_config::alias::LogIdOf<TypeConfig>;
+pub(crate) type Vote = openraft::type_config::alias::VoteOf<TypeConfig>;
+pub(crate) type Entry = openraft::type_config::alias::EntryOf<TypeConfig>;
+pub(crate) type Membership = openraft::Membership<u64, MemberRecord>;
+pub(crate) type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
+pub(crate) type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
+pub(crate) type LeaderId = openraft::type_config::alias::LeaderIdOf<TypeConfig>;
+pub(crate) type Raft = openraft::Raft<TypeConfig, super::state_machine::StateMachine>;
+
+/// A command on its way through the log, with what the leader adds so that applying it needs nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Proposal {
+    /// The leader's wall time, in milliseconds since 1970.
+    pub(crate) time_ms: i64,
+    /// A revision that the leader had applied, and its state hash.
+    pub(crate) witness: Option<(i64, u32)>,
+    /// An encoded `mvcc::machine::Command`.
+    pub(crate) command: Bytes,
+}
+
+impl fmt::Display for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.command.len())
+    }
+}
+
+/// What the log says about a member beside its id and whether it votes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MemberRecord {
+    pub(crate) name: String,
+    pub(crate) peer_url: String,
+    pub(crate) client_urls: Vec<String>,
+}

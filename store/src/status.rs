@@ -1,0 +1,42 @@
+//! What a node says about itself and its cluster.
+
+use base::{NodeId, Revision};
+
+/// A snapshot of one node's view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub cluster_id: u64,
+    pub node_id: NodeId,
+    pub name: String,
+    pub role: Role,
+    pub leader: Option<NodeId>,
+    pub term: u64,
+    pub applied_index: u64,
+    pub committed_index: u64,
+    pub revision: Revision,
+    pub compacted: Revision,
+    pub db_size_bytes: u64,
+    /// By id.
+    pub members: Vec<Member>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Leader,
+    Follower,
+    Candidate,
+    /// Replicates, but does not vote.
+    Learner,
+    /// The node is stopping, or a failure has stopped it.
+    Stopped,
+}
+
+/// A node that takes part in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub id: NodeId,
+    pub name: String,
+    pub peer_url: String,
+    pub client_urls: Vec<String>,
+    pub is_learner: bool,
+}

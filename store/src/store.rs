@@ -1,0 +1,277 @@
+//! The handle that everybody else holds.
+//!
+//! Reads are answered here, from this node's replica, once the leader has confirmed how new they must be. Writes go
+//! through the leader's log, wherever it is.
+
+mod reads;
+mod writes;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use base::{Clock, Entropy, LeaseId, NodeId, Revision, Tasks};
+use tokio::sync::{mpsc, watch};
+
+pub(crate) use reads::ReadIndexTask;
+pub(crate) use writes::Forwarded;
+
+use crate::error::StoreError;
+use crate::hub::Watcher;
+use crate::leases::{LeaseBook, LeaseStatus};
+use crate::mvcc::lease;
+use crate::mvcc::machine::{Action, Reply};
+use crate::mvcc::request::{Lease, Range, RangeResult, Txn, TxnResult, Watch};
+use crate::mvcc::retries::RequestId;
+use crate::mvcc::tables::TableError;
+use crate::mvcc::{keyspace, validate};
+use crate::node::{Identity, Node, NodeConfig, Timings};
+use crate::raft::membership;
+use crate::raft::peers::Peers;
+use crate::raft::replica::Replica;
+use crate::raft::types::Raft;
+use crate::status::{Member, Status};
+
+/// The replicated key space, seen from one node. Clones are cheap and share everything.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) raft: Raft,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) identity: Identity,
+    pub(crate) peers: Arc<dyn Peers>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) timings: Timings,
+    pub(crate) leases: LeaseBook,
+    /// Names this process in request ids.
+    pub(crate) origin: u64,
+    pub(crate) serial: AtomicU64,
+    pub(crate) read_index: mpsc::Sender<reads::Waiting>,
+    pub(crate) status: watch::Receiver<Status>,
+}
+
+impl Store {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// One voter on the disk in memory, without sockets: the same code as a real node, for tests of other rooms.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn in_memory(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, tasks: &Tasks) -> Self {
+        let config = NodeConfig::in_memory();
+        let node = Node::start(config, Arc::new(crate::node::NoPeers), clock, entropy, tasks).await;
+        node.expect("a node without disk and network has nothing that can fail").store
+    }
+
+    /// Reads keys. Linearizable unless `request.serializable`.
+    ///
+    /// # Errors
+    /// When the revision is not readable, or no leader can confirm that this node is up to date.
+    pub async fn range(&self, request: Range) -> Result<RangeResult, StoreError> {
+        validate::check_span(&request.span)?;
+        if !request.serializable {
+            self.read_barrier().await?;
+        }
+        let long = !request.span.is_single();
+        let found = self.inner.replica.read(long, move |view, horizon| {
+            let at = match horizon.resolve(request.revision) {
+                Ok(at) => at,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            let found = keyspace::range(view, &request, at)?;
+            Ok(Ok(RangeResult { revision: horizon.newest, ..found }))
+        });
+        found.await.map_err(|error| unreadable(&error))?
+    }
+
+    /// Runs a transaction. One that can change nothing is answered like a range.
+    ///
+    /// # Errors
+    /// [`StoreError::Timeout`] when the outcome is unknown; every other error means that nothing was changed.
+    pub async fn txn(&self, txn: Txn) -> Result<TxnResult, StoreError> {
+        validate::check(&txn)?;
+        if validate::is_read_only(&txn) {
+            return self.read_txn(txn).await;
+        }
+        match self.propose(Action::Txn(txn)).await? {
+            Reply::Txn(result) => Ok(result),
+            Reply::Compacted | Reply::Lease(_) | Reply::Revoked | Reply::Node(_) => Err(StoreError::Timeout),
+        }
+    }
+
+    /// Forgets what is older than `at`, which itself stays readable. Space is freed in the background.
+    ///
+    /// # Errors
+    /// When `at` is in the future, or was compacted before.
+    pub async fn compact(&self, at: Revision) -> Result<(), StoreError> {
+        self.propose(Action::Compact(at)).await.map(drop)
+    }
+
+    /// Watches keys on this node's replica, from any revision that is retained.
+    ///
+    /// # Errors
+    /// When the first revision asked for has been compacted.
+    pub fn watch(&self, watch: Watch) -> Result<Watcher, StoreError> {
+        let compacted = self.inner.replica.progress().horizon.compacted;
+        match watch.start {
+            Some(asked) if asked.get() > 0 && asked < compacted => {
+                Err(StoreError::Compacted { asked, compacted })
+            }
+            Some(_) | None => Ok(Watcher::new(self.inner.replica.clone(), watch)),
+        }
+    }
+
+    /// The newest revision that is applied on this node.
+    pub fn revision(&self) -> Revision {
+        self.inner.replica.progress().horizon.newest
+    }
+
+    /// Waits until this node has applied `revision`.
+    pub async fn wait_for(&self, revision: Revision) {
+        self.inner.replica.wait_for_revision(revision).await;
+    }
+
+    /// The newest revision and the hash of everything that led to it. Equal revisions have equal hashes on all nodes.
+    pub fn hash(&self) -> (Revision, u32) {
+        let progress = self.inner.replica.progress();
+        (progress.horizon.newest, progress.hash)
+    }
+
+    /// Grants a lease; [`LeaseId::NONE`] lets the store choose the id. A very short time to live is lengthened to what
+    /// survives an election.
+    ///
+    /// # Errors
+    /// When the id is taken, or the time to live too long.
+    pub async fn lease_grant(&self, id: LeaseId, ttl_seconds: i64) -> Result<Lease, StoreError> {
+        let id = if id.is_none() {
+            LeaseId::new((self.inner.entropy.u64() >> 1).max(1).cast_signed())
+        } else {
+            id
+        };
+        let ttl_seconds = ttl_seconds.max(self.inner.timings.lease_ttl_seconds_min());
+        match self.propose(Action::LeaseGrant(Lease { id, ttl_seconds })).await? {
+            Reply::Lease(lease) => Ok(lease),
+            Reply::Txn(_) | Reply::Compacted | Reply::Revoked | Reply::Node(_) => Err(StoreError::Timeout),
+        }
+    }
+
+    /// Ends a lease and deletes its keys.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseNotFound`] when it does not exist.
+    pub async fn lease_revoke(&self, id: LeaseId) -> Result<(), StoreError> {
+        self.propose(Action::LeaseRevoke(id)).await.map(drop)
+    }
+
+    /// Starts the lease's time anew, and returns it; `None`: there is no such lease.
+    ///
+    /// # Errors
+    /// When no leader answers.
+    pub async fn lease_keep_alive(&self, id: LeaseId) -> Result<Option<i64>, StoreError> {
+        self.ask_leader_about_lease(Forwarded::KeepAlive(id)).await
+    }
+
+    /// What is left of a lease, and its keys; `None`: there is no such lease.
+    ///
+    /// # Errors
+    /// When no leader answers.
+    pub async fn lease_time_to_live(&self, id: LeaseId) -> Result<Option<LeaseStatus>, StoreError> {
+        let remaining = self.ask_leader_about_lease(Forwarded::TimeToLive(id)).await?;
+        let Some(remaining_seconds) = remaining else { return Ok(None) };
+        self.read_barrier().await?;
+        let found = self.inner.replica.read(false, move |view, _| {
+            let Some(lease) = lease::find(view, id)? else { return Ok(None) };
+            Ok(Some(LeaseStatus { lease, remaining_seconds, keys: lease::keys(view, id)? }))
+        });
+        found.await.map_err(|error| unreadable(&error))
+    }
+
+    /// Every lease, by id.
+    ///
+    /// # Errors
+    /// When no leader can confirm that this node is up to date.
+    pub async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
+        self.read_barrier().await?;
+        let found = self.inner.replica.read(false, |view, _| lease::all(view)).await;
+        found.map_err(|error| unreadable(&error))
+    }
+
+    /// How this node sees itself and the cluster, now.
+    pub fn status(&self) -> Status {
+        crate::upkeep::status_of(&self.inner.raft, &self.inner.replica, &self.inner.identity)
+    }
+
+    /// Changes whenever leader, role, members or indexes change.
+    pub fn status_changes(&self) -> watch::Receiver<Status> {
+        self.inner.status.clone()
+    }
+
+    /// Hands leadership to another voter. Returns once this node sees it, or the request's time is over.
+    ///
+    /// # Errors
+    /// [`StoreError::NoLeader`] when this node does not lead, [`StoreError::MemberNotFound`] for a stranger.
+    pub async fn transfer_leadership(&self, to: NodeId) -> Result<(), StoreError> {
+        membership::transfer(&self.inner, to).await
+    }
+
+    pub fn members(&self) -> Vec<Member> {
+        self.status().members
+    }
+
+    /// Adds a learner, under an id that was never used. It must be started with this id, and promoted once caught up.
+    ///
+    /// # Errors
+    /// When the address is a member's already, or this node does not lead.
+    pub async fn member_add(
+        &self,
+        name: String,
+        peer_url: String,
+        client_urls: Vec<String>,
+    ) -> Result<Member, StoreError> {
+        membership::add(self, name, peer_url, client_urls).await
+    }
+
+    /// Lets a learner vote.
+    ///
+    /// # Errors
+    /// [`StoreError::LearnerNotReady`] while it lags behind.
+    pub async fn member_promote(&self, id: NodeId) -> Result<(), StoreError> {
+        membership::promote(&self.inner, id).await
+    }
+
+    /// Removes a member. Its id is never used again.
+    ///
+    /// # Errors
+    /// [`StoreError::LastVoter`] when nobody would be left.
+    pub async fn member_remove(&self, id: NodeId) -> Result<(), StoreError> {
+        membership::remove(&self.inner, id).await
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    pub(crate) fn raft(&self) -> &Raft {
+        &self.inner.raft
+    }
+
+    pub(crate) fn replica(&self) -> &Arc<Replica> {
+        &self.inner.replica
+    }
+
+    fn next_request(&self) -> RequestId {
+        RequestId { origin: self.inner.origin, serial: self.inner.serial.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+/// A read that the disk failed. The same disk fails the next write, which stops the process; the caller only learns
+/// that there is no answer.
+fn unreadable(error: &TableError) -> StoreError {
+    tracing::error!(%error, source = ?std::error::Error::source(error), "cannot read the state");
+    StoreError::Stopping
+}

@@ -1,0 +1,175 @@
+//! Writes: into the log here when this node leads, else to the node that does.
+//!
+//! A write keeps its request id however often it is proposed, and the state machine applies each id once. So a lost
+//! answer, or a leader that dies, is followed by another attempt, within the time that the request has.
+
+use base::{LeaseId, NodeId};
+use bytes::Bytes;
+use openraft::errors::{ClientWriteError, RaftError};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+use super::Store;
+use crate::disk::codec;
+use crate::error::StoreError;
+use crate::metrics;
+use crate::mvcc::lease;
+use crate::mvcc::machine::{Action, Command, Outcome, Reply};
+use crate::raft::peers::{Call, Peer};
+use crate::raft::types::Proposal;
+
+/// How long to wait before asking the same node again when nothing was heard of another leader.
+const RETRY_AFTER: Duration = Duration::from_millis(25);
+
+/// What a node asks of the leader.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Forwarded {
+    /// An encoded [`Command`].
+    Propose(Bytes),
+    KeepAlive(LeaseId),
+    TimeToLive(LeaseId),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ForwardAnswer {
+    Outcome(Outcome),
+    /// Seconds left; `None`: no such lease.
+    Lease(Option<i64>),
+    /// Ask somebody else.
+    NotLeader,
+}
+
+impl Store {
+    /// Gets an action applied, once, and returns what it did.
+    pub(crate) async fn propose(&self, action: Action) -> Result<Reply, StoreError> {
+        let command = codec::encode(&Command { request: self.next_request(), action });
+        let answer = self.ask_leader(&Forwarded::Propose(command)).await;
+        if matches!(answer, Err(StoreError::Timeout | StoreError::NoLeader)) {
+            metrics::count_failed_proposal();
+        }
+        match answer? {
+            ForwardAnswer::Outcome(outcome) => outcome,
+            ForwardAnswer::Lease(_) | ForwardAnswer::NotLeader => Err(StoreError::Timeout),
+        }
+    }
+
+    pub(super) async fn ask_leader_about_lease(
+        &self,
+        question: Forwarded,
+    ) -> Result<Option<i64>, StoreError> {
+        match self.ask_leader(&question).await? {
+            ForwardAnswer::Lease(remaining) => Ok(remaining),
+            ForwardAnswer::Outcome(_) | ForwardAnswer::NotLeader => Err(StoreError::Timeout),
+        }
+    }
+
+    /// Serves what another node forwarded.
+    pub(crate) async fn serve_forwarded(&self, question: Forwarded) -> ForwardAnswer {
+        match question {
+            Forwarded::Propose(command) => self.propose_here(command).await,
+            Forwarded::KeepAlive(id) => self.about_lease(id, true).await,
+            Forwarded::TimeToLive(id) => self.about_lease(id, false).await,
+        }
+    }
+
+    /// The leader as this node knows it.
+    pub(super) fn leader(&self) -> Option<Peer> {
+        let status = self.inner.status.borrow();
+        let id = status.leader?;
+        let member = status.members.iter().find(|member| member.id == id)?;
+        Some(Peer { id, url: member.peer_url.clone() })
+    }
+
+    /// Returns when somebody else leads, or after a moment.
+    pub(super) async fn wait_for_other_leader(&self, asked: Option<NodeId>, deadline: Instant) {
+        let until = if asked.is_some() { deadline.min(Instant::now() + RETRY_AFTER) } else { deadline };
+        let _ = timeout_at(until, self.other_leader(asked)).await;
+    }
+
+    async fn other_leader(&self, asked: Option<NodeId>) {
+        let mut status = self.inner.status.clone();
+        let changed = status.wait_for(|status| status.leader.is_some() && status.leader != asked);
+        if changed.await.is_err() {
+            // The node is stopping: whoever waits runs into the deadline.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Asks whoever leads, again and again while nobody answers.
+    async fn ask_leader(&self, question: &Forwarded) -> Result<ForwardAnswer, StoreError> {
+        let deadline = Instant::now() + self.inner.timings.request_timeout;
+        let mut asked_somebody = false;
+        while Instant::now() < deadline {
+            let leader = self.leader();
+            if let Some(leader) = &leader {
+                asked_somebody = true;
+                let answer = tokio::select! {
+                    biased;
+                    answer = self.ask(leader, question.clone(), deadline) => answer,
+                    () = self.other_leader(Some(leader.id)) => None,
+                };
+                match answer {
+                    Some(ForwardAnswer::NotLeader) | None => {}
+                    Some(answer) => return Ok(answer),
+                }
+            }
+            self.wait_for_other_leader(leader.map(|leader| leader.id), deadline).await;
+        }
+        // An attempt that was not answered may have got into the log.
+        Err(if asked_somebody { StoreError::Timeout } else { StoreError::NoLeader })
+    }
+
+    async fn ask(&self, leader: &Peer, question: Forwarded, deadline: Instant) -> Option<ForwardAnswer> {
+        if leader.id == self.inner.identity.node_id {
+            return timeout_at(deadline, self.serve_forwarded(question)).await.ok();
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let call = self.inner.peers.call(leader, Call::Forward, codec::encode(&question), left);
+        match timeout_at(deadline, call).await {
+            Ok(Ok(answer)) => codec::decode(&answer).ok(),
+            Ok(Err(error)) => {
+                tracing::debug!(leader = %leader.id, %error, "the leader did not answer");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    async fn propose_here(&self, command: Bytes) -> ForwardAnswer {
+        let progress = self.inner.replica.progress();
+        let proposal = Proposal {
+            time_ms: self.inner.clock.now().as_millisecond(),
+            witness: Some((progress.horizon.newest.get(), progress.hash)),
+            command,
+        };
+        match self.inner.raft.client_write(proposal).await {
+            Ok(written) => match written.data {
+                Some(outcome) => ForwardAnswer::Outcome(outcome),
+                None => ForwardAnswer::NotLeader,
+            },
+            Err(RaftError::APIError(
+                ClientWriteError::ForwardToLeader(_)
+                | ClientWriteError::ChangeMembershipError(_)
+                | ClientWriteError::LogEntryDiscarded(_)
+                | ClientWriteError::PreconditionFailed(_),
+            )) => ForwardAnswer::NotLeader,
+            // What was proposed may still be applied by others.
+            Err(RaftError::Fatal(_)) => ForwardAnswer::Outcome(Err(StoreError::Timeout)),
+        }
+    }
+
+    async fn about_lease(&self, id: LeaseId, renew: bool) -> ForwardAnswer {
+        // Only a leader that has just proved it may speak about time.
+        let Some(index) = self.serve_read_index().await else { return ForwardAnswer::NotLeader };
+        self.inner.replica.wait_for_index(index).await;
+        let found = self.inner.replica.read(false, move |view, _| lease::find(view, id)).await;
+        let Ok(Some(lease)) = found else { return ForwardAnswer::Lease(None) };
+        let now = Instant::now();
+        ForwardAnswer::Lease(if renew {
+            self.inner.leases.renew(lease, now)
+        } else {
+            self.inner.leases.remaining_seconds(lease, now)
+        })
+    }
+}
