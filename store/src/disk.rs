@@ -77,6 +77,8 @@ pub(crate) struct Frozen {
 pub(crate) struct Arrived {
     pub(crate) dir: PathBuf,
     pub(crate) inline: Bytes,
+    /// The directory is somebody's copy and must stay; else it becomes ours.
+    pub(crate) keep: bool,
 }
 
 /// The Raft log, the vote and the committed index. One writer calls `write`, in order.

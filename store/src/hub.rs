@@ -117,7 +117,7 @@ impl Watcher {
                 continue;
             }
             match self.replica.ring.take(self.next) {
-                Some(made) => self.sort_out(&made),
+                Some(made) => self.sort_out(&made, newest),
                 None => self.catch_up(newest).await?,
             }
         }
@@ -131,8 +131,9 @@ impl Watcher {
         }
     }
 
-    fn sort_out(&mut self, made: &[Arc<Made>]) {
-        for made in made {
+    /// Takes what is published; the ring may be one step ahead.
+    fn sort_out(&mut self, made: &[Arc<Made>], newest: Revision) {
+        for made in made.iter().take_while(|made| made.revision <= newest) {
             let matching = |event: &&Arc<Event>| self.watch.span.contains(&event.kv.key);
             let events: Vec<Arc<Event>> =
                 made.events.iter().filter(matching).map(|event| self.shaped(event)).collect();

@@ -10,7 +10,6 @@ use base::{Clock, Entropy, NodeId, Tasks};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use openraft::{Config, SnapshotPolicy};
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
@@ -20,13 +19,14 @@ use crate::disk::rocks_state::RocksState;
 use crate::disk::{LogDisk, StateDisk, files};
 use crate::error::StartError;
 use crate::leases::{self, LeaseBook};
+use crate::raft::handle::{self, Handle};
 use crate::raft::log_store;
 use crate::raft::network::Factory;
 use crate::raft::peers::{Call, Peer, PeerError, PeerService, Peers, SnapshotOffer};
 use crate::raft::replica::Replica;
 use crate::raft::service::Service;
 use crate::raft::state_machine::StateMachine;
-use crate::raft::types::{MemberRecord, Raft};
+use crate::raft::types::MemberRecord;
 use crate::store::{Inner, ReadIndexTask, Store};
 use crate::upkeep;
 
@@ -67,8 +67,8 @@ pub enum Disk {
 /// The disks of a node without a disk.
 #[derive(Clone, Default)]
 pub struct MemoryDisk {
-    log: MemoryLog,
-    tables: MemoryTables,
+    pub(crate) log: MemoryLog,
+    pub(crate) tables: MemoryTables,
 }
 
 impl std::fmt::Debug for Disk {
@@ -137,27 +137,6 @@ impl Timings {
     /// How long one question to a leader may take before another is asked.
     pub(crate) fn round_timeout(&self) -> Duration {
         self.election_max
-    }
-
-    fn raft(&self, config: &NodeConfig) -> Result<Config, StartError> {
-        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let raft = Config {
-            cluster_name: config.name.clone(),
-            heartbeat_interval: ms(self.heartbeat),
-            heartbeat_min_interval: Some(0),
-            election_timeout_min: ms(self.election_min),
-            election_timeout_max: ms(self.election_max),
-            quorum_loss_probe_interval: Some(2 * ms(self.election_max) + ms(self.heartbeat)),
-            enable_pre_vote: Some(true),
-            enable_leader_restore: Some(false),
-            snapshot_policy: SnapshotPolicy::Never,
-            install_snapshot_timeout: 5 * 60 * 1000,
-            max_payload_entries: 1024,
-            max_in_snapshot_log_to_keep: config.snapshot_every_entries / 2,
-            replication_lag_threshold: 2 * config.snapshot_every_entries,
-            ..Config::default()
-        };
-        raft.validate().map_err(|error| StartError::Timings { reason: error.to_string() })
     }
 }
 
@@ -254,7 +233,7 @@ impl Node {
         tasks: &Tasks,
     ) -> Result<Self, StartError> {
         let identity = config.identity()?;
-        let raft_config = Arc::new(config.timings.raft(&config)?);
+        let raft_config = handle::config(&config.timings, &config.name, config.snapshot_every_entries)?;
         let (log, tables) = open_disks(&config.disk, &identity).await?;
         let (log_store, writer) = log_store::open(log).map_err(|error| config.disk.failed(error))?;
         tasks.spawn("store log writer", writer.run());
@@ -263,11 +242,12 @@ impl Node {
         let replica = Arc::new(replica);
         let network = Factory { me: identity.node_id.get(), peers: peers.clone() };
         let machine = StateMachine { replica: replica.clone() };
-        let raft = Raft::new(identity.node_id.get(), raft_config, network, log_store, machine).await;
-        let raft = raft.map_err(|fatal| StartError::Raft { reason: fatal.to_string() })?;
-        found(&raft, &config).await?;
+        let raft = Handle::start(raft_config, network, log_store, machine).await?;
+        raft.found(config.founders()).await?;
 
-        let (status_tx, status) = watch::channel(upkeep::status_of(&raft, &replica, &identity));
+        let now = upkeep::status_of(&raft, &replica, &identity);
+        let (leader_tx, leader) = watch::channel(upkeep::leader_of(&now));
+        let (status_tx, status) = watch::channel(now);
         let (read_index, inbox) = mpsc::channel(READ_QUEUE);
         let store = Store::new(Inner {
             raft: raft.clone(),
@@ -282,10 +262,11 @@ impl Node {
             serial: AtomicU64::new(0),
             read_index,
             status,
+            leader,
         });
         let stop = tasks.stop();
-        let publish =
-            upkeep::publish(raft.clone(), replica.clone(), identity.clone(), status_tx, stop.clone());
+        let told = upkeep::Told { status: status_tx, leader: leader_tx };
+        let publish = upkeep::publish(raft.clone(), replica.clone(), identity.clone(), told, stop.clone());
         tasks.spawn("store status", publish);
         let snapshots = upkeep::take_snapshots(
             raft.clone(),
@@ -300,28 +281,14 @@ impl Node {
         tasks.spawn_infallible("store read index", reads.run(stop.clone()));
         tasks.spawn_infallible("store shutdown", shut_down(raft, stop.clone()));
         info!(name = %identity.name, node = %identity.node_id, "the store has started");
-        Ok(Self { service: Service::new(store.clone()), store, identity })
+        Ok(Self { service: Service::of(store.clone()), store, identity })
     }
 }
 
 /// Stops Raft with the rest, so that the log's writer finishes what is queued and ends.
-async fn shut_down(raft: Raft, stop: tokio_util::sync::CancellationToken) {
+async fn shut_down(raft: Handle, stop: tokio_util::sync::CancellationToken) {
     stop.cancelled().await;
-    let _ = raft.shutdown().await;
-}
-
-async fn found(raft: &Raft, config: &NodeConfig) -> Result<(), StartError> {
-    let failed = |reason: String| StartError::Raft { reason };
-    let founders = config.founders();
-    if founders.is_empty() || raft.is_initialized().await.map_err(|fatal| failed(fatal.to_string()))? {
-        return Ok(());
-    }
-    match raft.initialize(founders).await {
-        Ok(()) => Ok(()),
-        // Another founder was quicker, and its log has arrived already.
-        Err(error) if error.fatal().is_none() => Ok(()),
-        Err(error) => Err(failed(error.to_string())),
-    }
+    raft.shut_down().await;
 }
 
 impl Disk {
@@ -400,3 +367,6 @@ impl Peers for NoPeers {
         Box::pin(async { Err(nobody()) })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,10 +2,11 @@
 //!
 //! No type of openraft leaves this room, and none is written to disk.
 
+pub(crate) mod handle;
 pub(crate) mod log_store;
 pub(crate) mod membership;
 pub(crate) mod network;
-pub mod peers;
+pub(crate) mod peers;
 pub(crate) mod record;
 pub(crate) mod replica;
 pub(crate) mod service;

@@ -25,10 +25,10 @@ use crate::mvcc::retries::RequestId;
 use crate::mvcc::tables::TableError;
 use crate::mvcc::{keyspace, validate};
 use crate::node::{Identity, Node, NodeConfig, Timings};
+use crate::raft::handle::Handle;
 use crate::raft::membership;
-use crate::raft::peers::Peers;
+use crate::raft::peers::{Peer, Peers};
 use crate::raft::replica::Replica;
-use crate::raft::types::Raft;
 use crate::status::{Member, Status};
 
 /// The replicated key space, seen from one node. Clones are cheap and share everything.
@@ -38,7 +38,7 @@ pub struct Store {
 }
 
 pub(crate) struct Inner {
-    pub(crate) raft: Raft,
+    pub(crate) raft: Handle,
     pub(crate) replica: Arc<Replica>,
     pub(crate) identity: Identity,
     pub(crate) peers: Arc<dyn Peers>,
@@ -51,6 +51,8 @@ pub(crate) struct Inner {
     pub(crate) serial: AtomicU64,
     pub(crate) read_index: mpsc::Sender<reads::Waiting>,
     pub(crate) status: watch::Receiver<Status>,
+    /// The leader that this node knows. Changes far less often than the status.
+    pub(crate) leader: watch::Receiver<Option<Peer>>,
 }
 
 impl Store {
@@ -254,10 +256,6 @@ impl Store {
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.inner
-    }
-
-    pub(crate) fn raft(&self) -> &Raft {
-        &self.inner.raft
     }
 
     pub(crate) fn replica(&self) -> &Arc<Replica> {

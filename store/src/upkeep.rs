@@ -5,21 +5,20 @@ use std::sync::Arc;
 
 use base::{NodeId, Revision};
 use bytes::Bytes;
-use openraft::ServerState;
-use openraft::async_runtime::watch::WatchReceiver;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::info;
 
 use crate::metrics;
 use crate::mvcc::compaction::{self, Step};
 use crate::mvcc::layout;
 use crate::mvcc::tables::{Table, TableError};
 use crate::node::Identity;
+use crate::raft::handle::Handle;
+use crate::raft::peers::Peer;
 use crate::raft::replica::Replica;
-use crate::raft::types::Raft;
-use crate::status::{Member, Role, Status};
+use crate::status::Status;
 
 /// Up to where superseded rows are gone. This node's own business: it is not part of the replicated state.
 const CLEANED: &[u8] = b"cleaned";
@@ -35,55 +34,57 @@ pub(crate) enum UpkeepError {
     Clean(#[source] TableError),
 }
 
-pub(crate) fn status_of(raft: &Raft, replica: &Replica, identity: &Identity) -> Status {
+pub(crate) fn status_of(raft: &Handle, replica: &Replica, identity: &Identity) -> Status {
     let progress = replica.progress();
-    let receiver = raft.metrics();
-    let metrics = receiver.borrow_watched().clone();
-    let role = match (&metrics.running_state, metrics.state) {
-        (Err(_), _) | (Ok(()), ServerState::Shutdown) => Role::Stopped,
-        (Ok(()), ServerState::Leader) => Role::Leader,
-        (Ok(()), ServerState::Follower) => Role::Follower,
-        (Ok(()), ServerState::Candidate) => Role::Candidate,
-        (Ok(()), ServerState::Learner) => Role::Learner,
-    };
-    let membership = metrics.membership_config.membership();
-    let voters: Vec<u64> = membership.voter_ids().collect();
-    let members = membership.nodes().map(|(id, member)| Member {
-        id: NodeId::new(*id),
-        name: member.name.clone(),
-        peer_url: member.peer_url.clone(),
-        client_urls: member.client_urls.clone(),
-        is_learner: !voters.contains(id),
-    });
+    let view = raft.view();
     Status {
         cluster_id: identity.cluster_id,
         node_id: identity.node_id,
         name: identity.name.clone(),
-        role,
-        leader: metrics.current_leader.map(NodeId::new),
-        term: metrics.vote.leader_id.term,
+        role: view.role,
+        leader: view.leader,
+        term: view.term,
         applied_index: progress.applied,
-        committed_index: metrics.local_committed.map_or(0, |id| id.index).max(progress.applied),
+        committed_index: view.committed.max(progress.applied),
         revision: progress.horizon.newest,
         compacted: progress.horizon.compacted,
         db_size_bytes: replica.disk.size_bytes(),
-        members: members.collect(),
+        members: view.members,
     }
+}
+
+/// Where the status is published.
+pub(crate) struct Told {
+    pub(crate) status: watch::Sender<Status>,
+    pub(crate) leader: watch::Sender<Option<Peer>>,
+}
+
+pub(crate) fn leader_of(status: &Status) -> Option<Peer> {
+    let id = status.leader?;
+    let member = status.members.iter().find(|member| member.id == id)?;
+    Some(Peer { id, url: member.peer_url.clone() })
 }
 
 /// Publishes the status, and fails when Raft has stopped on its own.
 pub(crate) async fn publish(
-    raft: Raft,
+    raft: Handle,
     replica: Arc<Replica>,
     identity: Identity,
-    status: watch::Sender<Status>,
+    told: Told,
     stop: CancellationToken,
 ) -> Result<(), UpkeepError> {
-    let mut changes = raft.metrics();
+    let Told { status, leader: leader_tx } = told;
+    let mut changes = raft.changes();
     loop {
-        let failure = changes.borrow_watched().running_state.clone().err();
+        let failure = raft.view().failure;
         let now = status_of(&raft, &replica, &identity);
         metrics::observe_status(&now);
+        let known = leader_of(&now);
+        leader_tx.send_if_modified(|leader| {
+            let changed = *leader != known;
+            *leader = known;
+            changed
+        });
         let before = status.send_replace(now);
         let leader = status.borrow().leader;
         if before.leader != leader {
@@ -94,12 +95,12 @@ pub(crate) async fn publish(
             if stop.is_cancelled() {
                 return Ok(());
             }
-            return Err(UpkeepError::RaftStopped { reason: failure.to_string() });
+            return Err(UpkeepError::RaftStopped { reason: failure });
         }
         tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),
-            changed = changes.changed() => if changed.is_err() {
+            changed = changes.changed() => if !changed {
                 return Err(UpkeepError::RaftStopped { reason: "its task has ended".to_owned() });
             },
         }
@@ -108,13 +109,13 @@ pub(crate) async fn publish(
 
 /// Takes a snapshot each time enough entries were applied, so that the log stays short and a restart quick.
 pub(crate) async fn take_snapshots(
-    raft: Raft,
+    raft: Handle,
     replica: Arc<Replica>,
     every_entries: u64,
     stop: CancellationToken,
 ) -> Result<(), UpkeepError> {
     let mut progress = replica.watch_progress();
-    let mut taken = raft.metrics().borrow_watched().snapshot.map_or(0, |id| id.index);
+    let mut taken = raft.view().snapshot;
     loop {
         let due = taken + every_entries;
         tokio::select! {
@@ -125,8 +126,7 @@ pub(crate) async fn take_snapshots(
                 Err(_) => return Ok(()),
             },
         }
-        if let Err(fatal) = raft.trigger().snapshot().await {
-            debug!(error = %fatal, "no snapshot: raft is stopping");
+        if !raft.take_snapshot().await {
             return Ok(());
         }
     }

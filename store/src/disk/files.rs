@@ -19,10 +19,6 @@ impl Kept {
         Self { path, superseded: AtomicBool::new(false) }
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub(crate) fn supersede(&self) {
         self.superseded.store(true, Ordering::SeqCst);
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, btree_map};
 use std::io;
 use std::ops::Bound;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -19,13 +20,19 @@ type Rows = BTreeMap<(Table, Bytes), Bytes>;
 #[derive(Clone, Default)]
 pub(crate) struct MemoryTables {
     rows: Arc<RwLock<Rows>>,
+    bytes: Arc<AtomicU64>,
     frozen: Arc<Mutex<Option<Frozen>>>,
 }
 
 impl MemoryTables {
     fn replace(&self, rows: Rows) {
+        self.bytes.store(rows.iter().map(|((_, key), value)| size(key, value)).sum(), Ordering::Relaxed);
         *self.rows.write().unwrap_or_else(PoisonError::into_inner) = rows;
     }
+}
+
+fn size(key: &[u8], value: &[u8]) -> u64 {
+    (key.len() + value.len()) as u64
 }
 
 fn frozen(inline: Bytes, rows: &Rows) -> Frozen {
@@ -43,13 +50,24 @@ impl StateDisk for MemoryTables {
         for change in &changes.0 {
             match change {
                 Change::Put { table, key, value } => {
-                    rows.insert((*table, key.clone()), value.clone());
+                    self.bytes.fetch_add(size(key, value), Ordering::Relaxed);
+                    if let Some(before) = rows.insert((*table, key.clone()), value.clone()) {
+                        self.bytes.fetch_sub(size(key, &before), Ordering::Relaxed);
+                    }
                 }
                 Change::Delete { table, key } => {
-                    rows.remove(&(*table, key.clone()));
+                    if let Some(before) = rows.remove(&(*table, key.clone())) {
+                        self.bytes.fetch_sub(size(key, &before), Ordering::Relaxed);
+                    }
                 }
                 Change::DeleteRange { table, from, to } => {
-                    rows.retain(|(at, key), _| at != table || key < from || key >= to);
+                    let range = (*table, from.clone())..(*table, to.clone());
+                    let gone: Vec<_> = rows.range(range).map(|(key, _)| key.clone()).collect();
+                    for key in gone {
+                        if let Some(before) = rows.remove(&key) {
+                            self.bytes.fetch_sub(size(&key.1, &before), Ordering::Relaxed);
+                        }
+                    }
                 }
             }
         }
@@ -88,8 +106,7 @@ impl StateDisk for MemoryTables {
     }
 
     fn size_bytes(&self) -> u64 {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        rows.iter().map(|((_, key), value)| (key.len() + value.len()) as u64).sum()
+        self.bytes.load(Ordering::Relaxed)
     }
 
     fn waits(&self) -> bool {

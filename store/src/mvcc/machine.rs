@@ -238,3 +238,6 @@ impl Done {
         Self { reply, events: None, leases_changed: false }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,8 @@ use super::tables::{Table, TableError, View};
 /// How long an answer is kept. No caller retries for longer: request deadlines are far below.
 const KEEP_MS: i64 = 60_000;
 const ANSWERS_MAX: usize = 65_536;
+/// Kept whatever their age, because the clocks of two leaders may differ.
+const ANSWERS_MIN: usize = 1000;
 /// A larger answer is not kept; the retry is told that it has timed out.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const TAG: u8 = b'q';
@@ -81,7 +83,8 @@ impl Retries {
         rows.put(Table::Meta, key(index), row.freeze());
         self.remember(index, time_ms, id);
         while let Some((index, kept_ms, id)) = self.order.front().copied() {
-            if self.order.len() <= ANSWERS_MAX && time_ms - kept_ms <= KEEP_MS {
+            let young = self.order.len() <= ANSWERS_MAX && time_ms - kept_ms <= KEEP_MS;
+            if young || self.order.len() <= ANSWERS_MIN {
                 break;
             }
             self.order.pop_front();
@@ -122,8 +125,12 @@ mod tests {
             let mut rows = Overlay::new(view);
             let mut retries = Retries::default();
             retries.keep(&mut rows, 10, 0, id(1), b"one");
-            retries.keep(&mut rows, 11, 30_000, id(2), b"two");
-            retries.keep(&mut rows, 12, 70_000, id(3), &vec![0; ANSWER_BYTES_MAX + 1]);
+            for serial in 2..1000 {
+                retries.keep(&mut rows, serial + 10, 30_000, id(serial), b"two");
+            }
+            retries.keep(&mut rows, 1010, 59_000, id(1000), b"three");
+            assert!(retries.find(&rows, id(1)).expect("readable").is_some());
+            retries.keep(&mut rows, 1012, 70_000, id(1001), &vec![0; ANSWER_BYTES_MAX + 1]);
             rows.into_changes()
         });
         tables.write(&changes).expect("memory takes it");
@@ -132,7 +139,7 @@ mod tests {
             let find = |serial| retries.find(view, id(serial)).expect("readable");
             assert_eq!(find(1), None);
             assert_eq!(find(2), Some(Earlier::Answer("two".into())));
-            assert_eq!(find(3), Some(Earlier::TooLargeToKeep));
+            assert_eq!(find(1001), Some(Earlier::TooLargeToKeep));
         });
     }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::Stream;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{EntryPayload, OptionalSend};
+use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use super::record;
@@ -64,6 +65,11 @@ enum Job {
     Purge(LogId),
     Committed(Option<LogId>),
 }
+
+/// Why the log's writer has ended. Whether the failed write reached the disk is unknown, so nothing may follow it.
+#[derive(Debug, Error)]
+#[error("cannot write the Raft log; make room or repair the disk, then start again")]
+pub(crate) struct LogWriteError(#[source] io::Error);
 
 /// Opens the log on `disk`.
 pub(crate) fn open(disk: Arc<dyn LogDisk>) -> io::Result<(LogStore, LogWriter)> {
@@ -302,8 +308,8 @@ impl LogWriter {
     /// Writes until every [`LogStore`] is gone.
     ///
     /// # Errors
-    /// The first write that failed. Whether it reached the disk is unknown, so nothing may be written after it.
-    pub(crate) async fn run(mut self) -> io::Result<()> {
+    /// The first write that failed.
+    pub(crate) async fn run(mut self) -> Result<(), LogWriteError> {
         let mut jobs = Vec::new();
         while self.queue.recv_many(&mut jobs, QUEUE_MAX).await > 0 {
             let batch = Batch::of(std::mem::take(&mut jobs));
@@ -316,7 +322,7 @@ impl LogWriter {
             for callback in batch.appends {
                 callback.io_completed(copy(&result));
             }
-            result?;
+            result.map_err(LogWriteError)?;
             if let Some(durable) = batch.last_appended {
                 self.state.lock().unwrap_or_else(PoisonError::into_inner).tail.shrink(durable);
             }
@@ -379,3 +385,6 @@ impl Batch {
         batch
     }
 }
+
+#[cfg(test)]
+mod tests;

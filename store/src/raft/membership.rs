@@ -41,7 +41,7 @@ pub(crate) async fn add(
 
 pub(crate) async fn promote(inner: &Inner, id: NodeId) -> Result<(), StoreError> {
     require_leader(inner)?;
-    let receiver = inner.raft.metrics();
+    let receiver = inner.raft.raft().metrics();
     let (known, voter, lag) = {
         let metrics = receiver.borrow_watched();
         let membership = metrics.membership_config.membership();
@@ -63,7 +63,7 @@ pub(crate) async fn promote(inner: &Inner, id: NodeId) -> Result<(), StoreError>
 
 pub(crate) async fn remove(inner: &Inner, id: NodeId) -> Result<(), StoreError> {
     require_leader(inner)?;
-    let receiver = inner.raft.metrics();
+    let receiver = inner.raft.raft().metrics();
     let membership = receiver.borrow_watched().membership_config.membership().clone();
     if membership.get_node(&id.get()).is_none() {
         return Err(StoreError::MemberNotFound);
@@ -84,7 +84,7 @@ pub(crate) async fn transfer(inner: &Inner, to: NodeId) -> Result<(), StoreError
     if !inner.status.borrow().members.iter().any(|member| member.id == to && !member.is_learner) {
         return Err(StoreError::MemberNotFound);
     }
-    inner.raft.trigger().transfer_leader(to.get()).await.map_err(|_| StoreError::Stopping)?;
+    inner.raft.raft().trigger().transfer_leader(to.get()).await.map_err(|_| StoreError::Stopping)?;
     let mut status = inner.status.clone();
     let done = status.wait_for(|status| status.leader == Some(to));
     match timeout(inner.timings.request_timeout, done).await {
@@ -95,12 +95,13 @@ pub(crate) async fn transfer(inner: &Inner, to: NodeId) -> Result<(), StoreError
 }
 
 fn require_leader(inner: &Inner) -> Result<(), StoreError> {
-    let leads = inner.raft.metrics().borrow_watched().current_leader == Some(inner.identity.node_id.get());
+    let leads =
+        inner.raft.raft().metrics().borrow_watched().current_leader == Some(inner.identity.node_id.get());
     if leads { Ok(()) } else { Err(StoreError::NoLeader) }
 }
 
 async fn change(inner: &Inner, members: ChangeMembers<u64, MemberRecord>) -> Result<(), StoreError> {
-    let changed = inner.raft.change_membership(members, false);
+    let changed = inner.raft.raft().change_membership(members, false);
     match timeout(inner.timings.request_timeout, changed).await {
         Err(_) => Err(StoreError::Timeout),
         Ok(Ok(_)) => Ok(()),

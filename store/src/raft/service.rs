@@ -21,12 +21,12 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn new(store: Store) -> Arc<dyn PeerService> {
+    pub(crate) fn of(store: Store) -> Arc<dyn PeerService> {
         Arc::new(Self { store })
     }
 
     async fn answer(&self, call: Call, payload: Bytes) -> Result<Bytes, PeerError> {
-        let raft = self.store.raft();
+        let raft = self.store.inner().raft.raft();
         match call {
             Call::Append | Call::Heartbeat => {
                 let request = decode(&payload)?;
@@ -72,7 +72,7 @@ impl PeerService for Service {
             async move { readable }
         });
         let requests = requests.filter_map(|request| async move { request.ok() });
-        let answers = self.store.raft().stream_append(requests.boxed());
+        let answers = self.store.inner().raft.raft().stream_append(requests.boxed());
         let answers = answers.map(|answer| match answer {
             Ok(answer) => Ok(codec::encode(&answer)),
             Err(fatal) => Err(refused(fatal)),
@@ -94,9 +94,11 @@ impl PeerService for Service {
     fn snapshot_install(&self, meta: Bytes, intake: Intake) -> BoxFuture<'_, Result<Bytes, PeerError>> {
         Box::pin(async move {
             let SnapshotHead { vote, meta, inline } = decode(&meta)?;
-            let snapshot =
-                Snapshot { meta, snapshot: SnapshotData::Arrived(Arrived { dir: intake.dir, inline }) };
-            let installed = self.store.raft().install_full_snapshot(vote, snapshot).await;
+            let snapshot = Snapshot {
+                meta,
+                snapshot: SnapshotData::Arrived(Arrived { dir: intake.dir, inline, keep: false }),
+            };
+            let installed = self.store.inner().raft.raft().install_full_snapshot(vote, snapshot).await;
             Ok(codec::encode(&installed.map_err(refused)?))
         })
     }

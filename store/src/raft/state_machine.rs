@@ -68,7 +68,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let arrived = match snapshot {
             SnapshotData::Arrived(arrived) => arrived,
             // openraft installs our own copy when the state is behind it.
-            SnapshotData::Kept(frozen) => Arrived { dir: frozen.dir, inline: frozen.inline },
+            SnapshotData::Kept(frozen) => Arrived { dir: frozen.dir, inline: frozen.inline, keep: true },
         };
         let replica = self.replica.clone();
         let install = move || replica.install(&arrived);

@@ -1,7 +1,6 @@
 //! Linearizable reads by ReadIndex: one question to the leader for all reads that wait on this node.
 
 use base::Revision;
-use openraft::ReadPolicy;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -39,11 +38,7 @@ impl Store {
     /// Answers a follower's question; `None`: we do not lead, or cannot prove that we do.
     pub(crate) async fn serve_read_index(&self) -> Option<u64> {
         // Every call is a fresh round: an earlier answer must never serve a later question.
-        let round = self.inner.raft.get_read_linearizer(ReadPolicy::ReadIndex);
-        match timeout(self.inner.timings.round_timeout(), round).await {
-            Ok(Ok(linearizer)) => Some(linearizer.read_log_id().index()),
-            Ok(Err(_)) | Err(_) => None,
-        }
+        self.inner.raft.read_index(self.inner.timings.round_timeout()).await
     }
 
     pub(super) async fn read_txn(&self, txn: Txn) -> Result<TxnResult, StoreError> {

@@ -5,7 +5,6 @@
 
 use base::{LeaseId, NodeId};
 use bytes::Bytes;
-use openraft::errors::{ClientWriteError, RaftError};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -16,6 +15,7 @@ use crate::error::StoreError;
 use crate::metrics;
 use crate::mvcc::lease;
 use crate::mvcc::machine::{Action, Command, Outcome, Reply};
+use crate::raft::handle::Proposed;
 use crate::raft::peers::{Call, Peer};
 use crate::raft::types::Proposal;
 
@@ -75,10 +75,7 @@ impl Store {
 
     /// The leader as this node knows it.
     pub(super) fn leader(&self) -> Option<Peer> {
-        let status = self.inner.status.borrow();
-        let id = status.leader?;
-        let member = status.members.iter().find(|member| member.id == id)?;
-        Some(Peer { id, url: member.peer_url.clone() })
+        self.inner.leader.borrow().clone()
     }
 
     /// Returns when somebody else leads, or after a moment.
@@ -88,9 +85,12 @@ impl Store {
     }
 
     async fn other_leader(&self, asked: Option<NodeId>) {
-        let mut status = self.inner.status.clone();
-        let changed = status.wait_for(|status| status.leader.is_some() && status.leader != asked);
-        if changed.await.is_err() {
+        let mut leader = self.inner.leader.clone();
+        let changed = leader
+            .wait_for(|leader| leader.as_ref().is_some_and(|leader| Some(leader.id) != asked))
+            .await
+            .is_ok();
+        if !changed {
             // The node is stopping: whoever waits runs into the deadline.
             std::future::pending::<()>().await;
         }
@@ -143,19 +143,11 @@ impl Store {
             witness: Some((progress.horizon.newest.get(), progress.hash)),
             command,
         };
-        match self.inner.raft.client_write(proposal).await {
-            Ok(written) => match written.data {
-                Some(outcome) => ForwardAnswer::Outcome(outcome),
-                None => ForwardAnswer::NotLeader,
-            },
-            Err(RaftError::APIError(
-                ClientWriteError::ForwardToLeader(_)
-                | ClientWriteError::ChangeMembershipError(_)
-                | ClientWriteError::LogEntryDiscarded(_)
-                | ClientWriteError::PreconditionFailed(_),
-            )) => ForwardAnswer::NotLeader,
+        match self.inner.raft.propose(proposal).await {
+            Proposed::Applied(outcome) => ForwardAnswer::Outcome(outcome),
+            Proposed::NotLeader => ForwardAnswer::NotLeader,
             // What was proposed may still be applied by others.
-            Err(RaftError::Fatal(_)) => ForwardAnswer::Outcome(Err(StoreError::Timeout)),
+            Proposed::Unknown => ForwardAnswer::Outcome(Err(StoreError::Timeout)),
         }
     }
 

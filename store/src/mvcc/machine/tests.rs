@@ -1,0 +1,424 @@
+//! Scripts against the state machine, and a model that remembers every revision.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+
+use super::*;
+use crate::disk::memory::MemoryTables;
+use crate::disk::{StateDisk, codec, read};
+use crate::mvcc::request::{Compare, Delete, EventKind, Op, OpResult, Put, Range, Watch};
+use crate::mvcc::span::Span;
+use crate::mvcc::{catch_up, compaction, keyspace};
+
+/// A state machine on rows in memory, fed by hand.
+struct Bench {
+    tables: MemoryTables,
+    machine: Machine,
+    index: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let tables = MemoryTables::default();
+        let machine = load(&tables);
+        Self { tables, machine, index: 0 }
+    }
+
+    fn apply(&mut self, action: Action) -> Applied {
+        self.index += 1;
+        let request = RequestId { origin: 1, serial: self.index };
+        self.apply_entry(Command { request, action })
+    }
+
+    fn apply_entry(&mut self, command: Command) -> Applied {
+        let entry = Stamped { index: self.index, time_ms: 0, witness: None, command };
+        let (applied, changes) = read(&self.tables, |view| {
+            let mut rows = Overlay::new(view);
+            let applied = self.machine.apply(&mut rows, &entry).expect("sound rows");
+            (applied, rows.into_changes())
+        });
+        self.tables.write(&changes).expect("memory takes it");
+        applied
+    }
+
+    fn txn(&mut self, txn: Txn) -> Result<TxnResult, StoreError> {
+        match self.apply(Action::Txn(txn)).outcome? {
+            Reply::Txn(result) => Ok(result),
+            other => panic!("a transaction answered {other:?}"),
+        }
+    }
+
+    fn list(&self, at: Option<i64>) -> Result<BTreeMap<String, String>, StoreError> {
+        let at = self.machine.horizon().resolve(at.map(Revision::new))?;
+        let found = read(&self.tables, |view| keyspace::range(view, &Range::of(Span::all()), at));
+        let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+        Ok(found.expect("sound rows").kvs.iter().map(|kv| (text(&kv.key), text(&kv.value))).collect())
+    }
+
+    fn clean(&self) {
+        let compacted = self.machine.horizon().compacted;
+        let mut from = Revision::new(0);
+        while from < compacted {
+            let step =
+                read(&self.tables, |view| compaction::step(view, from, compacted, 2)).expect("sound rows");
+            self.tables.write(&step.changes).expect("memory takes it");
+            from = step.clean_below;
+        }
+    }
+
+    fn history(&self, from: i64) -> Vec<String> {
+        let watch = Watch { prev_kv: true, ..Watch::of(Span::all()) };
+        let newest = self.machine.horizon().newest;
+        let mut next = Revision::new(from);
+        let mut lines = Vec::new();
+        while next <= newest {
+            let past =
+                read(&self.tables, |view| catch_up::read(view, &watch, next, newest, 1)).expect("sound rows");
+            for batch in &past.batches {
+                let events: Vec<String> = batch.events.iter().map(|event| show(event)).collect();
+                lines.push(format!("{}: {}", batch.revision, events.join(", ")));
+            }
+            next = past.next;
+        }
+        lines
+    }
+}
+
+fn load(tables: &MemoryTables) -> Machine {
+    let codec =
+        OutcomeCodec { encode: |outcome| codec::encode(outcome), decode: |bytes| codec::decode(bytes).ok() };
+    read(tables, |view| Machine::load(view, codec)).expect("sound rows")
+}
+
+fn show(event: &Event) -> String {
+    let key = String::from_utf8_lossy(&event.kv.key);
+    let prev = event.prev.as_ref().map(|prev| format!(" was {}", String::from_utf8_lossy(&prev.value)));
+    let prev = prev.unwrap_or_default();
+    match event.kind {
+        EventKind::Put => format!("{key}={}{prev}", String::from_utf8_lossy(&event.kv.value)),
+        EventKind::Delete => format!("-{key}{prev}"),
+    }
+}
+
+fn span(text: &str) -> Span {
+    match text.split_once("..") {
+        None => Span::key(text.to_owned()),
+        Some(("", "")) => Span::all(),
+        Some((start, end)) => Span::range(start.to_owned(), end.to_owned()),
+    }
+}
+
+fn op(words: &[&str]) -> Op {
+    match words {
+        ["put", key, value] => Op::Put(Put::of((*key).to_owned(), (*value).to_owned())),
+        ["put", key, value, lease] => {
+            let lease = LeaseId::new(lease.parse().expect("a lease id"));
+            Op::Put(Put { lease, ..Put::of((*key).to_owned(), (*value).to_owned()) })
+        }
+        ["del", keys] => Op::Delete(Delete::of(span(keys))),
+        ["get", keys] => Op::Range(Range::of(span(keys))),
+        other => panic!("no such operation: {other:?}"),
+    }
+}
+
+fn ops(text: &str) -> Vec<Op> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .map(|text| op(&text.split(' ').collect::<Vec<_>>()))
+        .collect()
+}
+
+/// One line of a script: what it answers.
+fn run(bench: &mut Bench, line: &str) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    let number = |text: &str| text.parse::<i64>().expect("a number");
+    match words[..] {
+        ["if", key, "at", revision, ..] => {
+            let (_, branches) = line.split_once(" then ").expect("then");
+            let (then, otherwise) = branches.split_once(" else ").unwrap_or((branches, ""));
+            let compare = Compare::mod_revision(key.to_owned(), Revision::new(number(revision)));
+            let txn = Txn { compares: vec![compare], success: ops(then), failure: ops(otherwise) };
+            show_result(bench.txn(txn))
+        }
+        ["compact", at] => show_outcome(bench.apply(Action::Compact(Revision::new(number(at)))).outcome),
+        ["grant", id, ttl] => {
+            let lease = Lease { id: LeaseId::new(number(id)), ttl_seconds: number(ttl) };
+            show_outcome(bench.apply(Action::LeaseGrant(lease)).outcome)
+        }
+        ["revoke", id] => show_outcome(bench.apply(Action::LeaseRevoke(LeaseId::new(number(id)))).outcome),
+        ["clean"] => {
+            bench.clean();
+            let rows: usize = read(&bench.tables, |view| {
+                let mut cursor = view.cursor(Table::Ver, &[], None).expect("sound rows");
+                let mut rows = 0;
+                while cursor.key().is_some() {
+                    rows += 1;
+                    cursor.advance().expect("sound rows");
+                }
+                rows
+            });
+            format!("{rows} versions left")
+        }
+        ["history", from] => bench.history(number(from)).join("; "),
+        ["list", at] => match bench.list(Some(number(at))) {
+            Ok(all) => format!("{all:?}"),
+            Err(error) => error.to_string(),
+        },
+        _ => show_result(bench.txn(Txn { success: ops(line), ..Txn::default() })),
+    }
+}
+
+fn show_outcome(outcome: Outcome) -> String {
+    match outcome {
+        Ok(Reply::Txn(result)) => show_result(Ok(result)),
+        Ok(other) => format!("{other:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn show_result(result: Result<TxnResult, StoreError>) -> String {
+    let result = match result {
+        Ok(result) => result,
+        Err(error) => return error.to_string(),
+    };
+    let mut text = format!("rev {}{}", result.revision, if result.succeeded { "" } else { " else" });
+    for response in &result.responses {
+        let _ = match response {
+            OpResult::Put { .. } => write!(text, " put"),
+            OpResult::Delete { deleted, .. } => write!(text, " deleted {deleted}"),
+            OpResult::Txn(_) => write!(text, " txn"),
+            OpResult::Range(found) => {
+                let show = |kv: &crate::mvcc::request::KeyValue| {
+                    let key = String::from_utf8_lossy(&kv.key);
+                    let value = String::from_utf8_lossy(&kv.value);
+                    format!("{key}={value}(c{} m{} v{})", kv.create_revision, kv.mod_revision, kv.version)
+                };
+                write!(text, " [{}]", found.kvs.iter().map(show).collect::<Vec<_>>().join(" "))
+            }
+        };
+    }
+    text
+}
+
+fn check(script: &str, expected: Expect) {
+    let mut bench = Bench::new();
+    let mut out = String::new();
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let answer = run(&mut bench, line);
+        writeln!(out, "{line} -> {answer}").expect("a string takes it");
+    }
+    expected.assert_eq(&out);
+    // Whatever happened, a restart finds the same.
+    let again = load(&bench.tables);
+    assert_eq!((again.horizon, again.hash), (bench.machine.horizon, bench.machine.hash));
+}
+
+#[test]
+fn revisions_and_versions_count_as_in_etcd() {
+    check(
+        "get a
+         put a 1
+         put a 2, put b 1
+         get ..
+         del a
+         del nothing
+         put a 3
+         get ..
+         del ..
+         list 3",
+        expect![[r#"
+            get a -> rev 1 []
+            put a 1 -> rev 2 put
+            put a 2, put b 1 -> rev 3 put put
+            get .. -> rev 3 [a=2(c2 m3 v2) b=1(c3 m3 v1)]
+            del a -> rev 4 deleted 1
+            del nothing -> rev 4 deleted 0
+            put a 3 -> rev 5 put
+            get .. -> rev 5 [a=3(c5 m5 v1) b=1(c3 m3 v1)]
+            del .. -> rev 6 deleted 2
+            list 3 -> {"a": "2", "b": "1"}
+        "#]],
+    );
+}
+
+#[test]
+fn compares_choose_the_branch_and_later_operations_see_earlier_ones() {
+    check(
+        "if a at 0 then put a 1 else get a
+         if a at 0 then put a 2 else get a
+         if a at 2 then get a, put a 2, get a
+         if a at 2 then put a 9
+         put b 1, del b
+         del a, get ..",
+        expect![[r#"
+            if a at 0 then put a 1 else get a -> rev 2 put
+            if a at 0 then put a 2 else get a -> rev 2 else [a=1(c2 m2 v1)]
+            if a at 2 then get a, put a 2, get a -> rev 3 [a=1(c2 m2 v1)] put [a=2(c2 m3 v2)]
+            if a at 2 then put a 9 -> rev 3 else
+            put b 1, del b -> rev 4 put deleted 1
+            del a, get .. -> rev 5 deleted 1 []
+        "#]],
+    );
+}
+
+#[test]
+fn a_revoked_lease_takes_its_keys_in_one_revision() {
+    check(
+        "put a 1 7
+         grant 7 10
+         grant 7 10
+         put a 1 7, put b 1 7, put c 1 7
+         put b 2
+         revoke 7
+         get ..
+         revoke 7
+         history 2",
+        expect![[r#"
+            put a 1 7 -> the lease does not exist
+            grant 7 10 -> Lease(Lease { id: LeaseId(7), ttl_seconds: 10 })
+            grant 7 10 -> the lease exists already
+            put a 1 7, put b 1 7, put c 1 7 -> rev 2 put put put
+            put b 2 -> rev 3 put
+            revoke 7 -> Revoked
+            get .. -> rev 4 [b=2(c2 m3 v2)]
+            revoke 7 -> the lease does not exist
+            history 2 -> 2: a=1, b=1, c=1; 3: b=2 was 1; 4: -a was 1, -c was 1
+        "#]],
+    );
+}
+
+#[test]
+fn compaction_forgets_what_no_read_can_see() {
+    check(
+        "put a 1
+         put a 2
+         put b 1
+         del b
+         put a 3
+         compact 9
+         compact 5
+         compact 5
+         list 4
+         list 5
+         clean
+         list 5
+         history 5
+         compact 6
+         clean
+         history 6",
+        expect![[r#"
+            put a 1 -> rev 2 put
+            put a 2 -> rev 3 put
+            put b 1 -> rev 4 put
+            del b -> rev 5 deleted 1
+            put a 3 -> rev 6 put
+            compact 9 -> revision 9 is in the future; the newest is 6
+            compact 5 -> Compacted
+            compact 5 -> revision 5 has been compacted; the oldest readable revision is 5
+            list 4 -> revision 4 has been compacted; the oldest readable revision is 5
+            list 5 -> {"a": "2"}
+            clean -> 3 versions left
+            list 5 -> {"a": "2"}
+            history 5 -> 5: -b; 6: a=3 was 2
+            compact 6 -> Compacted
+            clean -> 1 versions left
+            history 6 -> 6: a=3
+        "#]],
+    );
+}
+
+#[test]
+fn a_write_that_is_proposed_twice_is_applied_once() {
+    let mut bench = Bench::new();
+    let request = RequestId { origin: 9, serial: 1 };
+    let command =
+        Command { request, action: Action::Txn(Txn { success: ops("put a 1, get a"), ..Txn::default() }) };
+    let first = bench.apply_entry(command.clone());
+    bench.index += 1;
+    let second = bench.apply_entry(command);
+    assert_eq!(first.outcome, second.outcome);
+    assert!(first.events.is_some() && second.events.is_none());
+    assert_eq!(bench.machine.horizon().newest, Revision::new(2));
+}
+
+#[test]
+fn a_replica_that_differs_from_the_leader_stops() {
+    let mut bench = Bench::new();
+    bench.txn(Txn::of(op(&["put", "a", "1"]))).expect("a put");
+    let command = Command { request: RequestId::default(), action: Action::Txn(Txn::default()) };
+    let witness = |hash| Stamped {
+        index: 2,
+        time_ms: 0,
+        witness: Some((Revision::new(2), hash)),
+        command: command.clone(),
+    };
+    let hash = bench.machine.hash();
+    read(&bench.tables, |view| {
+        let mut rows = Overlay::new(view);
+        assert!(bench.machine.apply(&mut rows, &witness(hash)).is_ok());
+        let error = bench.machine.apply(&mut rows, &witness(hash ^ 1)).expect_err("another hash");
+        assert!(matches!(error, TableError::Diverged { revision: 2, .. }));
+    });
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(u8, u8),
+    Delete(u8, u8),
+    Compact(u8),
+    Clean,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..6u8, 0..200u8).prop_map(|(key, value)| Step::Put(key, value)),
+        3 => (0..6u8, 0..4u8).prop_map(|(key, count)| Step::Delete(key, count)),
+        1 => (0..12u8).prop_map(Step::Compact),
+        1 => Just(Step::Clean),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn every_retained_revision_reads_as_it_was(steps in proptest::collection::vec(step(), 1..80)) {
+        let mut bench = Bench::new();
+        let mut now: BTreeMap<String, String> = BTreeMap::new();
+        let mut past: BTreeMap<i64, BTreeMap<String, String>> = BTreeMap::from([(1, now.clone())]);
+        let mut compacted = 0;
+        for step in steps {
+            match step {
+                Step::Put(key, value) => {
+                    let (key, value) = (format!("k{key}"), format!("v{value}"));
+                    bench.txn(Txn::of(Op::Put(Put::of(key.clone(), value.clone())))).expect("a put");
+                    now.insert(key, value);
+                }
+                Step::Delete(key, count) => {
+                    let (from, to) = (format!("k{key}"), format!("k{}", key + count));
+                    let delete = Delete::of(Span::range(from.clone(), to.clone()));
+                    bench.txn(Txn::of(Op::Delete(delete))).expect("a deletion");
+                    now.retain(|key, _| *key < from || *key >= to);
+                }
+                Step::Compact(back) => {
+                    let at = bench.machine.horizon().newest.get() - i64::from(back);
+                    if bench.apply(Action::Compact(Revision::new(at))).outcome.is_ok() {
+                        compacted = at;
+                    }
+                }
+                Step::Clean => bench.clean(),
+            }
+            let newest = bench.machine.horizon().newest.get();
+            past.entry(newest).or_insert_with(|| now.clone());
+            for (revision, then) in past.range(compacted.max(1)..) {
+                prop_assert_eq!(&bench.list(Some(*revision)).expect("it is retained"), then);
+            }
+        }
+        let again = load(&bench.tables);
+        prop_assert_eq!((again.horizon, again.hash), (bench.machine.horizon, bench.machine.hash));
+    }
+}

@@ -1,0 +1,5 @@
+//! Whole nodes in one process: alone, three together over a network in memory, and on a real disk.
+
+mod cluster;
+mod restart;
+mod single;

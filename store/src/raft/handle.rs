@@ -1,0 +1,182 @@
+//! What the rest of the crate asks of openraft, in our words.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::NodeId;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::metrics::RaftMetrics;
+use openraft::{Config, ReadPolicy, ServerState, SnapshotPolicy};
+use tokio::time::timeout;
+
+use super::log_store::LogStore;
+use super::network::Factory;
+use super::state_machine::StateMachine;
+use super::types::{MemberRecord, Proposal, Raft, TypeConfig};
+use crate::error::StartError;
+use crate::mvcc::machine::Outcome;
+use crate::node::Timings;
+use crate::status::{Member, Role};
+
+/// A running Raft node.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    raft: Raft,
+}
+
+/// What became of a proposal.
+pub(crate) enum Proposed {
+    Applied(Outcome),
+    /// Somebody else leads. The proposal may still be in the log.
+    NotLeader,
+    /// Raft has stopped meanwhile.
+    Unknown,
+}
+
+/// How Raft sees itself.
+pub(crate) struct RaftView {
+    pub(crate) role: Role,
+    /// Why it has stopped, if it has.
+    pub(crate) failure: Option<String>,
+    pub(crate) leader: Option<NodeId>,
+    pub(crate) term: u64,
+    pub(crate) committed: u64,
+    /// The last log index in the newest snapshot.
+    pub(crate) snapshot: u64,
+    pub(crate) members: Vec<Member>,
+}
+
+/// Tells of changes in what [`Handle::view`] returns.
+pub(crate) struct Changes {
+    receiver: openraft::alias::WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>,
+}
+
+/// Turns our settings into openraft's.
+pub(crate) fn config(timings: &Timings, name: &str, snapshot_every: u64) -> Result<Config, StartError> {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let config = Config {
+        cluster_name: name.to_owned(),
+        heartbeat_interval: ms(timings.heartbeat),
+        heartbeat_min_interval: Some(0),
+        election_timeout_min: ms(timings.election_min),
+        election_timeout_max: ms(timings.election_max),
+        // Without it, an old leader that reaches only a bridge node keeps a connected majority from electing.
+        quorum_loss_probe_interval: Some(2 * ms(timings.election_max) + ms(timings.heartbeat)),
+        enable_pre_vote: Some(true),
+        enable_leader_restore: Some(false),
+        snapshot_policy: SnapshotPolicy::Never,
+        install_snapshot_timeout: 5 * 60 * 1000,
+        max_payload_entries: 1024,
+        max_in_snapshot_log_to_keep: snapshot_every / 2,
+        replication_lag_threshold: 2 * snapshot_every,
+        ..Config::default()
+    };
+    config.validate().map_err(|error| StartError::Timings { reason: error.to_string() })
+}
+
+impl Handle {
+    pub(crate) async fn start(
+        config: Config,
+        network: Factory,
+        log: LogStore,
+        machine: StateMachine,
+    ) -> Result<Self, StartError> {
+        let raft = Raft::new(network.me, Arc::new(config), network, log, machine).await;
+        Ok(Self { raft: raft.map_err(|fatal| StartError::Raft { reason: fatal.to_string() })? })
+    }
+
+    /// Founds the cluster, if that has not happened. All founders may do it at once, with the same members.
+    pub(crate) async fn found(&self, founders: BTreeMap<u64, MemberRecord>) -> Result<(), StartError> {
+        let failed = |reason: String| StartError::Raft { reason };
+        if founders.is_empty()
+            || self.raft.is_initialized().await.map_err(|fatal| failed(fatal.to_string()))?
+        {
+            return Ok(());
+        }
+        match self.raft.initialize(founders).await {
+            Ok(()) => Ok(()),
+            // Another founder was quicker, and its log has arrived already.
+            Err(error) if error.fatal().is_none() => Ok(()),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+
+    pub(crate) async fn propose(&self, proposal: Proposal) -> Proposed {
+        match self.raft.client_write(proposal).await {
+            Ok(written) => written.data.map_or(Proposed::NotLeader, Proposed::Applied),
+            Err(RaftError::APIError(
+                ClientWriteError::ForwardToLeader(_)
+                | ClientWriteError::ChangeMembershipError(_)
+                | ClientWriteError::LogEntryDiscarded(_)
+                | ClientWriteError::PreconditionFailed(_),
+            )) => Proposed::NotLeader,
+            Err(RaftError::Fatal(_)) => Proposed::Unknown,
+        }
+    }
+
+    /// The log index that a read which starts now must see; `None`: this node cannot prove in time that it leads.
+    pub(crate) async fn read_index(&self, within: Duration) -> Option<u64> {
+        match timeout(within, self.raft.get_read_linearizer(ReadPolicy::ReadIndex)).await {
+            Ok(Ok(linearizer)) => Some(linearizer.read_log_id().index()),
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+
+    pub(crate) fn view(&self) -> RaftView {
+        let receiver = self.raft.metrics();
+        let metrics = receiver.borrow_watched();
+        let role = match (&metrics.running_state, metrics.state) {
+            (Err(_), _) | (Ok(()), ServerState::Shutdown) => Role::Stopped,
+            (Ok(()), ServerState::Leader) => Role::Leader,
+            (Ok(()), ServerState::Follower) => Role::Follower,
+            (Ok(()), ServerState::Candidate) => Role::Candidate,
+            (Ok(()), ServerState::Learner) => Role::Learner,
+        };
+        let membership = metrics.membership_config.membership();
+        let voters: Vec<u64> = membership.voter_ids().collect();
+        let members = membership.nodes().map(|(id, member)| Member {
+            id: NodeId::new(*id),
+            name: member.name.clone(),
+            peer_url: member.peer_url.clone(),
+            client_urls: member.client_urls.clone(),
+            is_learner: !voters.contains(id),
+        });
+        RaftView {
+            role,
+            failure: metrics.running_state.as_ref().err().map(ToString::to_string),
+            leader: metrics.current_leader.map(NodeId::new),
+            term: metrics.vote.leader_id.term,
+            committed: metrics.local_committed.map_or(0, |id| id.index),
+            snapshot: metrics.snapshot.map_or(0, |id| id.index),
+            members: members.collect(),
+        }
+    }
+
+    pub(crate) fn changes(&self) -> Changes {
+        Changes { receiver: self.raft.metrics() }
+    }
+
+    /// Asks for a snapshot; false: Raft has stopped.
+    pub(crate) async fn take_snapshot(&self) -> bool {
+        self.raft.trigger().snapshot().await.is_ok()
+    }
+
+    pub(crate) async fn shut_down(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(?error, "raft did not stop cleanly");
+        }
+    }
+
+    pub(super) fn raft(&self) -> &Raft {
+        &self.raft
+    }
+}
+
+impl Changes {
+    /// Waits for a change; false: Raft's task has ended.
+    pub(crate) async fn changed(&mut self) -> bool {
+        self.receiver.changed().await.is_ok()
+    }
+}
