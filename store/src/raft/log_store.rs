@@ -94,6 +94,10 @@ impl LogStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_past_the_end(&self, index: u64) -> bool {
+        self.lock().last.is_none_or(|last| index > last.index)
+    }
+
     async fn enqueue(&self, job: Job) -> io::Result<()> {
         self.queue.send(job).await.map_err(|_| io::Error::other("the log's writer has stopped"))
     }
@@ -180,6 +184,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
             let page = store.read(next, to.min(next.saturating_add(PAGE_ENTRIES)), READ_BYTES_MAX).await?;
             let after = match page.last() {
                 Some(last) => last.log_id.index + 1,
+                None if store.is_past_the_end(next) => return Ok(None),
                 None => return Err(io::Error::new(io::ErrorKind::NotFound, "a log entry is missing")),
             };
             Ok::<_, io::Error>(Some((futures::stream::iter(page.into_iter().map(Ok)), (store, after))))
