@@ -32,7 +32,8 @@ pub(crate) fn step(
     let mut seen = 0;
     while let Some(row) = cursor.key() {
         let place = layout::decode_rev_key(row)?;
-        if seen >= rows_max && place.sub == 0 && place.revision > from {
+        let may_stop = place.sub == 0 && place.revision > from && place.revision < compacted;
+        if seen >= rows_max && may_stop {
             clean_below = place.revision;
             break;
         }

@@ -1,7 +1,7 @@
 //! How keys and rows are spelled in bytes: fixed, hand-written, and never changed without a new format byte.
 //!
 //! ```text
-//! ver    escaped(key) 00 01 | !be64(mod_revision) | be32(sub)   -> format, kind, create, version, lease, value
+//! ver    escaped(key) 00 01 | !be64(mod_revision) | !be32(sub)  -> format, kind, create, version, lease, value
 //! rev    be64(revision) | be32(sub)                             -> format, kind, create, version, lease, prev, key, value?
 //! rev    be64(revision) | ff ff ff ff                           -> be32(state hash)
 //! lease  be64(id)                                               -> be64(ttl)
@@ -95,7 +95,7 @@ pub(crate) fn ver_key(key: &[u8], place: Place) -> Bytes {
 
 fn put_place(out: &mut BytesMut, place: Place) {
     out.put_u64(!place.revision.get().cast_unsigned());
-    out.put_u32(place.sub);
+    out.put_u32(!place.sub);
 }
 
 /// The bounds of the `ver` rows of a span; the upper one is `None` at the end of the table.
@@ -119,7 +119,7 @@ pub(crate) fn split_ver_key(row: &[u8]) -> Result<(&[u8], Place), TableError> {
     let (prefix, suffix) = row.split_at(at);
     let mut reader = Reader { table: "ver", rest: suffix };
     let revision = Revision::new((!reader.u64()?).cast_signed());
-    Ok((prefix, Place { revision, sub: reader.u32()? }))
+    Ok((prefix, Place { revision, sub: !reader.u32()? }))
 }
 
 /// The user's key out of a `ver` key's prefix.
@@ -138,7 +138,7 @@ pub(crate) fn unescape(prefix: &[u8]) -> Result<Bytes, TableError> {
 /// Where a cursor finds the newest version of this key that is not above `at`.
 pub(crate) fn seek_version(prefix: &[u8], at: Revision) -> Bytes {
     let mut out = BytesMut::from(prefix);
-    put_place(&mut out, Place { revision: at, sub: 0 });
+    put_place(&mut out, Place { revision: at, sub: u32::MAX });
     out.freeze()
 }
 

@@ -260,7 +260,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let from = last_log_id.map_or(0, |last| last.index + 1);
         {
             let mut state = self.lock();
-            state.last = last_log_id.max(state.purged);
+            // Truncating above the end changes nothing.
+            state.last = state.last.min(last_log_id).max(state.purged);
             state.tail.truncate_from(from);
         }
         self.enqueue(Job::TruncateFrom(from)).await

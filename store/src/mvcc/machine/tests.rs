@@ -253,7 +253,8 @@ fn compares_choose_the_branch_and_later_operations_see_earlier_ones() {
          if a at 2 then get a, put a 2, get a
          if a at 2 then put a 9
          put b 1, del b
-         del a, get ..",
+         del a, get ..
+         history 4",
         expect![[r#"
             if a at 0 then put a 1 else get a -> rev 2 put
             if a at 0 then put a 2 else get a -> rev 2 else [a=1(c2 m2 v1)]
@@ -261,6 +262,7 @@ fn compares_choose_the_branch_and_later_operations_see_earlier_ones() {
             if a at 2 then put a 9 -> rev 3 else
             put b 1, del b -> rev 4 put deleted 1
             del a, get .. -> rev 5 deleted 1 []
+            history 4 -> 4: b=1, -b was 1; 5: -a was 2
         "#]],
     );
 }

@@ -238,6 +238,7 @@ async fn everything_survives_the_death_of_all() {
     for n in 0..120 {
         put(trio.store(NodeId::new(1)), &format!("k{n}"), "v").await.expect("a write");
     }
+    trio.store(NodeId::new(1)).read_barrier().await.expect("a leader");
     let before = trio.store(NodeId::new(1)).hash();
     let ids: Vec<NodeId> = trio.members.keys().copied().collect();
     let mut disks = Vec::new();
@@ -252,6 +253,7 @@ async fn everything_survives_the_death_of_all() {
         let found = trio.store(id).range(Range { count_only: true, ..Range::of(Span::all()) }).await;
         assert_eq!(found.expect("a read").count, 120);
     }
+    trio.agree().await;
     assert_eq!(trio.store(NodeId::new(2)).hash(), before);
 }
 

@@ -23,9 +23,10 @@ fn config(dir: &Path, name: &str) -> NodeConfig {
     }
 }
 
-async fn start(dir: &Path) -> Result<(Store, Tasks), StartError> {
+/// Each start draws other request ids, as a real process does.
+async fn start(dir: &Path, seed: u64) -> Result<(Store, Tasks), StartError> {
     let tasks = Tasks::new(CancellationToken::new());
-    let entropy = Arc::new(SeededEntropy::new(3));
+    let entropy = Arc::new(SeededEntropy::new(seed));
     let node =
         Node::start(config(dir, "a"), Arc::new(NoPeers), Arc::new(SystemClock), entropy, &tasks).await?;
     Ok((node.store, tasks))
@@ -40,8 +41,8 @@ async fn stop(tasks: Tasks) {
 async fn everything_is_there_after_each_restart() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut before = (Revision::new(1), 0);
-    for round in 0..3 {
-        let (store, tasks) = start(dir.path()).await.expect("a start");
+    for round in 0..3_u8 {
+        let (store, tasks) = start(dir.path(), round.into()).await.expect("a start");
         store.read_barrier().await.expect("it leads itself");
         assert_eq!(store.hash(), before);
         for n in 0..60 {
@@ -65,7 +66,7 @@ async fn everything_is_there_after_each_restart() {
         stop(tasks).await;
         drop((store, past));
     }
-    let (store, tasks) = start(dir.path()).await.expect("a start");
+    let (store, tasks) = start(dir.path(), 9).await.expect("a start");
     store.read_barrier().await.expect("it leads itself");
     store.compact(before.0).await.expect("a compaction");
     assert_eq!(store.range(Range::of(Span::all())).await.expect("a read").count, 60);
@@ -75,8 +76,8 @@ async fn everything_is_there_after_each_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_serves_one_process_and_one_member() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (store, tasks) = start(dir.path()).await.expect("a start");
-    let second = start(dir.path()).await.map(drop).expect_err("the directory is in use");
+    let (store, tasks) = start(dir.path(), 1).await.expect("a start");
+    let second = start(dir.path(), 2).await.map(drop).expect_err("the directory is in use");
     assert!(matches!(second, StartError::InUse { .. }), "{second:?}");
     stop(tasks).await;
     drop(store);
