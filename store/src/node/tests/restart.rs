@@ -32,6 +32,19 @@ async fn start(dir: &Path, seed: u64) -> Result<(Store, Tasks), StartError> {
     Ok((node.store, tasks))
 }
 
+/// Starts once Raft's last task of the previous node has let go of the files.
+async fn start_again(dir: &Path, seed: u64) -> (Store, Tasks) {
+    let started = async {
+        loop {
+            match start(dir, seed).await {
+                Err(StartError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
+                started => return started.expect("a start"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), started).await.expect("the files are free")
+}
+
 async fn stop(tasks: Tasks) {
     tasks.stop().cancel();
     tasks.join(Duration::from_secs(10)).await.expect("no task failed");
@@ -42,7 +55,7 @@ async fn everything_is_there_after_each_restart() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut before = (Revision::new(1), 0);
     for round in 0..3_u8 {
-        let (store, tasks) = start(dir.path(), round.into()).await.expect("a start");
+        let (store, tasks) = start_again(dir.path(), round.into()).await;
         store.read_barrier().await.expect("it leads itself");
         assert_eq!(store.hash(), before);
         for n in 0..60 {
@@ -66,7 +79,7 @@ async fn everything_is_there_after_each_restart() {
         stop(tasks).await;
         drop((store, past));
     }
-    let (store, tasks) = start(dir.path(), 9).await.expect("a start");
+    let (store, tasks) = start_again(dir.path(), 9).await;
     store.read_barrier().await.expect("it leads itself");
     store.compact(before.0).await.expect("a compaction");
     assert_eq!(store.range(Range::of(Span::all())).await.expect("a read").count, 60);
