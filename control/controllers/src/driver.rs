@@ -1,0 +1,226 @@
+//! Runs a controller: connects its watches to a queue, runs its election, and while it leads feeds keys to its workers.
+//!
+//! The driver retries; a controller does not. Nothing of a term outlives it: workers are dropped with it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use thiserror::Error;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use client::{
+    Backoff, Cache, Change, ClientError, Election, HasMetadata, Informers, Leadership, Object, ObjectKey,
+    WorkQueue, controller_of,
+};
+
+use crate::Shared;
+use crate::context::{Context, Term};
+use crate::metrics::{NAVARCH_CONTROLLERS_BEHIND_SECONDS, NAVARCH_CONTROLLERS_RECONCILE_ERRORS_TOTAL};
+
+/// A reconcile is not run before the cache has seen its last write, but it is not waited for longer than this at once.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Brings what is towards what should be, one key at a time.
+pub(crate) trait Controller: Sized + Send + Sync + 'static {
+    /// The kind that keys name.
+    type Kind: Object;
+    /// Names its lease, its queue and its events.
+    const NAME: &'static str;
+    /// How many keys at a time.
+    const WORKERS: usize = 4;
+
+    fn new(shared: &Shared) -> Self;
+
+    fn watches() -> Watches;
+
+    /// Woken by key and by timer; never reads what woke it.
+    fn reconcile(
+        &self,
+        cx: &Context,
+        key: &ObjectKey,
+    ) -> impl Future<Output = Result<Next, ReconcileError>> + Send;
+}
+
+/// When a key wants to be looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// When something changes.
+    Done,
+    /// Then, or when something changes.
+    After(Duration),
+}
+
+impl Next {
+    /// The sooner of two.
+    pub(crate) fn sooner(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Done, next) | (next, Self::Done) => next,
+            (Self::After(a), Self::After(b)) => Self::After(a.min(b)),
+        }
+    }
+}
+
+/// Why a reconcile is to be tried again.
+#[derive(Debug, Error)]
+pub(crate) enum ReconcileError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+type Connect = Box<dyn Fn(&Informers, &WorkQueue<ObjectKey>) + Send + Sync>;
+type Synced = Box<dyn Fn(&Informers) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// What wakes a controller.
+pub(crate) struct Watches {
+    kind: &'static str,
+    connect: Vec<Connect>,
+    synced: Vec<Synced>,
+}
+
+impl Watches {
+    /// Changes of the controller's own kind.
+    pub(crate) fn of<K: Object>() -> Self {
+        let watches = Self { kind: K::KIND, connect: Vec::new(), synced: Vec::new() };
+        watches.maps::<K>(|_, change| change.latest().map(|object| object.key()).into_iter().collect())
+    }
+
+    /// Changes of objects that the kind controls.
+    pub(crate) fn owns<K: Object>(self) -> Self {
+        let kind = self.kind;
+        self.maps::<K>(move |_, change| {
+            let owners = [&change.old, &change.new].into_iter().flatten().filter_map(|object| {
+                let owner = controller_of(&**object).filter(|owner| owner.kind == kind)?;
+                Some(ObjectKey::namespaced(object.namespace(), &owner.name))
+            });
+            let mut keys: Vec<_> = owners.collect();
+            keys.dedup();
+            keys
+        })
+    }
+
+    /// Changes of any kind, by a function that tells whose business they are. It must not wait.
+    pub(crate) fn maps<K: Object>(
+        mut self,
+        keys: impl Fn(&Informers, &Change<K>) -> Vec<ObjectKey> + Send + Sync + 'static,
+    ) -> Self {
+        let keys = Arc::new(keys);
+        self.connect.push(Box::new(move |informers, queue| {
+            let (keys, within, queue) = (keys.clone(), informers.clone(), queue.clone());
+            informers.cache::<K>().on_change(move |change| {
+                for key in keys(&within, change) {
+                    queue.add(key);
+                }
+            });
+        }));
+        self.reads::<K>()
+    }
+
+    /// Wakes nobody, but must be known before anything is decided.
+    pub(crate) fn reads<K: Object>(mut self) -> Self {
+        self.synced.push(Box::new(|informers| {
+            let cache = informers.cache::<K>();
+            Box::pin(async move { cache.synced().await })
+        }));
+        self
+    }
+
+    async fn synced(&self, informers: &Informers) {
+        for synced in &self.synced {
+            synced(informers).await;
+        }
+    }
+}
+
+/// Starts a controller's candidate.
+pub(crate) fn start<C: Controller>(shared: &Shared) {
+    let config = &shared.config;
+    let controller = Arc::new(C::new(shared));
+    let watches = Arc::new(C::watches());
+    let queue = WorkQueue::new(C::NAME, Backoff::default());
+    for connect in &watches.connect {
+        connect(&config.informers, &queue);
+    }
+    let candidate = (C::NAME, config.identity.as_str());
+    let (clock, entropy) = (config.clock.clone(), config.entropy.clone());
+    let election = Election::new(&config.client, clock, entropy, candidate, config.election);
+    let (stop, shared_by_terms) = (shared.tasks.stop().clone(), shared.clone());
+    shared.tasks.spawn_infallible(C::NAME, async move {
+        election
+            .run(stop, |leadership| {
+                let term = Term::new(&shared_by_terms, &leadership, C::NAME);
+                let (controller, watches, queue) = (controller.clone(), watches.clone(), queue.clone());
+                async move { lead(&*controller, &watches, &term, &queue, &leadership).await }
+            })
+            .await;
+    });
+}
+
+async fn lead<C: Controller>(
+    controller: &C,
+    watches: &Watches,
+    term: &Term,
+    queue: &WorkQueue<ObjectKey>,
+    leadership: &Leadership,
+) {
+    let work = async {
+        watches.synced(&term.informers).await;
+        queue.clear();
+        let known: Cache<C::Kind> = term.informers.cache();
+        for object in known.list() {
+            queue.add(object.key());
+        }
+        futures::future::join_all((0..C::WORKERS).map(|_| worker(controller, term, queue))).await;
+    };
+    tokio::select! {
+        biased;
+        () = leadership.lost().cancelled() => {}
+        () = work => {}
+    }
+}
+
+async fn worker<C: Controller>(controller: &C, term: &Term, queue: &WorkQueue<ObjectKey>) {
+    loop {
+        let key = queue.next().await;
+        let outcome = attempt(controller, term, &key).await;
+        queue.finish(&key);
+        match outcome {
+            Ok(Next::Done) => queue.forget(&key),
+            Ok(Next::After(delay)) => {
+                queue.forget(&key);
+                queue.add_after(key, delay);
+            }
+            Err(ReconcileError::Client(error)) => {
+                report(C::NAME, &key, &error);
+                queue.add_failed(key);
+            }
+        }
+    }
+}
+
+async fn attempt<C: Controller>(
+    controller: &C,
+    term: &Term,
+    key: &ObjectKey,
+) -> Result<Next, ReconcileError> {
+    let cx = term.context(key);
+    let began = Instant::now();
+    let caught_up = tokio::time::timeout(CATCH_UP_TIMEOUT, cx.caught_up()).await;
+    metrics::histogram!(NAVARCH_CONTROLLERS_BEHIND_SECONDS).record(began.elapsed().as_secs_f64());
+    if caught_up.is_err() {
+        warn!(controller = C::NAME, %key, "the cache has not seen the last write yet");
+        return Ok(Next::After(Duration::ZERO));
+    }
+    controller.reconcile(&cx, key).await
+}
+
+fn report(controller: &'static str, key: &ObjectKey, error: &ClientError) {
+    if error.is_conflict() || error.is_not_found() || error.is_fenced() {
+        debug!(controller, %key, %error, "will be tried again");
+        return;
+    }
+    metrics::counter!(NAVARCH_CONTROLLERS_RECONCILE_ERRORS_TOTAL, "name" => controller).increment(1);
+    warn!(controller, %key, %error, source = ?std::error::Error::source(error), "will be tried again");
+}

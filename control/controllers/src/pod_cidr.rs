@@ -1,0 +1,146 @@
+//! Gives each node its part of the cluster's pod addresses, a /24, once and for good.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use client::{EventKind, HasMetadata, ObjectKey};
+use k8s_openapi::api::core::v1::Node;
+use serde_json::json;
+use thiserror::Error;
+use tracing::info;
+
+use crate::Shared;
+use crate::context::Context;
+use crate::driver::{Controller, Next, ReconcileError, Watches};
+
+const NODE_PREFIX_BITS: u8 = 24;
+
+/// An IPv4 network out of which nodes get theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterCidr {
+    network: u32,
+    bits: u8,
+}
+
+/// Why a text is no cluster CIDR.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ClusterCidrError {
+    #[error("expected <address>/<bits>, like 10.244.0.0/16")]
+    Form,
+    #[error("the address has bits set beyond its prefix")]
+    HostBits,
+    #[error("a prefix of 8 to 24 bits is needed: each node gets a /24")]
+    Bits,
+}
+
+impl FromStr for ClusterCidr {
+    type Err = ClusterCidrError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (address, bits) = text.split_once('/').ok_or(ClusterCidrError::Form)?;
+        let address: Ipv4Addr = address.parse().map_err(|_| ClusterCidrError::Form)?;
+        let bits: u8 = bits.parse().map_err(|_| ClusterCidrError::Form)?;
+        if !(8..=NODE_PREFIX_BITS).contains(&bits) {
+            return Err(ClusterCidrError::Bits);
+        }
+        let network = u32::from(address);
+        if network & (u32::MAX >> bits) != 0 {
+            return Err(ClusterCidrError::HostBits);
+        }
+        Ok(Self { network, bits })
+    }
+}
+
+impl ClusterCidr {
+    /// The first node network that is not in `taken`.
+    fn free(self, taken: &BTreeSet<String>) -> Option<String> {
+        let count = 1_u32 << (NODE_PREFIX_BITS - self.bits);
+        let networks = (0..count).map(|n| {
+            let address = Ipv4Addr::from(self.network + (n << (32 - NODE_PREFIX_BITS)));
+            format!("{address}/{NODE_PREFIX_BITS}")
+        });
+        networks.into_iter().find(|network| !taken.contains(network))
+    }
+}
+
+pub(crate) struct PodCidrController {
+    cluster: ClusterCidr,
+}
+
+impl Controller for PodCidrController {
+    type Kind = Node;
+    const NAME: &'static str = "node-ipam-controller";
+    /// Two at a time could take the same network.
+    const WORKERS: usize = 1;
+
+    fn new(shared: &Shared) -> Self {
+        Self { cluster: shared.config.cluster_cidr }
+    }
+
+    fn watches() -> Watches {
+        // A node that goes frees its network for those that got none.
+        Watches::of::<Node>().maps::<Node>(|informers, change| {
+            if change.new.is_some() {
+                return Vec::new();
+            }
+            let nodes = informers.cache::<Node>().list();
+            nodes.iter().filter(|node| cidr(node).is_none()).map(|node| node.key()).collect()
+        })
+    }
+
+    async fn reconcile(&self, cx: &Context, key: &ObjectKey) -> Result<Next, ReconcileError> {
+        let nodes = cx.cache::<Node>();
+        let Some(node) = nodes.get(key) else { return Ok(Next::Done) };
+        if cidr(&node).is_some() {
+            return Ok(Next::Done);
+        }
+        let taken = nodes.list().iter().filter_map(|node| cidr(node)).collect();
+        let Some(network) = self.cluster.free(&taken) else {
+            let message = format!("Node {} status is now: CIDRNotAvailable", node.name());
+            cx.recorder.record(&*node, EventKind::Normal, "CIDRNotAvailable", message);
+            return Ok(Next::Done);
+        };
+        let patch = json!({
+            "metadata": { "resourceVersion": node.metadata.resource_version },
+            "spec": { "podCIDR": network, "podCIDRs": [network] },
+        });
+        let written = cx.client.merge_patch::<Node>(key, &patch).await?;
+        info!(node = node.name(), %network, "gave the node its pod network");
+        // The next node's turn comes when this one's network is known to be taken.
+        nodes.wait_until(|nodes| nodes.has_seen(written.revision())).await;
+        Ok(Next::Done)
+    }
+}
+
+fn cidr(node: &Node) -> Option<String> {
+    node.spec.as_ref()?.pod_cidr.clone().filter(|cidr| !cidr.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(cluster: &str, taken: &[&str]) -> Option<String> {
+        let cluster: ClusterCidr = cluster.parse().expect("a network");
+        cluster.free(&taken.iter().map(|network| (*network).to_owned()).collect())
+    }
+
+    #[test]
+    fn the_first_free_network_is_given() {
+        assert_eq!(check("10.244.0.0/16", &[]).as_deref(), Some("10.244.0.0/24"));
+        assert_eq!(
+            check("10.244.0.0/16", &["10.244.0.0/24", "10.244.2.0/24"]).as_deref(),
+            Some("10.244.1.0/24")
+        );
+        assert_eq!(check("10.1.2.0/24", &["10.1.2.0/24"]), None);
+    }
+
+    #[test]
+    fn only_networks_that_hold_a_node_are_taken() {
+        let parse = |text: &str| text.parse::<ClusterCidr>();
+        assert_eq!(parse("10.244.0.1/16"), Err(ClusterCidrError::HostBits));
+        assert_eq!(parse("10.244.0.0/25"), Err(ClusterCidrError::Bits));
+        assert_eq!(parse("10.244.0.0"), Err(ClusterCidrError::Form));
+    }
+}
