@@ -52,7 +52,7 @@ fn refuses_what_it_cannot_do_with_the_codes_of_the_specification() {
         &add,
         r#"{"cniVersion":"0.4.0","subnet":"10.1.0.5/24","mtu":1450,"stateDir":"/nowhere"}"#,
         expect![[
-            r#"1 {"cniVersion":"0.4.0","code":6,"msg":"the network configuration on stdin is not valid","details":"\"10.1.0.5/24\" has host bits set, the network is 10.1.0.0/24"}"#
+            r#"1 {"cniVersion":"0.4.0","code":6,"msg":"the network configuration on stdin is not valid","details":"\"10.1.0.5/24\" has host bits set, the network is 10.1.0.0/24 at line 1 column 44"}"#
         ]],
     );
     check(

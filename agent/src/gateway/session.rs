@@ -141,7 +141,13 @@ impl fmt::Display for SessionEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Silent(what) => write!(f, "no answer to a {what}"),
-            Self::Refused(status) => write!(f, "{:?}: {}", status.code(), status.message()),
+            Self::Refused(status) => {
+                let cause = std::error::Error::source(status).map(in_full).unwrap_or_default();
+                // In TLS 1.3 a server judges our certificate after the handshake, as we see it, is done.
+                let hint = if cause.contains("fatal alert") { "it refuses our certificate: " } else { "" };
+                let separator = if cause.is_empty() { "" } else { ": " };
+                write!(f, "{hint}{:?}: {}{separator}{cause}", status.code(), status.message())
+            }
             Self::NothingToReport => f.write_str("the agent is stopping"),
         }
     }
