@@ -5,3 +5,6 @@ pub mod replica_set;
 mod template;
 
 pub(crate) use template::validate_selector;
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,9 @@ pub mod selector;
 mod strategy;
 pub mod tree;
 
+#[cfg(test)]
+mod check;
+
 pub use columns::{CellContext, Column};
 pub use field::{Field, FieldError, FieldErrors, Reason};
 pub use kind::{Kind, NameRule, Scale, Selectable, Serves, Subresource, Verb};

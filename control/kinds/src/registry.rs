@@ -83,3 +83,59 @@ impl Registry {
         ALL.iter().copied().filter(move |kind| kind.group == group && kind.version == version)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::Schema;
+    use expect_test::expect;
+
+    #[test]
+    fn every_kind_is_found_by_its_names_and_in_the_schema() {
+        let registry = Registry::builtin();
+        let schema = Schema::builtin();
+        for kind in ALL {
+            assert!(registry.resource(kind.group, kind.version, kind.plural).is_some(), "{}", kind.kind);
+            assert!(registry.of_type(&kind.api_version(), kind.kind).is_some(), "{}", kind.kind);
+            assert!(schema.type_of(kind.definition).is_some(), "{}", kind.definition);
+            assert!(GROUPS.contains(&kind.group), "{}", kind.group);
+        }
+        assert_eq!(registry.groups().len(), GROUPS.len());
+    }
+
+    #[test]
+    fn what_is_served() {
+        let line = |kind: &&Kind| {
+            let subresources: Vec<&str> =
+                kind.subresources.iter().map(|subresource| subresource.name).collect();
+            let columns: Vec<String> = kind
+                .columns
+                .iter()
+                .map(|column| format!("{}{}", column.name, if column.priority > 0 { "+" } else { "" }))
+                .collect();
+            format!(
+                "{} {:?} {:?} /{} | {}\n",
+                kind.resource(),
+                kind.short_names,
+                kind.categories,
+                subresources.join("/"),
+                columns.join(" ")
+            )
+        };
+        expect![[r#"
+            configmaps ["cm"] [] / | Name Data Age
+            endpoints ["ep"] [] / | Name Endpoints Age
+            events ["ev"] [] / | Last Seen Type Reason Object Subobject+ Source+ Message First Seen+ Count+ Name+
+            namespaces ["ns"] [] /finalize/status | Name Status Age
+            nodes ["no"] [] /status | Name Status Roles Age Version Internal-IP+ External-IP+ OS-Image+ Kernel-Version+ Container-Runtime+
+            pods ["po"] ["all"] /binding/eviction/log/status | Name Ready Status Restarts Age IP+ Node+ Nominated Node+ Readiness Gates+
+            secrets [] [] / | Name Type Data Age
+            serviceaccounts ["sa"] [] / | Name Secrets Age
+            services ["svc"] ["all"] /status | Name Type Cluster-IP External-IP Port(s) Age Selector+
+            deployments.apps ["deploy"] ["all"] /scale/status | Name Ready Up-to-date Available Age Containers+ Images+ Selector+
+            replicasets.apps ["rs"] ["all"] /scale/status | Name Desired Current Ready Age Containers+ Images+ Selector+
+            leases.coordination.k8s.io [] [] / | Name Holder Age
+            endpointslices.discovery.k8s.io [] [] / | Name AddressType Ports Endpoints Age
+        "#]].assert_eq(&ALL.iter().map(line).collect::<String>());
+    }
+}

@@ -134,14 +134,14 @@ fn validate(object: &Value) -> FieldErrors {
 
 fn validate_update(object: &Value, old: &Value) -> FieldErrors {
     let mut errors = validate(object);
-    for field in ["podCIDRs", "providerID"] {
+    for (field, named) in [("podCIDRs", "podCIDR"), ("providerID", "providerID")] {
         let path = format!("spec.{field}");
         let before = tree::get(old, &path);
         let was_set = !tree::same(before, &Value::Null) && before != "";
         if was_set && !tree::same(before, tree::get(object, &path)) {
             errors.push(FieldError::forbidden(
                 path,
-                format!("node updates may not change {field} except from \"\" to valid"),
+                format!("node updates may not change {named} except from \"\" to valid"),
             ));
         }
     }

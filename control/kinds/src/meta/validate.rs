@@ -111,7 +111,7 @@ fn validate_owners(owners: &Field<'_>) -> FieldErrors {
     for owner in owners.items() {
         let version = owner.get("apiVersion");
         if version.text().is_empty() {
-            errors.push(version.invalid("version must not be empty"));
+            errors.push(FieldError::invalid(&version.path, "", "version must not be empty"));
         }
         for required in ["kind", "name", "uid"] {
             let field = owner.get(required);
