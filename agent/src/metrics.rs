@@ -1,0 +1,31 @@
+//! The agent's metrics: the kubelet's names where it has one.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// From the first sight of a pod to its containers running, image pulls included.
+pub const POD_START_DURATION: &str = "kubelet_pod_start_duration_seconds";
+/// One pass of a pod's worker, by `operation_type`: sync or terminate.
+pub const POD_WORKER_DURATION: &str = "kubelet_pod_worker_duration_seconds";
+pub const RUNNING_PODS: &str = "kubelet_running_pods";
+pub const RUNNING_CONTAINERS: &str = "kubelet_running_containers";
+pub const STARTED_CONTAINERS: &str = "kubelet_started_containers_total";
+pub const STARTED_CONTAINERS_ERRORS: &str = "kubelet_started_containers_errors_total";
+pub const STARTED_PODS: &str = "kubelet_started_pods_total";
+pub const RELIST_DURATION: &str = "kubelet_pleg_relist_duration_seconds";
+/// By `probe_type` and `result`.
+pub const PROBES: &str = "prober_probe_total";
+pub const CONTAINERD_RESTARTS: &str = "navarch_agent_containerd_restarts_total";
+
+/// Registers names, units and help with the recorder.
+pub fn describe() {
+    describe_histogram!(POD_START_DURATION, Unit::Seconds, "From seeing a pod to its containers running");
+    describe_histogram!(POD_WORKER_DURATION, Unit::Seconds, "One pass of a pod's worker");
+    describe_gauge!(RUNNING_PODS, "Pods with a running sandbox");
+    describe_gauge!(RUNNING_CONTAINERS, "Running containers");
+    describe_counter!(STARTED_CONTAINERS, "Containers started");
+    describe_counter!(STARTED_CONTAINERS_ERRORS, "Containers that could not be started");
+    describe_counter!(STARTED_PODS, "Pod sandboxes started");
+    describe_histogram!(RELIST_DURATION, Unit::Seconds, "One look at everything in the runtime");
+    describe_counter!(PROBES, "Probes by type and result");
+    describe_counter!(CONTAINERD_RESTARTS, "Times that containerd had to be started again");
+}

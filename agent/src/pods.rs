@@ -1,0 +1,293 @@
+//! The life of pods: one worker each, from what should run and what does.
+//!
+//! The manager starts a worker for every pod that is desired, or that runs without being desired, and wakes
+//! workers when the runtime changed. It stops nothing while the control plane has not yet answered for the
+//! first time, and nothing when it stops answering.
+
+mod backoff;
+mod configuration;
+mod environment;
+mod events;
+mod fields;
+mod host;
+mod memory;
+mod plan;
+mod status;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Clock, Entropy, Tasks};
+use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+pub(crate) use environment::Sources;
+pub(crate) use events::About;
+pub(crate) use fields::{FieldPathError, pod_field, resource_field};
+pub(crate) use host::Host;
+pub(crate) use memory::{Probed, Verdict};
+
+use crate::desired::{Desired, PodKey, Reports};
+use crate::runtime::{PodRuntime, Runtime, RuntimeError, Which};
+use worker::Worker;
+
+/// How often everything in the runtime is listed. containerd 1.6 has no container events over CRI.
+const RELIST: Duration = Duration::from_secs(1);
+/// Leftovers of pods that nobody knows are looked for this many relists apart.
+const SWEEP_EVERY: u64 = 30;
+/// Workers that have ended and wait for the manager to notice.
+const ENDED_MAX: usize = 256;
+
+/// What all workers of a node share.
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) ip: String,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    /// Folders and cgroups; absent where nothing really runs.
+    pub(crate) host: Option<Host>,
+    pub(crate) reports: Reports,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) tasks: Tasks,
+}
+
+/// What a worker is to do with its pod.
+#[derive(Clone)]
+pub(crate) struct Order {
+    /// As last seen. Absent for a pod that runs but was never heard of by this agent.
+    pub(crate) pod: Option<Arc<Pod>>,
+    /// The API does not have it any more.
+    pub(crate) gone: bool,
+    /// For the ConfigMaps and Secrets that it uses.
+    pub(crate) desired: Arc<Desired>,
+}
+
+impl Order {
+    /// True when the pod must stop for good.
+    pub(crate) fn ends(&self) -> bool {
+        self.gone || self.pod.as_ref().is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
+    }
+
+    /// How gently; `None` when only the runtime knows.
+    pub(crate) fn grace(&self) -> Option<Duration> {
+        let pod = self.pod.as_ref()?;
+        let seconds = match pod.metadata.deletion_grace_period_seconds {
+            Some(seconds) => u64::try_from(seconds).unwrap_or(0),
+            None => configuration::grace_seconds(pod),
+        };
+        Some(Duration::from_secs(seconds))
+    }
+}
+
+/// The manager of all pods of a node.
+pub(crate) struct Pods {
+    node: Arc<Node>,
+    desired: watch::Receiver<Arc<Desired>>,
+    workers: BTreeMap<String, Handle>,
+    ended: (mpsc::Sender<String>, mpsc::Receiver<String>),
+    /// What the last relist saw.
+    seen: BTreeMap<String, PodRuntime>,
+    /// What the runtime's health is, for the node's own status.
+    health: watch::Sender<Option<String>>,
+}
+
+struct Handle {
+    key: PodKey,
+    orders: watch::Sender<Order>,
+    wake: Arc<Notify>,
+}
+
+impl Pods {
+    /// `health` takes the runtime's problem, or `None` while it answers.
+    pub(crate) fn new(
+        node: Arc<Node>,
+        desired: watch::Receiver<Arc<Desired>>,
+        health: watch::Sender<Option<String>>,
+    ) -> Self {
+        Self {
+            node,
+            desired,
+            workers: BTreeMap::new(),
+            ended: mpsc::channel(ENDED_MAX),
+            seen: BTreeMap::new(),
+            health,
+        }
+    }
+
+    /// Until `stop`. What runs goes on running.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut relist = tokio::time::interval(RELIST);
+        relist.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ticks = 0_u64;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some(uid) = self.ended.1.recv() => {
+                    self.workers.remove(&uid);
+                    // An order may have come while the worker was ending.
+                    self.apply(&stop);
+                }
+                changed = self.desired.changed() => match changed {
+                    Ok(()) => self.apply(&stop),
+                    // No gateway client any more: the agent is stopping.
+                    Err(_) => return,
+                },
+                _ = relist.tick() => {
+                    self.relist(&stop).await;
+                    ticks += 1;
+                    if ticks.is_multiple_of(SWEEP_EVERY) {
+                        self.sweep();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives every worker its newest order.
+    fn apply(&mut self, stop: &CancellationToken) {
+        let desired = self.desired.borrow_and_update().clone();
+        if !desired.synced {
+            return;
+        }
+        let mut wanted: BTreeMap<&str, (&PodKey, &Arc<Pod>)> = BTreeMap::new();
+        for (key, pod) in &desired.pods {
+            if let Some(uid) = &pod.metadata.uid {
+                wanted.insert(uid, (key, pod));
+            }
+        }
+        for (uid, handle) in &self.workers {
+            if !wanted.contains_key(uid.as_str()) {
+                handle.orders.send_if_modified(|order| !std::mem::replace(&mut order.gone, true));
+            }
+        }
+        for (uid, (key, pod)) in wanted {
+            let order = Order { pod: Some(pod.clone()), gone: false, desired: desired.clone() };
+            match self.workers.get(uid) {
+                Some(handle) => {
+                    handle.orders.send_if_modified(|known| {
+                        let changed = !known.is_same(&order);
+                        *known = order;
+                        changed
+                    });
+                }
+                None => self.start(key.clone(), uid.to_owned(), order, stop),
+            }
+        }
+    }
+
+    fn start(&mut self, key: PodKey, uid: String, order: Order, stop: &CancellationToken) {
+        let (orders, inbox) = watch::channel(order);
+        let wake = Arc::new(Notify::new());
+        let worker = Worker::new(self.node.clone(), key.clone(), uid.clone(), inbox, wake.clone());
+        let (ended, stop, id) = (self.ended.0.clone(), stop.clone(), uid.clone());
+        self.node.tasks.spawn_infallible(format!("pod {key} {uid}"), async move {
+            worker.run(stop).await;
+            // The manager is gone only when the agent stops.
+            let _stopping = ended.send(id).await;
+        });
+        self.workers.insert(uid, Handle { key, orders, wake });
+    }
+
+    /// Wakes the workers of pods that changed, and ends pods that nobody wants.
+    async fn relist(&mut self, stop: &CancellationToken) {
+        let begin = tokio::time::Instant::now();
+        let all = match self.node.runtime.observe(Which::All).await {
+            Ok(all) => all,
+            Err(error) => {
+                self.note_problem(&error);
+                return;
+            }
+        };
+        metrics::histogram!(crate::metrics::RELIST_DURATION).record(begin.elapsed().as_secs_f64());
+        self.health.send_if_modified(|problem| problem.take().is_some());
+        let running = all.values().filter(|pod| pod.sandboxes.iter().any(|sandbox| sandbox.ready)).count();
+        let containers = all.values().flat_map(|pod| &pod.containers).filter(|c| c.is_running()).count();
+        metrics::gauge!(crate::metrics::RUNNING_PODS).set(gauge(running));
+        metrics::gauge!(crate::metrics::RUNNING_CONTAINERS).set(gauge(containers));
+        for (uid, handle) in &self.workers {
+            if all.get(uid) != self.seen.get(uid) {
+                handle.wake.notify_one();
+            }
+        }
+        let desired = self.desired.borrow().clone();
+        if desired.synced {
+            for (uid, pod) in &all {
+                if !self.workers.contains_key(uid) {
+                    let key = PodKey::new(&pod.namespace, &pod.name);
+                    info!(pod = %key, %uid, "a pod runs that nobody wants");
+                    let order = Order { pod: None, gone: true, desired: desired.clone() };
+                    self.start(key, uid.clone(), order, stop);
+                }
+            }
+        }
+        self.seen = all;
+    }
+
+    fn note_problem(&self, error: &RuntimeError) {
+        let text = error.to_string();
+        let is_news = self.health.send_if_modified(|problem| {
+            let is_news = problem.is_none();
+            *problem = Some(text.clone());
+            is_news
+        });
+        if is_news {
+            warn!(%error, "the container runtime has a problem");
+        }
+    }
+
+    /// Removes what pods have left behind that neither the runtime nor the control plane knows.
+    fn sweep(&self) {
+        let Some(host) = self.node.host.as_ref().filter(|_| self.desired.borrow().synced) else { return };
+        for uid in host.pods_with_files() {
+            if !self.workers.contains_key(&uid) && !self.seen.contains_key(&uid) {
+                info!(%uid, "removing what a pod has left behind");
+                host.clean_up(&uid);
+            }
+        }
+    }
+}
+
+impl Order {
+    /// True when nothing in it concerns the pod anew.
+    fn is_same(&self, other: &Self) -> bool {
+        let same_pod = match (&self.pod, &other.pod) {
+            (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        let same_maps = self.desired.config_maps.len() == other.desired.config_maps.len()
+            && self
+                .desired
+                .config_maps
+                .values()
+                .zip(other.desired.config_maps.values())
+                .all(|(a, b)| Arc::ptr_eq(a, b));
+        let same_secrets = self.desired.secrets.len() == other.desired.secrets.len()
+            && self
+                .desired
+                .secrets
+                .values()
+                .zip(other.desired.secrets.values())
+                .all(|(a, b)| Arc::ptr_eq(a, b));
+        same_pod && same_maps && same_secrets && self.gone == other.gone
+    }
+}
+
+impl Drop for Pods {
+    fn drop(&mut self) {
+        let still: Vec<String> = self.workers.values().map(|handle| handle.key.to_string()).collect();
+        tracing::debug!(pods = ?still, "leaving pods running");
+    }
+}
+
+fn gauge(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests;

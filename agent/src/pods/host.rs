@@ -1,0 +1,145 @@
+//! What a pod needs on its node besides the runtime: folders, `/etc/hosts`, termination logs, cgroups.
+
+use std::io;
+use std::path::PathBuf;
+
+use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
+use proto::cri::{Mount, MountPropagation};
+
+use super::configuration;
+use super::environment::Sources;
+use crate::cgroups::Cgroups;
+use crate::config::Paths;
+use crate::runtime::Container;
+use crate::volumes::{self, Prepared, VolumeError};
+
+/// As much of a termination message as the status takes.
+const LAST_WORDS_BYTES_MAX: usize = 4096;
+const LAST_WORDS_PATH: &str = "/dev/termination-log";
+
+pub(crate) struct Host {
+    pub(crate) paths: Paths,
+    pub(crate) cgroups: Cgroups,
+    /// The machine's memory, which OOM scores are shares of.
+    pub(crate) memory_bytes: i64,
+}
+
+impl Host {
+    pub(crate) fn new(paths: Paths, cgroups: Cgroups) -> Self {
+        Self { paths, cgroups, memory_bytes: memory_bytes() }
+    }
+
+    pub(crate) fn prepare_volumes(&self, uid: &str, sources: &Sources<'_>) -> Result<Prepared, VolumeError> {
+        volumes::prepare(&self.paths.pod_dir(uid), sources)
+    }
+
+    /// The mounts that every container gets, unless it mounts something of its own there.
+    pub(crate) fn own_mounts(
+        &self,
+        pod: &Pod,
+        spec: &ContainerSpec,
+        pod_ip: &str,
+        attempt: u32,
+    ) -> io::Result<Vec<Mount>> {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let taken = |path: &str| spec.volume_mounts.iter().flatten().any(|mount| mount.mount_path == path);
+        let mut mounts = Vec::new();
+        let host_network = pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true));
+        if !host_network && !taken("/etc/hosts") {
+            let path = self.paths.pod_dir(uid).join("etc-hosts");
+            std::fs::create_dir_all(self.paths.pod_dir(uid))?;
+            std::fs::write(&path, configuration::hosts_file(pod, pod_ip))?;
+            mounts.push(file_mount("/etc/hosts", path));
+        }
+        let last_words = spec.termination_message_path.as_deref().unwrap_or(LAST_WORDS_PATH);
+        if last_words.starts_with('/') && !taken(last_words) {
+            let path = self.last_words_path(uid, &spec.name, attempt);
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            std::fs::write(&path, "")?;
+            // Any user in the container may write it.
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;
+            mounts.push(file_mount(last_words, path));
+        }
+        Ok(mounts)
+    }
+
+    /// What an ended container wrote into its termination log; with `FallbackToLogsOnError`, the end of its
+    /// log when it failed in silence.
+    pub(crate) fn last_words(&self, pod: &Pod, container: &Container) -> String {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let words = std::fs::read(self.last_words_path(uid, &container.name, container.attempt));
+        let words = words.unwrap_or_default();
+        let failed = container.exit().is_some_and(|exit| exit.code != 0);
+        if !words.is_empty() || !failed {
+            return text(&words[..words.len().min(LAST_WORDS_BYTES_MAX)]);
+        }
+        let spec = pod.spec.iter().flat_map(|spec| &spec.containers).find(|spec| spec.name == container.name);
+        let falls_back =
+            spec.and_then(|spec| spec.termination_message_policy.as_deref()) == Some("FallbackToLogsOnError");
+        if falls_back { self.log_end(pod, container) } else { String::new() }
+    }
+
+    /// Removes volumes, files and cgroups. False when the kernel still holds some of it.
+    pub(crate) fn clean_up(&self, uid: &str) -> bool {
+        let no_cgroup = self.cgroups.remove(uid);
+        volumes::clean_up(&self.paths.pod_dir(uid)) && no_cgroup
+    }
+
+    pub(crate) fn remove_logs(&self, namespace: &str, name: &str, uid: &str) {
+        let dir = self.paths.pod_logs_dir(namespace, name, uid);
+        if let Err(error) = std::fs::remove_dir_all(&dir)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, dir = %dir.display(), "cannot remove the logs of a pod");
+        }
+    }
+
+    /// The uids of pods that have a folder here.
+    pub(crate) fn pods_with_files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.paths.pods_dir()).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    fn last_words_path(&self, uid: &str, container: &str, attempt: u32) -> PathBuf {
+        self.paths.pod_dir(uid).join("containers").join(container).join(attempt.to_string())
+    }
+
+    fn log_end(&self, pod: &Pod, container: &Container) -> String {
+        let part = |value: &Option<String>| value.clone().unwrap_or_default();
+        let dir = self.paths.pod_logs_dir(
+            &part(&pod.metadata.namespace),
+            &part(&pod.metadata.name),
+            &part(&pod.metadata.uid),
+        );
+        let log = std::fs::read(dir.join(&container.name).join(format!("{}.log", container.attempt)));
+        let log = log.unwrap_or_default();
+        let end = &log[log.len().saturating_sub(LAST_WORDS_BYTES_MAX)..];
+        // A line is `<time> <stream> <P|F> <text>`.
+        let lines = text(end);
+        let texts: Vec<&str> = lines.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect();
+        texts.join("\n")
+    }
+}
+
+fn file_mount(container_path: &str, host_path: PathBuf) -> Mount {
+    Mount {
+        container_path: container_path.to_owned(),
+        host_path: host_path.display().to_string(),
+        readonly: false,
+        propagation: MountPropagation::PropagationPrivate.into(),
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// From `/proc/meminfo`, whose numbers are in KiB.
+fn memory_bytes() -> i64 {
+    let table = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = table.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<i64>().ok());
+    kib.unwrap_or(0) * 1024
+}

@@ -1,0 +1,330 @@
+//! What to do next about a pod. Pure: the same `seen` gives the same plan.
+//!
+//! The order is the kubelet's (computePodActions): a dead sandbox takes everything with it; init containers
+//! one by one; then the containers, restarted by policy with back-off. The plan is made anew after every
+//! step that changed something, so it holds only what can be done at once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base::Timestamp;
+use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
+
+use super::memory::Memory;
+use crate::runtime::{Container, PodRuntime, Sandbox};
+
+/// How long a failed pull is shown as the error itself before it is shown as waiting for the next try.
+pub(crate) const SHOW_PULL_ERROR: Duration = Duration::from_secs(3);
+
+pub(crate) struct Seen<'a> {
+    pub(crate) pod: &'a Pod,
+    pub(crate) runtime: &'a PodRuntime,
+    pub(crate) memory: &'a Memory,
+    pub(crate) now: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Stop every container and the sandbox.
+    StopPod {
+        reason: String,
+    },
+    StartSandbox {
+        attempt: u32,
+    },
+    StopContainer {
+        id: String,
+        name: String,
+        reason: String,
+    },
+    StartContainer {
+        name: String,
+        attempt: u32,
+    },
+    /// A dead one that nobody will ask about.
+    RemoveContainer {
+        id: String,
+    },
+    RemoveSandbox {
+        id: String,
+    },
+}
+
+/// Why a container does not run, as its status shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) reason: String,
+    pub(crate) message: String,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) waiting: BTreeMap<String, Waiting>,
+    /// When time alone changes the plan.
+    pub(crate) again_in: Option<Duration>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RestartPolicy {
+    Always,
+    OnFailure,
+    Never,
+}
+
+impl RestartPolicy {
+    pub(crate) fn of(pod: &Pod) -> Self {
+        match pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()) {
+            Some("Never") => Self::Never,
+            Some("OnFailure") => Self::OnFailure,
+            _ => Self::Always,
+        }
+    }
+
+    fn restarts_after(self, code: i32) -> bool {
+        match self {
+            Self::Always => true,
+            Self::OnFailure => code != 0,
+            Self::Never => false,
+        }
+    }
+}
+
+pub(crate) fn plan(seen: &Seen<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let Some(spec) = &seen.pod.spec else { return plan };
+    let policy = RestartPolicy::of(seen.pod);
+    remove_what_is_old(seen, &mut plan);
+    let Some(sandbox) = seen.runtime.sandbox().filter(|sandbox| sandbox.ready) else {
+        plan_sandbox(seen, policy, &spec.containers, &mut plan);
+        return plan;
+    };
+    let inits = spec.init_containers.as_deref().unwrap_or_default();
+    match plan_inits(seen, sandbox, policy, inits, &mut plan) {
+        Inits::Done => {}
+        Inits::Pending => return plan,
+        Inits::Failed => {
+            stop_pod(seen, "an init container has failed", &mut plan);
+            return plan;
+        }
+    }
+    let mut alive = false;
+    for container in &spec.containers {
+        alive |= plan_container(seen, sandbox, policy, container, &mut plan);
+    }
+    if !alive {
+        stop_pod(seen, "all containers have ended", &mut plan);
+    }
+    plan
+}
+
+/// True for an init container that keeps running beside the others.
+pub(crate) fn is_sidecar(container: &ContainerSpec) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
+}
+
+fn stop_pod(seen: &Seen<'_>, reason: &str, plan: &mut Plan) {
+    if seen.runtime.is_running() {
+        plan.steps = vec![Step::StopPod { reason: reason.to_owned() }];
+    }
+}
+
+/// A sandbox is made when there is something to run in it.
+fn plan_sandbox(seen: &Seen<'_>, policy: RestartPolicy, containers: &[ContainerSpec], plan: &mut Plan) {
+    let wanted = containers.iter().any(|container| match seen.runtime.newest(&container.name) {
+        None => !init_failed_for_good(seen, policy),
+        Some(run) => match run.exit() {
+            Some(exit) => policy.restarts_after(exit.code),
+            // It ran when its sandbox died.
+            None => policy != RestartPolicy::Never,
+        },
+    });
+    if seen.runtime.containers.iter().any(Container::may_run) {
+        stop_pod(seen, "the sandbox has died", plan);
+    } else if wanted {
+        let attempt = seen.runtime.sandbox().map_or(0, |sandbox| sandbox.attempt + 1);
+        plan.steps.push(Step::StartSandbox { attempt });
+    }
+}
+
+fn init_failed_for_good(seen: &Seen<'_>, policy: RestartPolicy) -> bool {
+    let inits = seen.pod.spec.as_ref().and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
+    policy == RestartPolicy::Never
+        && inits.iter().filter(|init| !is_sidecar(init)).any(|init| {
+            seen.runtime.newest(&init.name).and_then(Container::exit).is_some_and(|exit| exit.code != 0)
+        })
+}
+
+enum Inits {
+    Done,
+    Pending,
+    Failed,
+}
+
+/// One by one. Only runs in the current sandbox count: a new sandbox starts from the first.
+fn plan_inits(
+    seen: &Seen<'_>,
+    sandbox: &Sandbox,
+    policy: RestartPolicy,
+    inits: &[ContainerSpec],
+    plan: &mut Plan,
+) -> Inits {
+    let containers = seen.pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let passed = containers
+        .iter()
+        .any(|c| seen.runtime.newest(&c.name).is_some_and(|run| run.sandbox_id == sandbox.id));
+    for init in inits {
+        let run = seen.runtime.newest(&init.name).filter(|run| run.sandbox_id == sandbox.id);
+        if is_sidecar(init) {
+            plan_container(seen, sandbox, RestartPolicy::Always, init, plan);
+            if !passed && !run.is_some_and(|run| run.is_running() && seen.memory.started(&run.id)) {
+                return Inits::Pending;
+            }
+            continue;
+        }
+        if passed {
+            continue;
+        }
+        match run {
+            Some(run) if run.exit().is_some_and(|exit| exit.code == 0) => {}
+            Some(run) if run.exit().is_some() && policy == RestartPolicy::Never => return Inits::Failed,
+            _ => {
+                plan_container(seen, sandbox, RestartPolicy::OnFailure, init, plan);
+                return Inits::Pending;
+            }
+        }
+    }
+    Inits::Done
+}
+
+/// Whether the container runs or will run again.
+fn plan_container(
+    seen: &Seen<'_>,
+    sandbox: &Sandbox,
+    policy: RestartPolicy,
+    spec: &ContainerSpec,
+    plan: &mut Plan,
+) -> bool {
+    let Some(run) = seen.runtime.newest(&spec.name) else {
+        start(seen, spec, None, plan);
+        return true;
+    };
+    if run.is_running() && run.sandbox_id == sandbox.id {
+        if let Some(reason) = reason_to_stop(seen, spec, run) {
+            plan.steps.push(Step::StopContainer { id: run.id.clone(), name: spec.name.clone(), reason });
+        }
+        return true;
+    }
+    match run.exit() {
+        Some(exit) if !policy.restarts_after(exit.code) => false,
+        Some(_) => {
+            start(seen, spec, Some(run), plan);
+            true
+        }
+        // Created but never started, or lost: clear it away, then start anew.
+        None if run.may_run() => {
+            let reason = "its state is unknown".to_owned();
+            plan.steps.push(Step::StopContainer { id: run.id.clone(), name: spec.name.clone(), reason });
+            true
+        }
+        None => {
+            plan.steps.push(Step::RemoveContainer { id: run.id.clone() });
+            start(seen, spec, None, plan);
+            if let Some(Step::StartContainer { attempt, .. }) = plan.steps.last_mut() {
+                *attempt = run.attempt;
+            }
+            true
+        }
+    }
+}
+
+fn reason_to_stop(seen: &Seen<'_>, spec: &ContainerSpec, run: &Container) -> Option<String> {
+    if run.hash != super::memory::hash(spec) {
+        return Some(format!("Container {} definition changed, will be restarted", spec.name));
+    }
+    let probe = seen.memory.failed_probe(&run.id)?;
+    Some(format!("Container {} failed {probe} probe, will be restarted", spec.name))
+}
+
+/// Starts it, unless something says to wait.
+fn start(seen: &Seen<'_>, spec: &ContainerSpec, last: Option<&Container>, plan: &mut Plan) {
+    if let Some((waiting, again_in)) = reason_to_wait(seen, spec, last) {
+        plan.waiting.insert(spec.name.clone(), waiting);
+        plan.again_in = Some(plan.again_in.map_or(again_in, |soonest| soonest.min(again_in)));
+        return;
+    }
+    let attempt = last.map_or(0, |last| last.attempt + 1);
+    plan.steps.push(Step::StartContainer { name: spec.name.clone(), attempt });
+}
+
+fn reason_to_wait(
+    seen: &Seen<'_>,
+    spec: &ContainerSpec,
+    last: Option<&Container>,
+) -> Option<(Waiting, Duration)> {
+    if let Some(exit) = last.and_then(Container::exit)
+        && let Some(left) =
+            seen.memory.restarts.remaining(&super::memory::restart_key(spec), exit.finished_at, seen.now)
+    {
+        let delay = seen.memory.restarts.delay(&super::memory::restart_key(spec));
+        return Some((crash_loop(seen.pod, &spec.name, delay), left));
+    }
+    let image = spec.image.as_deref().unwrap_or_default();
+    if let Some(problem) = seen.memory.images.get(&spec.name).filter(|problem| problem.image == image)
+        && let Some(left) = seen.memory.pulls.remaining_since_failure(image, seen.now)
+    {
+        let shown = SHOW_PULL_ERROR
+            .checked_sub(Duration::try_from(seen.now.duration_since(problem.at)).unwrap_or_default())
+            .filter(|left| !left.is_zero() && problem.waiting.reason == "ErrImagePull");
+        return Some(match shown {
+            Some(shown) => (problem.waiting.clone(), shown.min(left)),
+            None => (problem.backing_off(), left),
+        });
+    }
+    let failure = seen.memory.failures.get(&spec.name)?;
+    let left = Duration::try_from(failure.retry_at.duration_since(seen.now)).ok().filter(|d| !d.is_zero())?;
+    Some((failure.waiting.clone(), left))
+}
+
+fn crash_loop(pod: &Pod, container: &str, delay: Duration) -> Waiting {
+    let delay = match (delay.as_secs() / 60, delay.as_secs() % 60) {
+        (0, seconds) => format!("{seconds}s"),
+        (minutes, seconds) => format!("{minutes}m{seconds}s"),
+    };
+    Waiting {
+        reason: "CrashLoopBackOff".to_owned(),
+        message: format!(
+            "back-off {delay} restarting failed container={container} pod={}_{}({})",
+            pod.metadata.name.as_deref().unwrap_or_default(),
+            pod.metadata.namespace.as_deref().unwrap_or_default(),
+            pod.metadata.uid.as_deref().unwrap_or_default(),
+        ),
+    }
+}
+
+/// Keeps one dead run of each container, for `logs --previous`, and the newest sandbox with those that hold
+/// such a run.
+fn remove_what_is_old(seen: &Seen<'_>, plan: &mut Plan) {
+    let mut dead_runs: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut kept_sandboxes = Vec::new();
+    for container in &seen.runtime.containers {
+        let is_newest = seen.runtime.newest(&container.name).is_some_and(|newest| newest.id == container.id);
+        let dead = dead_runs.entry(&container.name).or_default();
+        if container.exit().is_some() && !is_newest {
+            *dead += 1;
+            if *dead > 1 {
+                plan.steps.push(Step::RemoveContainer { id: container.id.clone() });
+                continue;
+            }
+        }
+        kept_sandboxes.push(container.sandbox_id.as_str());
+    }
+    for sandbox in seen.runtime.sandboxes.iter().skip(1) {
+        if !sandbox.ready && !kept_sandboxes.contains(&sandbox.id.as_str()) {
+            plan.steps.push(Step::RemoveSandbox { id: sandbox.id.clone() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! The status of a pod, computed from its specification and from what runs. Pure.
+//!
+//! Follows the kubelet (kubelet_pods.go, status/generate.go): phase, conditions, container statuses. Times of
+//! transitions are kept from the previous status; terminal phases never revert.
+
+mod conditions;
+mod containers;
+
+use std::collections::BTreeMap;
+
+use base::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::memory::Memory;
+use super::plan::{RestartPolicy, Waiting, is_sidecar};
+use crate::cgroups::qos_class;
+use crate::runtime::PodRuntime;
+
+pub(crate) struct StatusInput<'a> {
+    pub(crate) pod: &'a Pod,
+    pub(crate) runtime: &'a PodRuntime,
+    pub(crate) memory: &'a Memory,
+    /// Why containers do not run, from the plan.
+    pub(crate) waiting: &'a BTreeMap<String, Waiting>,
+    /// The last status that was reported, or the one that the API has.
+    pub(crate) previous: Option<&'a PodStatus>,
+    /// What container ids start with.
+    pub(crate) runtime_name: &'a str,
+    pub(crate) node_ip: &'a str,
+    pub(crate) now: Timestamp,
+    /// Messages that containers left behind when they ended, by container id.
+    pub(crate) last_words: &'a BTreeMap<String, String>,
+}
+
+pub(crate) fn pod_status(input: &StatusInput<'_>) -> PodStatus {
+    let spec = input.pod.spec.clone().unwrap_or_default();
+    let inits = spec.init_containers.as_deref().unwrap_or_default();
+    let init_statuses: Vec<ContainerStatus> =
+        inits.iter().map(|init| containers::status(input, init, containers::Role::Init)).collect();
+    let statuses: Vec<ContainerStatus> =
+        spec.containers.iter().map(|c| containers::status(input, c, containers::Role::Main)).collect();
+    let phase = phase(input, &init_statuses, &statuses);
+    let pod_ips = addresses(input);
+    let host_ip = input.node_ip.to_owned();
+    let previous = input.previous;
+    let start_time = previous.and_then(|status| status.start_time.clone()).or_else(|| {
+        let oldest = input.runtime.sandboxes.last().map(|sandbox| sandbox.created_at);
+        Some(Time(whole_seconds(oldest.unwrap_or(input.now))))
+    });
+    let conditions = conditions::all(input, phase, &init_statuses, &statuses);
+    PodStatus {
+        phase: Some(phase.to_owned()),
+        conditions: Some(conditions),
+        container_statuses: Some(statuses),
+        init_container_statuses: (!init_statuses.is_empty()).then_some(init_statuses),
+        host_ips: Some(vec![HostIP { ip: host_ip.clone() }]),
+        host_ip: Some(host_ip),
+        pod_ip: pod_ips.first().cloned(),
+        pod_ips: (!pod_ips.is_empty()).then(|| pod_ips.into_iter().map(|ip| PodIP { ip }).collect()),
+        qos_class: Some(qos_class(input.pod).name().to_owned()),
+        start_time,
+        reason: previous.filter(|_| is_terminal(phase)).and_then(|status| status.reason.clone()),
+        message: previous.filter(|_| is_terminal(phase)).and_then(|status| status.message.clone()),
+        ..PodStatus::default()
+    }
+}
+
+pub(crate) fn is_terminal(phase: &str) -> bool {
+    matches!(phase, "Succeeded" | "Failed")
+}
+
+/// The API writes times in whole seconds; comparing needs the same.
+pub(crate) fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+fn addresses(input: &StatusInput<'_>) -> Vec<String> {
+    if input.pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true)) {
+        return vec![input.node_ip.to_owned()];
+    }
+    let of_sandbox = input.runtime.sandbox().map(|sandbox| sandbox.ips.clone()).unwrap_or_default();
+    if !of_sandbox.is_empty() {
+        return of_sandbox;
+    }
+    // A pod that has ended still shows where it was.
+    let before = input.previous.and_then(|status| status.pod_ips.as_ref());
+    before.map(|ips| ips.iter().map(|pod| pod.ip.clone()).collect()).unwrap_or_default()
+}
+
+/// The kubelet's getPhase.
+fn phase(input: &StatusInput<'_>, inits: &[ContainerStatus], mains: &[ContainerStatus]) -> &'static str {
+    match input.previous.and_then(|status| status.phase.as_deref()) {
+        Some("Succeeded") => return "Succeeded",
+        Some("Failed") => return "Failed",
+        _ => {}
+    }
+    let policy = RestartPolicy::of(input.pod);
+    let spec = input.pod.spec.as_ref();
+    let init_specs = spec.and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
+    let mains_began = mains.iter().any(containers::has_run);
+    for (init, status) in init_specs.iter().zip(inits) {
+        let ended = containers::exit_code(status);
+        if is_sidecar(init) {
+            if !mains_began && status.started != Some(true) {
+                return "Pending";
+            }
+        } else if ended.is_some_and(|code| code != 0) && policy == RestartPolicy::Never {
+            return "Failed";
+        } else if !mains_began && ended != Some(0) {
+            return "Pending";
+        }
+    }
+    phase_of_mains(policy, mains)
+}
+
+fn phase_of_mains(policy: RestartPolicy, mains: &[ContainerStatus]) -> &'static str {
+    let waiting = mains.iter().filter(|c| !containers::has_run(c)).count();
+    let running = mains.iter().filter(|c| containers::is_running(c)).count();
+    let codes: Vec<i32> = mains.iter().filter_map(containers::exit_code).collect();
+    if waiting > 0 {
+        return "Pending";
+    }
+    if running > 0 {
+        return "Running";
+    }
+    match policy {
+        RestartPolicy::Always => "Running",
+        _ if codes.iter().all(|code| *code == 0) => "Succeeded",
+        RestartPolicy::Never => "Failed",
+        RestartPolicy::OnFailure => "Running",
+    }
+}
+
+#[cfg(test)]
+mod tests;

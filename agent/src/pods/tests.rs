@@ -1,0 +1,138 @@
+//! The manager and its workers over the hollow runtime.
+
+use std::time::Duration;
+
+use base::{ManualClock, SeededEntropy, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
+
+use super::*;
+use crate::desired::{Report, ReportInbox};
+use crate::runtime::hollow::HollowRuntime;
+
+struct Fixture {
+    runtime: Arc<HollowRuntime>,
+    desired: watch::Sender<Arc<Desired>>,
+    inbox: ReportInbox,
+    tasks: Tasks,
+}
+
+impl Fixture {
+    fn start(runtime: Arc<HollowRuntime>) -> Self {
+        let (desired, inbox_of_desired) = Desired::channel();
+        let (reports, inbox) = Reports::channel();
+        let tasks = Tasks::new(CancellationToken::new());
+        let node = Arc::new(Node {
+            name: "n1".to_owned(),
+            ip: "10.0.0.1".to_owned(),
+            runtime: runtime.clone(),
+            host: None,
+            reports,
+            clock: Arc::new(clock()),
+            entropy: Arc::new(SeededEntropy::new(1)),
+            tasks: tasks.clone(),
+        });
+        let (health, _) = watch::channel(None);
+        tasks.spawn_infallible("pods", Pods::new(node, inbox_of_desired, health).run(tasks.stop().clone()));
+        Self { runtime, desired, inbox, tasks }
+    }
+
+    fn want(&self, pods: &[Pod]) {
+        let mut desired = Desired { synced: true, ..Desired::default() };
+        for pod in pods {
+            let name = pod.metadata.name.clone().unwrap();
+            desired.pods.insert(PodKey::new("ns", name), Arc::new(pod.clone()));
+        }
+        self.desired.send_replace(Arc::new(desired));
+    }
+
+    /// Takes reports until one fits.
+    async fn until(&mut self, fits: impl Fn(&Report) -> bool) -> Report {
+        tokio::time::timeout(Duration::from_secs(30), async {
+            loop {
+                let report = self.inbox.next().await.expect("the manager runs");
+                if fits(&report) {
+                    return report;
+                }
+            }
+        })
+        .await
+        .expect("the report comes")
+    }
+
+    async fn stop(self) {
+        self.tasks.stop().cancel();
+        self.tasks.join(Duration::from_secs(5)).await.expect("no task failed");
+    }
+}
+
+fn clock() -> ManualClock {
+    ManualClock::at(Timestamp::from_second(1000).unwrap())
+}
+
+fn pod(name: &str) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": "ns", "uid": format!("uid-{name}")},
+        "spec": {"containers": [{"name": "c", "image": "localhost/web:1"}]},
+    }))
+    .unwrap()
+}
+
+fn phase_is(report: &Report, phase: &str) -> bool {
+    matches!(report, Report::PodStatus { status, .. } if status.phase.as_deref() == Some(phase))
+}
+
+#[tokio::test]
+async fn a_pod_runs_and_its_end_is_told_when_nothing_is_left() {
+    let runtime = Arc::new(HollowRuntime::new(Arc::new(clock())));
+    let mut fixture = Fixture::start(runtime);
+    fixture.want(&[pod("p")]);
+    fixture.until(|report| phase_is(report, "Running")).await;
+    let mut deleted = pod("p");
+    deleted.metadata.deletion_timestamp = Some(Time(Timestamp::from_second(1000).unwrap()));
+    fixture.want(&[deleted]);
+    fixture.until(|report| matches!(report, Report::PodTerminated { .. })).await;
+    assert!(fixture.runtime.observe(Which::All).await.unwrap().is_empty());
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_started_anew_adopts_what_runs() {
+    let runtime = Arc::new(HollowRuntime::new(Arc::new(clock())));
+    let mut first = Fixture::start(runtime.clone());
+    first.want(&[pod("p")]);
+    let Report::PodStatus { status, .. } = first.until(|report| phase_is(report, "Running")).await else {
+        unreachable!("only statuses fit")
+    };
+    first.stop().await;
+    let before = runtime.observe(Which::All).await.unwrap();
+    let second = Fixture::start(runtime.clone());
+    let mut known = pod("p");
+    known.status = Some(*status);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(
+        runtime.observe(Which::All).await.unwrap(),
+        before,
+        "nothing is touched before the first answer"
+    );
+    second.want(&[known]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(runtime.observe(Which::All).await.unwrap(), before, "nothing is restarted");
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn what_nobody_wants_is_stopped_once_the_control_plane_has_answered() {
+    let runtime = Arc::new(HollowRuntime::new(Arc::new(clock())));
+    let mut first = Fixture::start(runtime.clone());
+    first.want(&[pod("p"), pod("q")]);
+    first.until(|report| phase_is(report, "Running")).await;
+    first.until(|report| phase_is(report, "Running")).await;
+    first.stop().await;
+    let second = Fixture::start(runtime.clone());
+    second.want(&[pod("q")]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let left: Vec<String> = runtime.observe(Which::All).await.unwrap().into_keys().collect();
+    assert_eq!(left, ["uid-q"]);
+    second.stop().await;
+}

@@ -1,0 +1,342 @@
+//! One pod: looks at what runs, plans, acts, tells; again whenever something changed.
+//!
+//! The worker keeps nothing that it could not lose. It is woken by a new order, by the relist, by a probe
+//! or by time, and never reads which: it looks at the runtime itself. A deletion interrupts whatever it does.
+
+mod perform;
+mod start;
+mod terminate;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::memory::Memory;
+use super::plan::{Plan, Seen, Waiting, plan};
+use super::status::{StatusInput, is_terminal, pod_status};
+use super::{Node, Order, Sources};
+use crate::desired::PodKey;
+use crate::probes::Probes;
+use crate::runtime::{PodRuntime, RuntimeError, Which};
+use crate::volumes::VolumeError;
+use start::StartError;
+
+/// A plan is made after every step; more passes than this without rest mean that something does not settle.
+const PASSES_MAX: usize = 64;
+/// After a failure that has no back-off of its own.
+const RETRY: Duration = Duration::from_secs(2);
+/// A pod that rests is looked at anew, in case a wake-up was lost.
+const RESYNC: Duration = Duration::from_secs(60);
+/// How often the end of a pod is told again while the control plane still lists it.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
+
+/// Why a pass ended early; the next one begins from what is there.
+#[derive(Debug, thiserror::Error)]
+enum PassError {
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("cannot write the pod's files")]
+    Files(#[source] std::io::Error),
+    #[error("the pod does not settle")]
+    Unsettled,
+}
+
+/// What a pass leaves to do.
+enum Rest {
+    /// Nothing, until woken or this much later.
+    For(Duration),
+    /// The pod is gone from this node and nobody asks for it.
+    Gone,
+}
+
+pub(super) struct Worker {
+    node: Arc<Node>,
+    key: PodKey,
+    uid: String,
+    orders: watch::Receiver<Order>,
+    wake: Arc<Notify>,
+    memory: Memory,
+    probes: Probes,
+    /// The last status that was told.
+    told: Option<PodStatus>,
+    /// What was shown as waiting, to tell each reason once.
+    shown: BTreeMap<String, Waiting>,
+    /// Termination messages, by container id.
+    last_words: BTreeMap<String, String>,
+    /// Containers whose preStop hook has run.
+    hooked: Vec<String>,
+    /// The last problem that was told, to tell each once.
+    problem: Option<String>,
+    /// When this worker first saw its pod.
+    begun: tokio::time::Instant,
+    /// True once all containers were seen running, by this worker.
+    has_started: bool,
+    /// True when the pod ran before this agent did.
+    adopted: bool,
+}
+
+impl Worker {
+    pub(super) fn new(
+        node: Arc<Node>,
+        key: PodKey,
+        uid: String,
+        orders: watch::Receiver<Order>,
+        wake: Arc<Notify>,
+    ) -> Self {
+        let probes =
+            Probes::new(node.runtime.clone(), node.entropy.clone(), node.tasks.clone(), wake.clone());
+        Self {
+            node,
+            key,
+            uid,
+            orders,
+            wake,
+            probes,
+            memory: Memory::default(),
+            told: None,
+            shown: BTreeMap::new(),
+            last_words: BTreeMap::new(),
+            hooked: Vec::new(),
+            problem: None,
+            begun: tokio::time::Instant::now(),
+            has_started: false,
+            adopted: false,
+        }
+    }
+
+    /// Until the pod is gone, or `stop`, which leaves everything running.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let order = self.orders.borrow_and_update().clone();
+            let mut later = self.orders.clone();
+            let ended = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = interrupted(&mut later, &order) => continue,
+                ended = self.pass(&order) => ended,
+            };
+            let rest = match ended {
+                Ok(Rest::Gone) => return,
+                Ok(Rest::For(rest)) => {
+                    self.problem = None;
+                    rest
+                }
+                Err(error) => {
+                    self.tell_problem(&order, &error).await;
+                    RETRY
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                changed = self.orders.changed() => if changed.is_err() { return },
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(rest) => {}
+            }
+        }
+    }
+
+    async fn pass(&mut self, order: &Order) -> Result<Rest, PassError> {
+        let begin = tokio::time::Instant::now();
+        let (kind, ended) = match &order.pod {
+            Some(pod) if !order.ends() => ("sync", self.sync(&pod.clone(), order).await),
+            _ => ("terminate", self.terminate(order).await),
+        };
+        metrics::histogram!(crate::metrics::POD_WORKER_DURATION, "operation_type" => kind)
+            .record(begin.elapsed().as_secs_f64());
+        ended
+    }
+
+    /// Brings the pod to what it should be, one step after the other.
+    async fn sync(&mut self, pod: &Arc<Pod>, order: &Order) -> Result<Rest, PassError> {
+        if self.told.is_none() {
+            self.told.clone_from(&pod.status);
+        }
+        for _ in 0..PASSES_MAX {
+            let runtime = self.look(pod).await?;
+            let phase = self.told.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
+            let plan = if is_terminal(&phase) {
+                Plan::default()
+            } else {
+                plan(&Seen { pod, runtime: &runtime, memory: &self.memory, now: self.node.clock.now() })
+            };
+            self.tell_waiting(pod, &plan.waiting).await;
+            self.tell(pod, &runtime, &plan.waiting).await;
+            if is_terminal(&phase) && runtime.is_running() {
+                self.stop_pod(pod, &runtime, "the pod has ended").await?;
+                continue;
+            }
+            if plan.steps.is_empty() {
+                self.refresh_volumes(pod, order, &runtime)?;
+                return Ok(Rest::For(plan.again_in.unwrap_or(RESYNC).min(RESYNC)));
+            }
+            self.perform(pod, order, &runtime, plan.steps).await?;
+        }
+        Err(PassError::Unsettled)
+    }
+
+    /// What runs now; also what follows from it for probes and last words.
+    async fn look(&mut self, pod: &Pod) -> Result<PodRuntime, PassError> {
+        let mut all = self.node.runtime.observe(Which::Pod(&self.uid)).await?;
+        let runtime = all.remove(&self.uid).unwrap_or_default();
+        if self.told.as_ref().is_some_and(|status| status.container_statuses.is_some()) && !self.has_started {
+            self.adopted |= runtime.is_running();
+        }
+        self.note_last_words(pod, &runtime);
+        self.watch_probes(pod, &runtime);
+        self.memory.probed = self.probes.probed();
+        for failure in self.probes.take_failures() {
+            let about = super::About::container(pod, &failure.container);
+            let message = format!("{} probe failed: {}", failure.kind, failure.message);
+            self.node.warning(pod, about, "Unhealthy", message).await;
+        }
+        Ok(runtime)
+    }
+
+    fn watch_probes(&mut self, pod: &Pod, runtime: &PodRuntime) {
+        if self.node.host.is_none() {
+            return; // hollow: nothing would answer
+        }
+        let spec = pod.spec.clone().unwrap_or_default();
+        let running: Vec<&str> =
+            runtime.containers.iter().filter(|c| c.is_running()).map(|c| c.id.as_str()).collect();
+        self.probes.keep(&running);
+        let ip = self.pod_ip(pod, runtime);
+        for spec in spec.containers.iter().chain(spec.init_containers.iter().flatten()) {
+            if let Some(run) = runtime.newest(&spec.name).filter(|run| run.is_running()) {
+                self.probes.watch(&run.id, spec, &ip, self.adopted);
+            }
+        }
+    }
+
+    fn note_last_words(&mut self, pod: &Pod, runtime: &PodRuntime) {
+        let Some(host) = &self.node.host else { return };
+        self.last_words.retain(|id, _| runtime.containers.iter().any(|container| container.id == *id));
+        for container in runtime.containers.iter().filter(|container| container.exit().is_some()) {
+            if !self.last_words.contains_key(&container.id) {
+                let words = host.last_words(pod, container);
+                self.last_words.insert(container.id.clone(), words);
+            }
+        }
+    }
+
+    fn pod_ip(&self, pod: &Pod, runtime: &PodRuntime) -> String {
+        if pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true)) {
+            return self.node.ip.clone();
+        }
+        runtime.sandbox().and_then(|sandbox| sandbox.ips.first().cloned()).unwrap_or_default()
+    }
+
+    fn sources<'a>(&'a self, pod: &'a Pod, order: &'a Order, pod_ip: &'a str) -> Sources<'a> {
+        Sources { pod, desired: &order.desired, node_name: &self.node.name, node_ip: &self.node.ip, pod_ip }
+    }
+
+    /// A changed ConfigMap or Secret reaches a running pod.
+    fn refresh_volumes(&self, pod: &Pod, order: &Order, runtime: &PodRuntime) -> Result<(), PassError> {
+        if let Some(host) = self.node.host.as_ref().filter(|_| runtime.is_running()) {
+            let ip = self.pod_ip(pod, runtime);
+            host.prepare_volumes(&self.uid, &self.sources(pod, order, &ip))?;
+        }
+        Ok(())
+    }
+
+    /// Reports the status when it differs from the one that was told.
+    async fn tell(&mut self, pod: &Pod, runtime: &PodRuntime, waiting: &BTreeMap<String, Waiting>) {
+        let status = pod_status(&StatusInput {
+            pod,
+            runtime,
+            memory: &self.memory,
+            waiting,
+            previous: self.told.as_ref(),
+            runtime_name: self.node.runtime.name(),
+            node_ip: &self.node.ip,
+            now: self.node.clock.now(),
+            last_words: &self.last_words,
+        });
+        self.note_start(&status);
+        if pod.status.as_ref() != Some(&status) && self.told.as_ref() != Some(&status) {
+            debug!(pod = %self.key, phase = ?status.phase, "pod status changed");
+            self.node.reports.pod_status(&self.key, &self.uid, status.clone()).await;
+        }
+        self.told = Some(status);
+    }
+
+    fn note_start(&mut self, status: &PodStatus) {
+        let containers = status.container_statuses.as_deref().unwrap_or_default();
+        let all_run = containers.iter().all(|c| c.state.as_ref().is_some_and(|s| s.running.is_some()));
+        if !self.has_started && all_run {
+            self.has_started = true;
+            if !self.adopted {
+                metrics::histogram!(crate::metrics::POD_START_DURATION)
+                    .record(self.begun.elapsed().as_secs_f64());
+            }
+        }
+    }
+
+    /// One event for each new reason to wait.
+    async fn tell_waiting(&mut self, pod: &Pod, waiting: &BTreeMap<String, Waiting>) {
+        for (name, waiting) in waiting {
+            if self.shown.get(name).is_some_and(|shown| shown.reason == waiting.reason) {
+                continue;
+            }
+            let about = super::About::container(pod, name);
+            match waiting.reason.as_str() {
+                "CrashLoopBackOff" => {
+                    let message = format!(
+                        "Back-off restarting failed container {name} in pod {}_{}({})",
+                        self.key.name, self.key.namespace, self.uid
+                    );
+                    self.node.warning(pod, about, "BackOff", message).await;
+                }
+                "ImagePullBackOff" => {
+                    let image = self.memory.images.get(name).map(|problem| problem.image.clone());
+                    let message = format!("Back-off pulling image \"{}\"", image.unwrap_or_default());
+                    self.node.normal(pod, about, "BackOff", message).await;
+                    self.node.warning(pod, about, "Failed", "Error: ImagePullBackOff".to_owned()).await;
+                }
+                _ => {}
+            }
+        }
+        self.shown.clone_from(waiting);
+    }
+
+    async fn tell_problem(&mut self, order: &Order, error: &PassError) {
+        let text = error.to_string();
+        if self.problem.as_ref() == Some(&text) {
+            return;
+        }
+        warn!(pod = %self.key, error = %text, source = ?std::error::Error::source(error), "a pass over the pod failed");
+        if let Some(pod) = &order.pod {
+            let reason = match error {
+                PassError::Volume(_) => "FailedMount",
+                PassError::Start(StartError::Sandbox(_)) => "FailedCreatePodSandBox",
+                PassError::Runtime(_) | PassError::Start(_) | PassError::Files(_) | PassError::Unsettled => {
+                    "FailedSync"
+                }
+            };
+            self.node.warning(pod, super::About::Pod, reason, text.clone()).await;
+        }
+        self.problem = Some(text);
+    }
+}
+
+/// Returns when a newer order must interrupt the work on `current`: the end of the pod, or a sooner end.
+async fn interrupted(orders: &mut watch::Receiver<Order>, current: &Order) {
+    let ends = current.ends();
+    let grace = current.grace();
+    let changed =
+        orders.wait_for(|order| if ends { order.grace() < grace } else { order.ends() }).await.map(drop);
+    if changed.is_err() {
+        // The sender is gone: the agent is stopping and `stop` says so.
+        std::future::pending::<()>().await;
+    }
+}

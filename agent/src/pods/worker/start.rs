@@ -1,0 +1,293 @@
+//! Starts one container: image, configuration, create, start, postStart.
+//!
+//! What can go wrong for a reason of its own (image, configuration, creation) is noted and waited out by the
+//! plan; only a runtime that does not answer ends the pass.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
+use proto::cri::{AuthConfig, LinuxContainerResources};
+use thiserror::Error;
+
+use super::Worker;
+use crate::desired::ObjectKey;
+use crate::images::policy::{Pull, decide, is_valid_name, registry};
+use crate::pods::configuration::{self, Surroundings};
+use crate::pods::environment::environment;
+use crate::pods::memory::{Failure, ImageProblem, restart_key};
+use crate::pods::plan::Waiting;
+use crate::pods::{About, Order};
+use crate::probes::{Outcome, Target, hook};
+use crate::runtime::{ImageInfo, NewContainer, PodRuntime, RuntimeError};
+use crate::volumes;
+
+/// A container that could not be made is tried again after this.
+const RETRY: Duration = Duration::from_secs(10);
+const POST_START_TIMEOUT: Duration = Duration::from_secs(120);
+
+#[derive(Debug, Error)]
+pub(super) enum StartError {
+    #[error("Failed to create pod sandbox: {0}")]
+    Sandbox(RuntimeError),
+    #[error(transparent)]
+    Runtime(RuntimeError),
+}
+
+/// A container that must wait, and why.
+struct Refusal {
+    reason: &'static str,
+    message: String,
+}
+
+impl Refusal {
+    fn config(error: impl std::fmt::Display) -> Self {
+        Self { reason: "CreateContainerConfigError", message: error.to_string() }
+    }
+}
+
+impl Worker {
+    pub(super) async fn start_container(
+        &mut self,
+        pod: &Arc<Pod>,
+        order: &Order,
+        runtime: &PodRuntime,
+        name: &str,
+        attempt: u32,
+    ) -> Result<(), StartError> {
+        let spec =
+            pod.spec.iter().flat_map(|s| s.containers.iter().chain(s.init_containers.iter().flatten()));
+        let Some(spec) = spec.into_iter().find(|container| container.name == name) else { return Ok(()) };
+        let Some(sandbox) = runtime.sandbox().filter(|sandbox| sandbox.ready) else { return Ok(()) };
+        self.note_restart(spec, runtime);
+        let Some(image) = self.ensure_image(pod, order, spec).await? else { return Ok(()) };
+        let config = match self.container_config(pod, order, runtime, spec, attempt, &image) {
+            Ok(config) => config,
+            Err(refusal) => {
+                self.refuse(pod, spec, refusal).await;
+                return Ok(());
+            }
+        };
+        let new = NewContainer {
+            sandbox_id: sandbox.id.clone(),
+            config,
+            sandbox: self.sandbox_config(pod, sandbox.attempt),
+        };
+        let created = self.node.runtime.create_container(new).await;
+        let id = match created {
+            Ok(id) => id,
+            Err(RuntimeError::Refused { message }) => {
+                self.refuse(pod, spec, Refusal { reason: "CreateContainerError", message }).await;
+                return Ok(());
+            }
+            Err(error) => return Err(StartError::Runtime(error)),
+        };
+        self.memory.failures.remove(name);
+        let about = About::container(pod, name);
+        self.node.normal(pod, about, "Created", format!("Created container: {name}")).await;
+        match self.node.runtime.start_container(&id).await {
+            Ok(()) => {}
+            Err(RuntimeError::Refused { message }) => {
+                // The runtime keeps it as exited with code 128, so the restart policy takes it from here.
+                metrics::counter!(crate::metrics::STARTED_CONTAINERS_ERRORS).increment(1);
+                self.node.warning(pod, about, "Failed", format!("Error: {message}")).await;
+                return Ok(());
+            }
+            Err(error) => return Err(StartError::Runtime(error)),
+        }
+        metrics::counter!(crate::metrics::STARTED_CONTAINERS).increment(1);
+        self.node.normal(pod, about, "Started", format!("Started container {name}")).await;
+        self.post_start(pod, runtime, spec, &id).await
+    }
+
+    fn note_restart(&mut self, spec: &ContainerSpec, runtime: &PodRuntime) {
+        if let Some(exit) = runtime.newest(&spec.name).and_then(crate::runtime::Container::exit) {
+            let now = self.node.clock.now();
+            self.memory.restarts.advance(&restart_key(spec), exit.finished_at, now);
+        }
+    }
+
+    /// The image, present; `None` when it is not to be had now, which is noted.
+    async fn ensure_image(
+        &mut self,
+        pod: &Arc<Pod>,
+        order: &Order,
+        spec: &ContainerSpec,
+    ) -> Result<Option<ImageInfo>, StartError> {
+        let name = spec.image.clone().unwrap_or_default();
+        let about = About::container(pod, &spec.name);
+        if !is_valid_name(&name) {
+            let message = format!(
+                "Failed to apply default image tag \"{name}\": couldn't parse image name \"{name}\": invalid reference format"
+            );
+            self.node.warning(pod, about, "InspectFailed", message.clone()).await;
+            self.image_problem(pod, spec, "InvalidImageName", message).await;
+            return Ok(None);
+        }
+        let present = self.node.runtime.image(&name).await.map_err(StartError::Runtime)?;
+        match (decide(spec.image_pull_policy.as_deref(), &name, present.is_some()), present) {
+            (Pull::Present, Some(image)) => {
+                self.memory.images.remove(&spec.name);
+                let message = format!("Container image \"{name}\" already present on machine");
+                self.node.normal(pod, about, "Pulled", message).await;
+                Ok(Some(image))
+            }
+            (Pull::Forbidden, _) => {
+                let message = format!("Container image \"{name}\" is not present with pull policy of Never");
+                self.node.warning(pod, about, "ErrImageNeverPull", message.clone()).await;
+                self.image_problem(pod, spec, "ErrImageNeverPull", message).await;
+                Ok(None)
+            }
+            (Pull::Present | Pull::Needed, _) => self.pull(pod, order, spec, &name).await,
+        }
+    }
+
+    async fn pull(
+        &mut self,
+        pod: &Arc<Pod>,
+        order: &Order,
+        spec: &ContainerSpec,
+        name: &str,
+    ) -> Result<Option<ImageInfo>, StartError> {
+        let about = About::container(pod, &spec.name);
+        self.node.normal(pod, about, "Pulling", format!("Pulling image \"{name}\"")).await;
+        let begin = tokio::time::Instant::now();
+        let pulled = self.node.runtime.pull(name, credentials(pod, order, name)).await;
+        match pulled {
+            Ok(()) => {
+                let image = self.node.runtime.image(name).await.map_err(StartError::Runtime)?;
+                let took = begin.elapsed().as_millis();
+                let size = image.as_ref().map_or(0, |image| image.size);
+                let message = format!(
+                    "Successfully pulled image \"{name}\" in {took}ms ({took}ms including waiting). Image size: {size} bytes."
+                );
+                self.node.normal(pod, about, "Pulled", message).await;
+                self.memory.pulls.forget(name);
+                self.memory.images.remove(&spec.name);
+                Ok(image)
+            }
+            Err(error) => {
+                let message = match &error {
+                    RuntimeError::Refused { message } | RuntimeError::Unreachable { message } => {
+                        message.clone()
+                    }
+                    RuntimeError::ExecTimeout(_) => error.to_string(),
+                };
+                let event = format!("Failed to pull image \"{name}\": {message}");
+                self.node.warning(pod, about, "Failed", event).await;
+                self.image_problem(pod, spec, "ErrImagePull", message).await;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn image_problem(&mut self, pod: &Pod, spec: &ContainerSpec, reason: &str, message: String) {
+        let image = spec.image.clone().unwrap_or_default();
+        let now = self.node.clock.now();
+        self.memory.pulls.advance(&image, now, now);
+        let waiting = Waiting { reason: reason.to_owned(), message };
+        self.memory.images.insert(spec.name.clone(), ImageProblem { image, at: now, waiting });
+        let about = About::container(pod, &spec.name);
+        self.node.warning(pod, about, "Failed", format!("Error: {reason}")).await;
+    }
+
+    async fn refuse(&mut self, pod: &Pod, spec: &ContainerSpec, refusal: Refusal) {
+        metrics::counter!(crate::metrics::STARTED_CONTAINERS_ERRORS).increment(1);
+        let about = About::container(pod, &spec.name);
+        self.node.warning(pod, about, "Failed", format!("Error: {}", refusal.message)).await;
+        let retry_at = self.node.clock.now() + RETRY;
+        let waiting = Waiting { reason: refusal.reason.to_owned(), message: refusal.message };
+        self.memory.failures.insert(spec.name.clone(), Failure { waiting, retry_at });
+    }
+
+    fn sandbox_config(&self, pod: &Pod, attempt: u32) -> proto::cri::PodSandboxConfig {
+        let (logs, cgroup) = match &self.node.host {
+            Some(host) => (
+                host.paths.pod_logs_dir(&self.key.namespace, &self.key.name, &self.uid),
+                host.cgroups.pod_path(&self.uid, crate::cgroups::qos_class(pod)),
+            ),
+            None => (std::path::PathBuf::new(), String::new()),
+        };
+        configuration::sandbox(pod, attempt, &logs, cgroup)
+    }
+
+    fn container_config(
+        &self,
+        pod: &Pod,
+        order: &Order,
+        runtime: &PodRuntime,
+        spec: &ContainerSpec,
+        attempt: u32,
+        image: &ImageInfo,
+    ) -> Result<proto::cri::ContainerConfig, Refusal> {
+        configuration::check_non_root(pod, spec, image).map_err(Refusal::config)?;
+        let ip = self.pod_ip(pod, runtime);
+        let sources = self.sources(pod, order, &ip);
+        let environment = environment(spec, &sources).map_err(Refusal::config)?;
+        let mut mounts = Vec::new();
+        let mut resources = LinuxContainerResources::default();
+        if let Some(host) = &self.node.host {
+            let prepared = host.prepare_volumes(&self.uid, &sources).map_err(Refusal::config)?;
+            mounts = volumes::mounts(spec, &prepared).map_err(Refusal::config)?;
+            mounts.extend(host.own_mounts(pod, spec, &ip, attempt).map_err(Refusal::config)?);
+            resources = crate::cgroups::container_resources(pod, spec, host.memory_bytes);
+        }
+        Ok(configuration::container(pod, spec, Surroundings { environment, mounts, resources, attempt }))
+    }
+
+    async fn post_start(
+        &mut self,
+        pod: &Arc<Pod>,
+        runtime: &PodRuntime,
+        spec: &ContainerSpec,
+        id: &str,
+    ) -> Result<(), StartError> {
+        let Some(handler) = spec.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref())
+        else {
+            return Ok(());
+        };
+        let ip = self.pod_ip(pod, runtime);
+        let target = Target { id, pod_ip: &ip, ports: spec.ports.as_deref().unwrap_or_default() };
+        let outcome = hook(self.node.runtime.as_ref(), handler, &target, POST_START_TIMEOUT).await;
+        if let Outcome::Failure(message) = outcome {
+            let about = About::container(pod, &spec.name);
+            self.node
+                .warning(pod, about, "FailedPostStartHook", format!("PostStartHook failed: {message}"))
+                .await;
+            self.node.normal(pod, about, "Killing", "FailedPostStartHook".to_owned()).await;
+            let grace = Duration::from_secs(configuration::grace_seconds(pod));
+            self.node.runtime.stop_container(id, grace).await.map_err(StartError::Runtime)?;
+        }
+        Ok(())
+    }
+}
+
+/// The user and password for an image's registry, from the pod's imagePullSecrets.
+fn credentials(pod: &Pod, order: &Order, image: &str) -> Option<AuthConfig> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let host = registry(image);
+    let secrets = pod.spec.as_ref()?.image_pull_secrets.as_ref()?;
+    secrets
+        .iter()
+        .filter_map(|reference| order.desired.secrets.get(&ObjectKey::new(namespace, &reference.name)))
+        .find_map(|secret| credentials_in(secret, host))
+}
+
+/// `.dockerconfigjson`: `{"auths": {host: {"auth": base64(user:password), …}}}`.
+fn credentials_in(secret: &Secret, host: &str) -> Option<AuthConfig> {
+    let bytes = &secret.data.as_ref()?.get(".dockerconfigjson")?.0;
+    let config: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let (_, entry) = config.get("auths")?.as_object()?.iter().find(|(server, _)| {
+        let server = server.trim_start_matches("https://").trim_start_matches("http://");
+        server.split('/').next() == Some(host)
+            || (host == "docker.io" && server.starts_with("index.docker.io"))
+    })?;
+    let text = |name: &str| entry.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+    Some(AuthConfig {
+        username: text("username"),
+        password: text("password"),
+        auth: text("auth"),
+        ..AuthConfig::default()
+    })
+}
