@@ -69,6 +69,14 @@ impl Paths {
         Self { data_dir: data_dir.to_owned(), run_dir: Path::new("/run/navarch").join(short) }
     }
 
+    /// Everything below `data_dir` that the agent makes, to remove it without touching what others keep there.
+    pub fn own_dirs(&self) -> Vec<PathBuf> {
+        let below = ["containerd", "cni", "images", "pods", "logs"];
+        let mut dirs: Vec<PathBuf> = below.iter().map(|dir| self.data_dir.join(dir)).collect();
+        dirs.push(self.run_dir.clone());
+        dirs
+    }
+
     /// containerd's state, socket and mounts.
     pub fn run_dir(&self) -> &Path {
         &self.run_dir

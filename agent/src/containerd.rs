@@ -88,19 +88,19 @@ impl Containerd {
         self.runtime.clone()
     }
 
-    /// Keeps the daemon running until `stop`, then leaves it running and gives it back.
-    pub async fn supervise(mut self, stop: CancellationToken) -> Self {
+    /// Keeps the daemon running until `stop`, then leaves it to itself.
+    pub async fn supervise(mut self, stop: CancellationToken) {
         loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return self,
+                () = stop.cancelled() => return,
                 () = self.daemon.ended(ADOPTED_POLL) => {}
             }
             warn!("containerd has ended, starting it again");
             metrics::counter!(crate::metrics::CONTAINERD_RESTARTS).increment(1);
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return self,
+                () = stop.cancelled() => return,
                 () = tokio::time::sleep(RESTART_PAUSE) => {}
             }
             match Daemon::spawn(&self.paths) {

@@ -1,6 +1,6 @@
 //! One node: runs the pods that it is given.
 
-mod agent;
+mod assembly;
 mod cgroups;
 pub mod cni;
 mod config;
@@ -19,6 +19,6 @@ pub mod runtime;
 pub mod tunnel;
 mod volumes;
 
-pub use agent::{purge, run};
+pub use assembly::{AgentError, RunningPods, purge_pods, start_pods};
 pub use config::{AgentConfig, AgentTls, Paths, RuntimeChoice};
-pub use run::{AgentError, RunningPods, purge_pods, start_pods};
+pub use run::{purge, run};

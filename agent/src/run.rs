@@ -1,165 +1,150 @@
-//! Puts an agent together: container runtime, images, pods. Wiring only.
+//! A whole agent: gateway client, network, container runtime, pods, node status, tunnels. Wiring only.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{Clock, Entropy, Tasks};
-use thiserror::Error;
-use tokio::sync::{oneshot, watch};
-use tracing::{info, warn};
+use k8s_openapi::api::core::v1::ContainerImage;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
 
-use crate::cgroups::Cgroups;
+use crate::assembly::{AgentError, RunningPods, check, purge_pods, start_pods};
 use crate::config::{AgentConfig, Paths, RuntimeChoice};
-use crate::containerd::{self, Containerd, ContainerdError};
-use crate::desired::{Desired, Reports};
-use crate::images::{self, ImageError};
-use crate::pods::{Host, Node, Pods};
-use crate::runtime::hollow::HollowRuntime;
-use crate::runtime::{Runtime, RuntimeError, Which};
+use crate::gateway::{self, GatewaySettings, Identity};
+use crate::logs::Logs;
+use crate::network::{self, NetworkSettings};
+use crate::node::{self, NodeSettings, RuntimeHealth};
+use crate::tunnel::{self, NodeApi, TunnelSettings};
 
-/// Why an agent cannot start; each says what to do about it.
-#[derive(Debug, Error)]
-pub enum AgentError {
-    #[error("an agent that runs containers must be root")]
-    NotRoot,
-    #[error("the data folder must be an absolute path: {0}")]
-    RelativeDataDir(String),
-    #[error("the cgroup root must be a path like /navarch-agent-1: {0}")]
-    CgroupRoot(String),
-    #[error(transparent)]
-    Containerd(#[from] ContainerdError),
-    #[error(transparent)]
-    Image(#[from] ImageError),
-    #[error("something of this agent could not be removed: {0}")]
-    LeftOver(String),
-}
+/// How long the parts of an agent may take to stop.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+/// How often the list of images is read for the node's status.
+const IMAGES_PERIOD: Duration = Duration::from_secs(60);
+/// As many images as a node's status shows.
+const IMAGES_MAX: usize = 50;
 
-/// The pods of a node and what runs them.
-pub struct RunningPods {
-    /// The runtime's problem; `None` while it answers.
-    pub health: watch::Receiver<Option<String>>,
-    pub runtime: Arc<dyn Runtime>,
-    /// `containerd://1.6.20`.
-    pub runtime_version: String,
-    /// Gives the daemon back when the tasks have stopped; absent for a hollow node.
-    pub containerd: Option<oneshot::Receiver<Containerd>>,
-}
-
-/// Starts or adopts the container runtime, makes the images that are missing, and runs what is desired.
-/// Works without a control plane: `desired` may come from anywhere.
+/// Runs a node until `stop`. Pods and containerd outlive it, unless `config.purge_on_stop`.
 ///
 /// # Errors
-/// When the machine lacks something that containers need.
-pub async fn start_pods(
-    config: &AgentConfig,
-    desired: watch::Receiver<Arc<Desired>>,
-    reports: Reports,
-    (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
-    tasks: &Tasks,
-) -> Result<RunningPods, AgentError> {
-    let paths = Paths::new(&config.data_dir);
-    let (runtime, version, containerd): (Arc<dyn Runtime>, _, _) = match config.runtime {
-        RuntimeChoice::Hollow => (Arc::new(HollowRuntime::new(clock.clone())), "hollow://1".to_owned(), None),
-        RuntimeChoice::Containerd => {
-            check(config)?;
-            let started = Containerd::start(&paths).await?;
-            let runtime = started.runtime();
-            images::ensure(&paths, runtime.as_ref()).await?;
-            let version = runtime.version().await.unwrap_or_else(|_| "containerd://unknown".to_owned());
-            let (give_back, given_back) = oneshot::channel();
-            let stop = tasks.stop().clone();
-            tasks.spawn_infallible("containerd", async move {
-                // Nobody may want it back: then it is left running.
-                let _left_running = give_back.send(started.supervise(stop).await);
-            });
-            (runtime, version, Some(given_back))
-        }
-    };
-    let host = match config.runtime {
-        RuntimeChoice::Hollow => None,
-        RuntimeChoice::Containerd => Some(Host::new(paths, Cgroups::detect(&config.cgroup_root))),
-    };
-    let node = Arc::new(Node {
-        name: config.node_name.clone(),
-        ip: config.node_ip.to_string(),
-        runtime: runtime.clone(),
-        host,
-        reports,
-        clock,
-        entropy,
-        tasks: tasks.clone(),
-    });
-    let (problem, health) = watch::channel(None);
-    let stop = tasks.stop().clone();
-    tasks.spawn_infallible("pods", Pods::new(node, desired, problem).run(stop));
-    Ok(RunningPods { health, runtime, runtime_version: version, containerd })
-}
-
-/// Stops every pod and containerd, and removes what they left: mounts, cgroups, folders. For an agent that
-/// is not running any more; nothing of it stays.
-///
-/// # Errors
-/// When something cannot be removed; everything else is.
-pub async fn purge_pods(config: &AgentConfig) -> Result<(), AgentError> {
-    check(config)?;
-    let paths = Paths::new(&config.data_dir);
-    let mut left = Vec::new();
-    if paths.containerd_dir().exists() {
-        match Containerd::start(&paths).await {
-            Ok(daemon) => {
-                if let Err(error) = stop_all(daemon.runtime().as_ref()).await {
-                    warn!(%error, "cannot stop all pods the gentle way");
-                }
-                daemon.stop().await;
-            }
-            Err(error) => warn!(%error, "cannot start containerd to stop its pods"),
-        }
-        containerd::stop_left_running(&paths).await;
+/// At once when the machine lacks something; later only when a part of the agent fails.
+pub async fn run(
+    config: AgentConfig,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    stop: CancellationToken,
+) -> Result<(), AgentError> {
+    let tasks = Tasks::new(stop.child_token());
+    let started = start(&config, clock, entropy, &tasks).await;
+    if started.is_err() {
+        tasks.stop().cancel();
     }
-    let cgroups = Cgroups::detect(&config.cgroup_root);
-    let mut gone = false;
-    for _ in 0..50 {
-        gone = cgroups.purge();
-        if gone {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-    if !gone {
-        left.push(format!("cgroups below {}", config.cgroup_root));
-    }
-    for dir in [paths.run_dir().to_owned(), config.data_dir.clone()] {
-        if !crate::volumes::clean_up(&dir) {
-            left.push(dir.display().to_string());
-        }
-    }
-    // Shared by all agents: goes with the last one.
-    let _in_use = std::fs::remove_dir("/run/navarch");
-    if left.is_empty() { Ok(()) } else { Err(AgentError::LeftOver(left.join(", "))) }
-}
-
-async fn stop_all(runtime: &dyn Runtime) -> Result<(), RuntimeError> {
-    let pods = runtime.observe(Which::All).await?;
-    info!(pods = pods.len(), "stopping all pods");
-    let stops = pods.values().map(|pod| async move {
-        for sandbox in &pod.sandboxes {
-            runtime.stop_sandbox(&sandbox.id).await?;
-            runtime.remove_sandbox(&sandbox.id).await?;
-        }
-        Ok(())
-    });
-    futures::future::try_join_all(stops).await.map(drop)
-}
-
-fn check(config: &AgentConfig) -> Result<(), AgentError> {
-    if !nix::unistd::geteuid().is_root() {
-        return Err(AgentError::NotRoot);
-    }
-    if !config.data_dir.is_absolute() {
-        return Err(AgentError::RelativeDataDir(config.data_dir.display().to_string()));
-    }
-    let root = config.cgroup_root.trim_matches('/');
-    if root.is_empty() || root.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Err(AgentError::CgroupRoot(config.cgroup_root.clone()));
+    let ended = tasks.join(STOP_GRACE).await;
+    started?;
+    ended?;
+    if config.purge_on_stop && config.runtime == RuntimeChoice::Containerd {
+        purge(&config).await?;
     }
     Ok(())
+}
+
+/// Removes everything that an agent has left: pods, containerd, network, folders, cgroups. For an agent
+/// that does not run, in the network namespace that it ran in. What is already gone is no error.
+///
+/// # Errors
+/// When something is left; everything that could be removed is.
+pub async fn purge(config: &AgentConfig) -> Result<(), AgentError> {
+    if config.runtime == RuntimeChoice::Hollow {
+        return Ok(());
+    }
+    let pods = purge_pods(config).await;
+    network::purge(&network_settings(config, &Paths::new(&config.data_dir))).await?;
+    pods
+}
+
+async fn start(
+    config: &AgentConfig,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    tasks: &Tasks,
+) -> Result<(), AgentError> {
+    let paths = Paths::new(&config.data_dir);
+    if config.runtime == RuntimeChoice::Containerd {
+        check(config)?;
+    }
+    let gateway_settings = GatewaySettings {
+        node_name: config.node_name.clone(),
+        servers: config.servers.clone(),
+        identity: identity(config),
+    };
+    let gateway = gateway::start(gateway_settings, &entropy, tasks)?;
+    let network = match config.runtime {
+        RuntimeChoice::Hollow => network::absent(),
+        RuntimeChoice::Containerd => {
+            network::start(network_settings(config, &paths), gateway.desired.clone(), tasks)?
+        }
+    };
+    let (desired, reports) = (gateway.desired.clone(), gateway.reports.clone());
+    let pods =
+        start_pods(config, desired.clone(), reports.clone(), (clock.clone(), entropy.clone()), tasks).await?;
+    info!(node = %config.node_name, runtime = %pods.runtime_version, "the agent runs");
+    let (health, runtime_health) = watch::channel(RuntimeHealth::default());
+    tasks.spawn_infallible("runtime health", tell_health(pods, health, tasks.stop().clone()));
+    let settings = NodeSettings {
+        node_name: config.node_name.clone(),
+        node_ip: config.node_ip,
+        data_dir: config.data_dir.clone(),
+        labels: config.labels.clone(),
+    };
+    node::start(settings, runtime_health, network, reports, clock.clone(), tasks);
+    if config.runtime == RuntimeChoice::Containerd {
+        let api = NodeApi::new(Logs::new(paths.logs_dir(), desired, gateway.statuses.clone(), clock));
+        let settings = TunnelSettings { servers: config.servers.clone(), identity: identity(config) };
+        tunnel::start(settings, &api, &entropy, tasks)?;
+    }
+    Ok(())
+}
+
+/// Puts together what the node's status says of the runtime.
+async fn tell_health(mut pods: RunningPods, health: watch::Sender<RuntimeHealth>, stop: CancellationToken) {
+    loop {
+        let problem = pods.health.borrow_and_update().clone();
+        let images = match pods.runtime.images().await {
+            Ok(images) => images
+                .into_iter()
+                .take(IMAGES_MAX)
+                .map(|image| ContainerImage {
+                    names: Some(image.names),
+                    size_bytes: i64::try_from(image.size).ok(),
+                })
+                .collect(),
+            Err(_) => health.borrow().images.clone(),
+        };
+        health.send_replace(RuntimeHealth { version: pods.runtime_version.clone(), problem, images });
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            changed = pods.health.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(IMAGES_PERIOD) => {}
+        }
+    }
+}
+
+fn identity(config: &AgentConfig) -> Identity {
+    Identity {
+        ca: config.tls.ca.clone(),
+        certificate: config.tls.certificate.clone(),
+        key: config.tls.key.clone(),
+    }
+}
+
+fn network_settings(config: &AgentConfig, paths: &Paths) -> NetworkSettings {
+    NetworkSettings {
+        node_name: config.node_name.clone(),
+        node_ip: config.node_ip,
+        executable: config.executable.clone(),
+        cni_conf_dir: paths.cni_conf_dir(),
+        cni_bin_dir: paths.cni_bin_dir(),
+        cni_state_dir: paths.cni_state_dir(),
+    }
 }

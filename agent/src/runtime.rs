@@ -54,6 +54,8 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// The image under this name, if the node has it.
     async fn image(&self, name: &str) -> Result<Option<ImageInfo>, RuntimeError>;
+    /// Every image of the node.
+    async fn images(&self) -> Result<Vec<NamedImage>, RuntimeError>;
     async fn pull(&self, name: &str, auth: Option<AuthConfig>) -> Result<(), RuntimeError>;
 }
 
@@ -140,6 +142,13 @@ pub struct ImageInfo {
     /// The user that the image asks for; `None` when it gives a name, or nothing.
     pub uid: Option<i64>,
     pub username: String,
+    pub size: u64,
+}
+
+/// An image as the node's status lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedImage {
+    pub names: Vec<String>,
     pub size: u64,
 }
 

@@ -17,8 +17,8 @@ use proto::cri::{self, AuthConfig, PodSandboxConfig};
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::{
-    ContainerState, ExecOutcome, ImageInfo, LABEL_POD_UID, NewContainer, PodRuntime, Runtime, RuntimeError,
-    Which,
+    ContainerState, ExecOutcome, ImageInfo, LABEL_POD_UID, NamedImage, NewContainer, PodRuntime, Runtime,
+    RuntimeError, Which,
 };
 
 /// A pull may take long; everything else that takes longer than this is stuck.
@@ -226,6 +226,17 @@ impl Runtime for CriRuntime {
         let request = cri::ImageStatusRequest { image: Some(image_spec(name)), verbose: false };
         let answer = timed(CALL_TIMEOUT, self.images.clone().image_status(request)).await?;
         Ok(answer.image.map(convert::image))
+    }
+
+    async fn images(&self) -> Result<Vec<NamedImage>, RuntimeError> {
+        let answer =
+            timed(CALL_TIMEOUT, self.images.clone().list_images(cri::ListImagesRequest { filter: None }))
+                .await?;
+        let named = answer.images.into_iter().map(|image| NamedImage {
+            names: image.repo_digests.into_iter().chain(image.repo_tags).collect(),
+            size: image.size,
+        });
+        Ok(named.collect())
     }
 
     async fn pull(&self, name: &str, auth: Option<AuthConfig>) -> Result<(), RuntimeError> {

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use proto::cri::{AuthConfig, PodSandboxConfig};
 
 use super::{
-    ANNOTATION_HASH, Container, ContainerState, ExecOutcome, Exit, ImageInfo, NewContainer, PodRuntime,
-    Runtime, RuntimeError, Sandbox, Which,
+    ANNOTATION_HASH, Container, ContainerState, ExecOutcome, Exit, ImageInfo, NamedImage, NewContainer,
+    PodRuntime, Runtime, RuntimeError, Sandbox, Which,
 };
 
 /// What a stopped container exits with: killed by SIGTERM.
@@ -182,6 +182,10 @@ impl Runtime for HollowRuntime {
 
     async fn image(&self, name: &str) -> Result<Option<ImageInfo>, RuntimeError> {
         Ok(Some(ImageInfo { id: name.to_owned(), uid: Some(0), username: String::new(), size: 0 }))
+    }
+
+    async fn images(&self) -> Result<Vec<NamedImage>, RuntimeError> {
+        Ok(Vec::new())
     }
 
     async fn pull(&self, _name: &str, _auth: Option<AuthConfig>) -> Result<(), RuntimeError> {

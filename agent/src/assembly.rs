@@ -1,0 +1,169 @@
+//! Container runtime, images and pods of a node, put together and taken down. Knows no control plane.
+
+use std::sync::Arc;
+
+use base::{Clock, Entropy, TaskError, Tasks};
+use thiserror::Error;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::cgroups::Cgroups;
+use crate::config::{AgentConfig, Paths, RuntimeChoice};
+use crate::containerd::{self, Containerd, ContainerdError};
+use crate::desired::{Desired, Reports};
+use crate::gateway::{GatewayError, IdentityError};
+use crate::images::{self, ImageError};
+use crate::network::NetworkError;
+use crate::pods::{Host, Node, Pods};
+use crate::runtime::hollow::HollowRuntime;
+use crate::runtime::{Runtime, RuntimeError, Which};
+
+/// Why an agent cannot start; each says what to do about it.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    #[error("an agent that runs containers must be root")]
+    NotRoot,
+    #[error("the data folder must be an absolute path: {0}")]
+    RelativeDataDir(String),
+    #[error("the cgroup root must be a path like /navarch-agent-1: {0}")]
+    CgroupRoot(String),
+    #[error(transparent)]
+    Containerd(#[from] ContainerdError),
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    #[error("a part of the agent has failed")]
+    Task(#[from] TaskError),
+    #[error("something of this agent could not be removed: {0}")]
+    LeftOver(String),
+}
+
+/// The pods of a node and what runs them.
+pub struct RunningPods {
+    /// The runtime's problem; `None` while it answers.
+    pub health: watch::Receiver<Option<String>>,
+    pub runtime: Arc<dyn Runtime>,
+    /// `containerd://1.6.20`.
+    pub runtime_version: String,
+}
+
+/// Starts or adopts the container runtime, makes the images that are missing, and runs what is desired.
+/// Works without a control plane: `desired` may come from anywhere.
+///
+/// # Errors
+/// When the machine lacks something that containers need.
+pub async fn start_pods(
+    config: &AgentConfig,
+    desired: watch::Receiver<Arc<Desired>>,
+    reports: Reports,
+    (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
+    tasks: &Tasks,
+) -> Result<RunningPods, AgentError> {
+    let paths = Paths::new(&config.data_dir);
+    let (runtime, version): (Arc<dyn Runtime>, _) = match config.runtime {
+        RuntimeChoice::Hollow => (Arc::new(HollowRuntime::new(clock.clone())), "hollow://1".to_owned()),
+        RuntimeChoice::Containerd => {
+            check(config)?;
+            let started = Containerd::start(&paths).await?;
+            let runtime = started.runtime();
+            images::ensure(&paths, runtime.as_ref()).await?;
+            let version = runtime.version().await.unwrap_or_else(|_| "containerd://unknown".to_owned());
+            tasks.spawn_infallible("containerd", started.supervise(tasks.stop().clone()));
+            (runtime, version)
+        }
+    };
+    let host = match config.runtime {
+        RuntimeChoice::Hollow => None,
+        RuntimeChoice::Containerd => Some(Host::new(paths, Cgroups::detect(&config.cgroup_root))),
+    };
+    let node = Arc::new(Node {
+        name: config.node_name.clone(),
+        ip: config.node_ip.to_string(),
+        runtime: runtime.clone(),
+        host,
+        reports,
+        clock,
+        entropy,
+        tasks: tasks.clone(),
+    });
+    let (problem, health) = watch::channel(None);
+    let stop = tasks.stop().clone();
+    tasks.spawn_infallible("pods", Pods::new(node, desired, problem).run(stop));
+    Ok(RunningPods { health, runtime, runtime_version: version })
+}
+
+/// Stops every pod and containerd, and removes what they left: mounts, cgroups, folders. For an agent that
+/// is not running any more; nothing of it stays.
+///
+/// # Errors
+/// When something cannot be removed; everything else is.
+pub async fn purge_pods(config: &AgentConfig) -> Result<(), AgentError> {
+    check(config)?;
+    let paths = Paths::new(&config.data_dir);
+    let mut left = Vec::new();
+    if paths.containerd_dir().exists() {
+        match Containerd::start(&paths).await {
+            Ok(daemon) => {
+                if let Err(error) = stop_all(daemon.runtime().as_ref()).await {
+                    warn!(%error, "cannot stop all pods the gentle way");
+                }
+                daemon.stop().await;
+            }
+            Err(error) => warn!(%error, "cannot start containerd to stop its pods"),
+        }
+        containerd::stop_left_running(&paths).await;
+    }
+    let cgroups = Cgroups::detect(&config.cgroup_root);
+    let mut gone = false;
+    for _ in 0..50 {
+        gone = cgroups.purge();
+        if gone {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    if !gone {
+        left.push(format!("cgroups below {}", config.cgroup_root));
+    }
+    for dir in paths.own_dirs() {
+        if !crate::volumes::clean_up(&dir) {
+            left.push(dir.display().to_string());
+        }
+    }
+    // Shared by all agents: goes with the last one.
+    let _in_use = std::fs::remove_dir("/run/navarch");
+    if left.is_empty() { Ok(()) } else { Err(AgentError::LeftOver(left.join(", "))) }
+}
+
+async fn stop_all(runtime: &dyn Runtime) -> Result<(), RuntimeError> {
+    let pods = runtime.observe(Which::All).await?;
+    info!(pods = pods.len(), "stopping all pods");
+    let stops = pods.values().map(|pod| async move {
+        for sandbox in &pod.sandboxes {
+            runtime.stop_sandbox(&sandbox.id).await?;
+            runtime.remove_sandbox(&sandbox.id).await?;
+        }
+        Ok(())
+    });
+    futures::future::try_join_all(stops).await.map(drop)
+}
+
+/// What must hold before anything is touched.
+pub(crate) fn check(config: &AgentConfig) -> Result<(), AgentError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(AgentError::NotRoot);
+    }
+    if !config.data_dir.is_absolute() {
+        return Err(AgentError::RelativeDataDir(config.data_dir.display().to_string()));
+    }
+    let root = config.cgroup_root.trim_matches('/');
+    if root.is_empty() || root.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(AgentError::CgroupRoot(config.cgroup_root.clone()));
+    }
+    Ok(())
+}
