@@ -11,6 +11,7 @@ pub mod metrics;
 mod mvcc;
 mod node;
 mod raft;
+pub mod rpc;
 mod status;
 mod store;
 mod upkeep;

@@ -15,5 +15,5 @@ mod tests;
 
 pub use etcd::{ClientPort, serve_clients};
 pub use listen::ServeError;
-pub use peer::{Identity, Network, PeerPort, serve_peers};
+pub use peer::{Network, PeerPort, serve_peers};
 pub use tls::{Tls, TlsError};

@@ -18,6 +18,7 @@ use proto::etcdserverpb::lease_server::LeaseServer;
 use proto::etcdserverpb::maintenance_server::MaintenanceServer;
 use proto::etcdserverpb::watch_server::WatchServer;
 use tokio::net::TcpListener;
+use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
@@ -25,7 +26,7 @@ use tonic::transport::Server;
 use super::error;
 use super::listen::{ServeError, connections, until_stopped};
 use super::tls::Tls;
-use crate::Store;
+use crate::{Status, Store};
 
 /// etcd's limit for a request, 1.5 MiB, and room for what is around it.
 const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -47,7 +48,7 @@ pub struct ClientPort {
 /// When the certificates cannot be used or the port fails.
 pub async fn serve_clients(store: Store, port: ClientPort) -> Result<(), ServeError> {
     let incoming = connections(port.listener, port.tls.server()?, port.tls.admitted_organizations);
-    let front = Front { store, stop: port.stop.clone() };
+    let front = Front::new(store, port.stop.clone());
     let serve = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -66,15 +67,20 @@ pub async fn serve_clients(store: Store, port: ClientPort) -> Result<(), ServeEr
 #[derive(Clone)]
 struct Front {
     store: Store,
+    status: Receiver<Status>,
     stop: CancellationToken,
 }
 
 impl Front {
+    fn new(store: Store, stop: CancellationToken) -> Self {
+        Self { status: store.status_changes(), store, stop }
+    }
+
     fn header(&self, revision: Revision) -> ResponseHeader {
-        let status = self.store.status();
+        let status = self.status.borrow();
         ResponseHeader {
             cluster_id: status.cluster_id,
-            member_id: status.node.get(),
+            member_id: status.node_id.get(),
             revision: revision.get(),
             raft_term: status.term,
         }
@@ -87,7 +93,7 @@ impl Front {
 
     /// Refuses a request that asks for a leader while none is known.
     fn admit(&self, metadata: &MetadataMap) -> Result<(), tonic::Status> {
-        if wants_leader(metadata) && self.store.status().leader.is_none() {
+        if wants_leader(metadata) && self.status.borrow().leader.is_none() {
             return Err(error::no_leader());
         }
         Ok(())

@@ -17,6 +17,8 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 pub use client::Network;
 pub use server::{PeerPort, serve_peers};
 
+use crate::Identity;
+
 /// A batch of log entries is far smaller; a forwarded transaction has at most 1.5 MiB.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
@@ -29,35 +31,29 @@ const CLUSTER: &str = "navarch-cluster";
 const FROM: &str = "navarch-from";
 const TO: &str = "navarch-to";
 
-/// Who this node is to its peers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    pub cluster_id: u64,
-    pub node: NodeId,
+fn write(me: &Identity, metadata: &mut MetadataMap, to: NodeId) {
+    metadata.insert(CLUSTER, MetadataValue::from(me.cluster_id));
+    metadata.insert(FROM, MetadataValue::from(me.node_id.get()));
+    metadata.insert(TO, MetadataValue::from(to.get()));
 }
 
-impl Identity {
-    fn write(self, metadata: &mut MetadataMap, to: NodeId) {
-        metadata.insert(CLUSTER, MetadataValue::from(self.cluster_id));
-        metadata.insert(FROM, MetadataValue::from(self.node.get()));
-        metadata.insert(TO, MetadataValue::from(to.get()));
+/// Refuses what was meant for another cluster or another node: an address may have changed hands.
+fn check(me: &Identity, metadata: &MetadataMap) -> Result<(), Status> {
+    let cluster = number(metadata, CLUSTER)?;
+    if cluster != me.cluster_id {
+        return Err(Status::failed_precondition(format!(
+            "the call is for cluster {cluster:x}, this is cluster {:x}",
+            me.cluster_id
+        )));
     }
-
-    /// Refuses what was meant for another cluster or another node: an address may have changed hands.
-    fn check(self, metadata: &MetadataMap) -> Result<(), Status> {
-        let cluster = number(metadata, CLUSTER)?;
-        if cluster != self.cluster_id {
-            return Err(Status::failed_precondition(format!(
-                "the call is for cluster {cluster:x}, this is cluster {:x}",
-                self.cluster_id
-            )));
-        }
-        let to = number(metadata, TO)?;
-        if to != self.node.get() {
-            return Err(Status::failed_precondition(format!("the call is for node {to}, this is node {}", self.node)));
-        }
-        number(metadata, FROM).map(|_| ())
+    let to = number(metadata, TO)?;
+    if to != me.node_id.get() {
+        return Err(Status::failed_precondition(format!(
+            "the call is for node {to}, this is node {}",
+            me.node_id
+        )));
     }
+    number(metadata, FROM).map(|_| ())
 }
 
 fn number(metadata: &MetadataMap, name: &'static str) -> Result<u64, Status> {

@@ -24,7 +24,9 @@ pub struct Tls {
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").field("admitted_organizations", &self.admitted_organizations).finish_non_exhaustive()
+        f.debug_struct("Tls")
+            .field("admitted_organizations", &self.admitted_organizations)
+            .finish_non_exhaustive()
     }
 }
 

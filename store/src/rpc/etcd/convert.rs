@@ -107,25 +107,26 @@ fn compare(request: pb::Compare) -> Result<Compare, Status> {
     };
     let operand = request.target_union;
     let number = |of: fn(&TargetUnion) -> Option<i64>| operand.as_ref().and_then(of).unwrap_or(0);
-    let target = match CompareTarget::try_from(request.target) {
-        Ok(CompareTarget::Version) => {
-            Target::Version(number(|of| if let TargetUnion::Version(n) = of { Some(*n) } else { None }))
-        }
-        Ok(CompareTarget::Create) => Target::Create(Revision::new(number(|of| {
-            if let TargetUnion::CreateRevision(n) = of { Some(*n) } else { None }
-        }))),
-        Ok(CompareTarget::Mod) => Target::Mod(Revision::new(number(|of| {
-            if let TargetUnion::ModRevision(n) = of { Some(*n) } else { None }
-        }))),
-        Ok(CompareTarget::Value) => Target::Value(match operand {
-            Some(TargetUnion::Value(value)) => value,
-            _ => Bytes::new(),
-        }),
-        Ok(CompareTarget::Lease) => Target::Lease(LeaseId::new(number(|of| {
-            if let TargetUnion::Lease(n) = of { Some(*n) } else { None }
-        }))),
-        Err(_) => return Err(Status::invalid_argument("unknown target in a compare")),
-    };
+    let target =
+        match CompareTarget::try_from(request.target) {
+            Ok(CompareTarget::Version) => {
+                Target::Version(number(|of| if let TargetUnion::Version(n) = of { Some(*n) } else { None }))
+            }
+            Ok(CompareTarget::Create) => Target::Create(Revision::new(number(|of| {
+                if let TargetUnion::CreateRevision(n) = of { Some(*n) } else { None }
+            }))),
+            Ok(CompareTarget::Mod) => Target::Mod(Revision::new(number(|of| {
+                if let TargetUnion::ModRevision(n) = of { Some(*n) } else { None }
+            }))),
+            Ok(CompareTarget::Value) => Target::Value(match operand {
+                Some(TargetUnion::Value(value)) => value,
+                _ => Bytes::new(),
+            }),
+            Ok(CompareTarget::Lease) => Target::Lease(LeaseId::new(number(|of| {
+                if let TargetUnion::Lease(n) = of { Some(*n) } else { None }
+            }))),
+            Err(_) => return Err(Status::invalid_argument("unknown target in a compare")),
+        };
     Ok(Compare { span: span_of_key(request.key, request.range_end)?, target, relation })
 }
 
@@ -175,7 +176,12 @@ impl<H: Fn(Revision) -> pb::ResponseHeader> Answers<H> {
         pb::PutResponse { header: Some((self.header)(revision)), prev_kv: prev.map(key_value) }
     }
 
-    pub(super) fn delete(&self, revision: Revision, deleted: u64, prev: Vec<KeyValue>) -> pb::DeleteRangeResponse {
+    pub(super) fn delete(
+        &self,
+        revision: Revision,
+        deleted: u64,
+        prev: Vec<KeyValue>,
+    ) -> pb::DeleteRangeResponse {
         pb::DeleteRangeResponse {
             header: Some((self.header)(revision)),
             deleted: i64::try_from(deleted).unwrap_or(i64::MAX),

@@ -14,14 +14,20 @@ impl Front {
     fn answers(&self) -> convert::Answers<impl Fn(Revision) -> pb::ResponseHeader> {
         // One look at the status for all headers of a response.
         let now = self.header_now();
-        convert::Answers::new(move |revision: Revision| pb::ResponseHeader { revision: revision.get(), ..now.clone() })
+        convert::Answers::new(move |revision: Revision| pb::ResponseHeader {
+            revision: revision.get(),
+            ..now
+        })
     }
 
     async fn one(&self, op: Op) -> Result<(Revision, OpResult), Status> {
         let TxnResult { revision, responses, .. } =
             self.store.txn(Txn::of(op)).await.map_err(|refused| error::status(&refused))?;
         let result = responses.into_iter().next();
-        Ok((revision, result.ok_or_else(|| Status::internal("a transaction of one operation has no result"))?))
+        Ok((
+            revision,
+            result.ok_or_else(|| Status::internal("a transaction of one operation has no result"))?,
+        ))
     }
 }
 

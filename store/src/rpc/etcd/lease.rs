@@ -14,7 +14,8 @@ use super::Front;
 
 #[tonic::async_trait]
 impl Lease for Front {
-    type LeaseKeepAliveStream = Pin<Box<dyn Stream<Item = Result<pb::LeaseKeepAliveResponse, Status>> + Send>>;
+    type LeaseKeepAliveStream =
+        Pin<Box<dyn Stream<Item = Result<pb::LeaseKeepAliveResponse, Status>> + Send>>;
 
     async fn lease_grant(
         &self,
@@ -48,11 +49,12 @@ impl Lease for Front {
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         self.admit(request.metadata())?;
         let stop = self.stop.clone();
-        let answers = futures::stream::try_unfold((self.clone(), request.into_inner()), |(front, mut asked)| async {
-            let Some(request) = asked.message().await? else { return Ok(None) };
-            let answer = front.keep_alive(request.id).await?;
-            Ok(Some((answer, (front, asked))))
-        });
+        let answers =
+            futures::stream::try_unfold((self.clone(), request.into_inner()), |(front, mut asked)| async {
+                let Some(request) = asked.message().await? else { return Ok(None) };
+                let answer = front.keep_alive(request.id).await?;
+                Ok(Some((answer, (front, asked))))
+            });
         Ok(Response::new(Box::pin(answers.take_until(stop.cancelled_owned()))))
     }
 

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use base::NodeId;
+use base::{NodeId, Revision};
 use futures::Stream;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::maintenance_server::Maintenance;
@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::super::error;
 use super::Front;
+use crate::StoreError;
 
 /// The version of etcd whose API this is: clients switch features on by it.
 const VERSION: &str = "3.7.0";
@@ -30,7 +31,10 @@ impl Maintenance for Front {
         }
     }
 
-    async fn status(&self, _request: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
+    async fn status(
+        &self,
+        _request: Request<pb::StatusRequest>,
+    ) -> Result<Response<pb::StatusResponse>, Status> {
         let status = self.store.status();
         let mut errors = Vec::new();
         if status.leader.is_none() {
@@ -39,14 +43,17 @@ impl Maintenance for Front {
         Ok(Response::new(pb::StatusResponse {
             header: Some(self.header_now()),
             version: VERSION.to_owned(),
-            db_size: i64::try_from(status.db_size).unwrap_or(i64::MAX),
+            db_size: i64::try_from(status.db_size_bytes).unwrap_or(i64::MAX),
             leader: status.leader.map_or(0, NodeId::get),
             raft_index: status.committed_index,
             raft_term: status.term,
             raft_applied_index: status.applied_index,
             errors,
-            db_size_in_use: i64::try_from(status.db_size).unwrap_or(i64::MAX),
-            is_learner: self.members().iter().any(|member| member.id == status.node.get() && member.is_learner),
+            db_size_in_use: i64::try_from(status.db_size_bytes).unwrap_or(i64::MAX),
+            is_learner: self
+                .members()
+                .iter()
+                .any(|member| member.id == status.node_id.get() && member.is_learner),
             storage_version: STORAGE_VERSION.to_owned(),
             db_size_quota: 0,
             downgrade_info: Some(pb::DowngradeInfo::default()),
@@ -65,8 +72,29 @@ impl Maintenance for Front {
         Err(Status::unimplemented("use HashKV"))
     }
 
-    async fn hash_kv(&self, _request: Request<pb::HashKvRequest>) -> Result<Response<pb::HashKvResponse>, Status> {
-        Err(Status::unimplemented("hashes of one revision are not kept yet"))
+    /// The rolling hash of everything up to the newest revision: equal on members that are at the same revision. It is
+    /// not the number that etcd would compute.
+    async fn hash_kv(
+        &self,
+        request: Request<pb::HashKvRequest>,
+    ) -> Result<Response<pb::HashKvResponse>, Status> {
+        self.admit(request.metadata())?;
+        self.store.read_barrier().await.map_err(|refused| error::status(&refused))?;
+        let (revision, hash) = self.store.hash();
+        let asked = request.into_inner().revision;
+        if asked > revision.get() {
+            let newest = revision;
+            return Err(error::status(&StoreError::FutureRevision { asked: Revision::new(asked), newest }));
+        }
+        if asked > 0 && asked != revision.get() {
+            return Err(Status::unimplemented("only the newest revision has a hash"));
+        }
+        Ok(Response::new(pb::HashKvResponse {
+            header: Some(self.header_now()),
+            hash,
+            compact_revision: self.store.status().compacted.get(),
+            hash_revision: revision.get(),
+        }))
     }
 
     async fn snapshot(
@@ -81,7 +109,7 @@ impl Maintenance for Front {
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
         let status = self.store.status();
-        if status.leader != Some(status.node) {
+        if status.leader != Some(status.node_id) {
             return Err(error::not_leader());
         }
         let to = request.get_ref().target_id;

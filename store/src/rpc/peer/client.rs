@@ -1,22 +1,24 @@
 //! The calling side: persistent connections to the other members, opened when first used and again when they broke.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base::NodeId;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::stream::{BoxStream, StreamExt as _};
-use proto::peer::peer_client::PeerClient;
+use futures::stream::{BoxStream, Stream, StreamExt as _};
 use proto::peer::Payload;
+use proto::peer::peer_client::PeerClient;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 
 use super::super::tls::Tls;
-use super::{Identity, snapshot};
-use crate::{Call, Peer, PeerError, Peers, SnapshotOffer};
+use super::snapshot;
+use crate::{Call, Identity, Peer, PeerError, Peers, SnapshotOffer};
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
 /// A peer that answers pings but no append for this long, twice, is stuck.
@@ -80,7 +82,7 @@ impl Network {
 
     fn request<T>(&self, to: &Peer, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        self.me.write(request.metadata_mut(), to.id);
+        super::write(&self.me, request.metadata_mut(), to.id);
         request
     }
 }
@@ -95,7 +97,9 @@ impl Peers for Network {
     ) -> BoxFuture<'_, Result<Bytes, PeerError>> {
         let lane = match call {
             Call::Append => Lane::Log,
-            Call::Heartbeat | Call::Vote | Call::PreVote | Call::TransferLeader | Call::ReadIndex => Lane::Urgent,
+            Call::Heartbeat | Call::Vote | Call::PreVote | Call::TransferLeader | Call::ReadIndex => {
+                Lane::Urgent
+            }
             Call::Forward => Lane::Forward,
         };
         let client = self.client(to, lane);
@@ -118,23 +122,11 @@ impl Peers for Network {
     ) -> BoxFuture<'_, Result<BoxStream<'static, Result<Bytes, PeerError>>, PeerError>> {
         let client = self.client(to, Lane::Log);
         let open = Arc::new(AtomicUsize::new(0));
-        let counted = open.clone();
-        let requests = requests.map(move |body| {
-            counted.fetch_add(1, Ordering::Relaxed);
-            Payload { body }
-        });
+        let requests = Counted { requests, open: open.clone() };
         let request = self.request(to, requests);
         Box::pin(async move {
             let answers = client?.append_stream(request).await.map_err(refusal)?.into_inner();
-            let answers = futures::stream::unfold(Some((answers, open)), |state| async move {
-                let (mut answers, open) = state?;
-                match next_answer(&mut answers, &open).await {
-                    Ok(Some(body)) => Some((Ok(body), Some((answers, open)))),
-                    Ok(None) => None,
-                    Err(error) => Some((Err(error), None)),
-                }
-            });
-            Ok(answers.boxed())
+            Ok(until_broken(answers, open))
         })
     }
 
@@ -164,8 +156,46 @@ async fn send(
     }
 }
 
+/// Requests on their way, counted.
+struct Counted {
+    requests: BoxStream<'static, Bytes>,
+    open: Arc<AtomicUsize>,
+}
+
+impl Stream for Counted {
+    type Item = Payload;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Payload>> {
+        let next = self.requests.as_mut().poll_next(cx);
+        next.map(|body| {
+            let body = body?;
+            self.open.fetch_add(1, Ordering::Relaxed);
+            Some(Payload { body })
+        })
+    }
+}
+
+/// The answers; the first error is the last item.
+fn until_broken(
+    answers: Streaming<Payload>,
+    open: Arc<AtomicUsize>,
+) -> BoxStream<'static, Result<Bytes, PeerError>> {
+    let answers = futures::stream::unfold(Some((answers, open)), |state| async move {
+        let (mut answers, open) = state?;
+        match next_answer(&mut answers, &open).await {
+            Ok(Some(body)) => Some((Ok(body), Some((answers, open)))),
+            Ok(None) => None,
+            Err(error) => Some((Err(error), None)),
+        }
+    });
+    answers.boxed()
+}
+
 /// Silence while nothing is asked is fine; silence while something is, is not.
-async fn next_answer(answers: &mut Streaming<Payload>, open: &AtomicUsize) -> Result<Option<Bytes>, PeerError> {
+async fn next_answer(
+    answers: &mut Streaming<Payload>,
+    open: &AtomicUsize,
+) -> Result<Option<Bytes>, PeerError> {
     let mut silences = 0;
     loop {
         match tokio::time::timeout(APPEND_ANSWER_TIME, answers.message()).await {

@@ -14,8 +14,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::super::listen::{ServeError, connections, until_stopped};
 use super::super::tls::Tls;
-use super::{Identity, snapshot};
-use crate::{Call, PeerError, PeerService};
+use super::snapshot;
+use crate::{Call, Identity, PeerError, PeerService};
 
 /// The port that the other members use.
 pub struct PeerPort {
@@ -52,7 +52,7 @@ struct Desk {
 
 impl Desk {
     async fn answer(&self, call: Call, request: Request<Payload>) -> Result<Response<Payload>, Status> {
-        self.me.check(request.metadata())?;
+        super::check(&self.me, request.metadata())?;
         let body = self.service.call(call, request.into_inner().body).await.map_err(status)?;
         Ok(Response::new(Payload { body }))
     }
@@ -69,7 +69,7 @@ impl Peer for Desk {
         &self,
         request: Request<Streaming<Payload>>,
     ) -> Result<Response<Self::AppendStreamStream>, Status> {
-        self.me.check(request.metadata())?;
+        super::check(&self.me, request.metadata())?;
         let requests = request.into_inner();
         // A broken stream ends; the leader opens another.
         let bodies = futures::stream::unfold(requests, |mut requests| async move {
@@ -111,7 +111,7 @@ impl Peer for Desk {
         &self,
         request: Request<Streaming<SnapshotPart>>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        self.me.check(request.metadata())?;
+        super::check(&self.me, request.metadata())?;
         let replies = snapshot::receive(self.service.clone(), request.into_inner());
         Ok(Response::new(Box::pin(replies.take_until(self.stop.clone().cancelled_owned()))))
     }

@@ -44,9 +44,8 @@ pub(super) fn parts(offer: &SnapshotOffer) -> (impl Stream<Item = pb::SnapshotPa
     });
     let first = Part::Offer(pb::SnapshotOffer { meta: offer.meta.clone(), files: files.collect() });
     let dir = offer.dir.clone();
-    let rest = futures::stream::once(missing_rx).flat_map(|missing| {
-        futures::stream::iter(missing.unwrap_or_default())
-    });
+    let rest = futures::stream::once(missing_rx)
+        .flat_map(|missing| futures::stream::iter(missing.unwrap_or_default()));
     let chunks = rest.flat_map(move |name| chunks(dir.join(&name), name));
     // The first failure ends the stream; the receiver then misses bytes and refuses.
     let sound = chunks.scan(Some(broken_tx), |broken, chunk| {
@@ -71,7 +70,9 @@ impl Sending {
     pub(super) async fn finish(self, mut replies: Streaming<pb::SnapshotReply>) -> Result<Bytes, PeerError> {
         let names = match reply(&mut replies).await? {
             Reply::Missing(missing) => missing.names,
-            Reply::Installed(_) => return Err(PeerError::Refused("installed without asking for files".into())),
+            Reply::Installed(_) => {
+                return Err(PeerError::Refused("installed without asking for files".into()));
+            }
         };
         if self.missing.send(names).is_err() {
             return Err(PeerError::Unreachable("the stream of files is closed".into()));
@@ -126,14 +127,14 @@ pub(super) fn receive(
     parts: Streaming<pb::SnapshotPart>,
 ) -> impl Stream<Item = Result<pb::SnapshotReply, Status>> + Send {
     enum Step {
-        Offered(Streaming<pb::SnapshotPart>),
+        Offered(Box<Streaming<pb::SnapshotPart>>),
         Filling(Box<Filling>),
         Done,
     }
-    futures::stream::try_unfold((Step::Offered(parts), service), |(step, service)| async move {
+    futures::stream::try_unfold((Step::Offered(Box::new(parts)), service), |(step, service)| async move {
         let (reply, next) = match step {
             Step::Offered(parts) => {
-                let filling = Filling::start(&*service, parts).await?;
+                let filling = Filling::start(&*service, *parts).await?;
                 let names = filling.intake.missing.clone();
                 (Reply::Missing(pb::Missing { names }), Step::Filling(Box::new(filling)))
             }
@@ -155,7 +156,10 @@ struct Filling {
 }
 
 impl Filling {
-    async fn start(service: &dyn PeerService, mut parts: Streaming<pb::SnapshotPart>) -> Result<Self, Status> {
+    async fn start(
+        service: &dyn PeerService,
+        mut parts: Streaming<pb::SnapshotPart>,
+    ) -> Result<Self, Status> {
         let Some(Part::Offer(offer)) = parts.message().await?.and_then(|part| part.part) else {
             return Err(Status::invalid_argument("a snapshot begins with its offer"));
         };
@@ -215,7 +219,10 @@ async fn write(
     loop {
         let after = size + chunk.data.len() as u64;
         if chunk.name != expected.name || chunk.offset != size || after > expected.size {
-            return Err(Status::data_loss(format!("file {} arrives out of order or too long", expected.name)));
+            return Err(Status::data_loss(format!(
+                "file {} arrives out of order or too long",
+                expected.name
+            )));
         }
         crc.update(&chunk.data);
         file.write_all(&chunk.data).await.map_err(|error| broken(&error))?;

@@ -1,9 +1,9 @@
 //! Turns the events of one revision into the responses that carry them. Pure.
 
+use prost::Message as _;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::watch_create_request::FilterType;
 use proto::mvccpb;
-use prost::Message as _;
 
 use super::super::convert;
 use crate::{Event, EventKind};
@@ -94,8 +94,11 @@ mod tests {
 
     #[test]
     fn a_revision_is_one_response_unless_it_may_be_split() {
-        let events =
-            [event(EventKind::Put, "a", 600), event(EventKind::Put, "b", 600), event(EventKind::Put, "c", 10)];
+        let events = [
+            event(EventKind::Put, "a", 600),
+            event(EventKind::Put, "b", 600),
+            event(EventKind::Put, "c", 10),
+        ];
         let whole = responses(1, &events, Filters::default(), None);
         assert_eq!(keys(&whole), [("abc".to_owned(), false)]);
         let split = responses(1, &events, Filters::default(), Some(1000));

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use proto::etcdserverpb as pb;
+use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::{Status, Streaming};
 
@@ -18,7 +19,7 @@ use super::super::super::error;
 use super::super::{Front, convert};
 use super::frames::{self, Filters};
 use super::running::{self, Handle, Happened, Running};
-use crate::{Store, StoreError, Watch, WatchBatch, WatchError};
+use crate::{StoreError, Watch, WatchBatch, WatchError};
 
 /// etcd's `--watch-progress-notify-interval`.
 const NOTIFY_EVERY: Duration = Duration::from_mins(10);
@@ -47,7 +48,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(front: Front, requests: Streaming<pb::WatchRequest>, needs_leader: bool) -> Self {
         let leaderless: BoxFuture<'static, ()> = if needs_leader {
-            Box::pin(leader_lost(front.store.clone()))
+            Box::pin(leader_lost(front.status.clone()))
         } else {
             Box::pin(std::future::pending())
         };
@@ -131,21 +132,18 @@ impl Session {
             Err(refused) => return Err(error::status(&refused)),
         };
         // A watch from now on delivers everything after the revision that this response names.
-        let header = self.front.header(if start.is_none() { watcher.position() } else { self.front.store.revision() });
+        let header =
+            self.front.header(if start.is_none() { watcher.position() } else { self.front.store.revision() });
         self.serial += 1;
-        let (running, handle) = running::start(id, self.serial, watcher);
-        self.handles.insert(
-            id,
-            Handle {
-                filters: Filters::of(&create.filters),
-                fragment: create.fragment,
-                notify: create.progress_notify,
-                start: start.unwrap_or(Revision::new(0)),
-                ..handle
-            },
-        );
+        let (running, mut handle) = running::start(id, self.serial, watcher);
+        handle.filters = Filters::of(&create.filters);
+        handle.fragment = create.fragment;
+        handle.notify = create.progress_notify;
+        handle.start = start.unwrap_or(Revision::new(0));
+        self.handles.insert(id, handle);
         self.running.push(Box::pin(running.step()));
-        let created = pb::WatchResponse { watch_id: id, created: true, header: Some(header), ..Default::default() };
+        let created =
+            pb::WatchResponse { watch_id: id, created: true, header: Some(header), ..Default::default() };
         self.outbox.push_back(created);
         Ok(())
     }
@@ -212,7 +210,7 @@ impl Session {
         let responses = frames::responses(id, &batch.events, handle.filters, bytes_max);
         handle.active |= !responses.is_empty();
         let header = self.front.header(batch.revision);
-        let with_header = |response| pb::WatchResponse { header: Some(header.clone()), ..response };
+        let with_header = |response| pb::WatchResponse { header: Some(header), ..response };
         self.outbox.extend(responses.into_iter().map(with_header));
     }
 
@@ -226,7 +224,7 @@ impl Session {
                 continue;
             }
             if handle.reached >= now {
-                let header = Some(header.clone());
+                let header = Some(header);
                 self.outbox.push_back(pb::WatchResponse { watch_id, header, ..Default::default() });
             } else {
                 handle.notify_due = true;
@@ -271,8 +269,7 @@ impl Session {
     }
 }
 
-async fn leader_lost(store: Store) {
-    let mut status = store.status_changes();
+async fn leader_lost(mut status: watch::Receiver<crate::Status>) {
     loop {
         if status.wait_for(|status| status.leader.is_none()).await.is_err() {
             return std::future::pending().await;

@@ -1,0 +1,95 @@
+//! The wire from the outside: generated clients, and the real etcdctl, over mTLS on loopback.
+
+mod cluster;
+mod etcdctl;
+mod kv;
+mod leases;
+mod ports;
+mod watches;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{SeededEntropy, SystemClock, Tasks};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+
+use super::{ClientPort, Tls, serve_clients};
+use crate::Store;
+
+const ADMITTED: &str = "store clients";
+
+/// A certificate authority of one test.
+struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.distinguished_name.push(DnType::CommonName, "test authority");
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    fn tls(&self, organization: &str) -> Tls {
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "somebody");
+        params.distinguished_name.push(DnType::OrganizationName, organization);
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Tls {
+            ca_pem: self.pem.clone(),
+            certificate_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            admitted_organizations: vec![ADMITTED.to_owned()],
+        }
+    }
+}
+
+/// One in-memory store behind its client port.
+struct Served {
+    authority: Authority,
+    port: u16,
+    tasks: Tasks,
+}
+
+impl Served {
+    async fn start() -> Self {
+        let tasks = Tasks::new(CancellationToken::new());
+        let store = Store::in_memory(Arc::new(SystemClock), Arc::new(SeededEntropy::new(7)), &tasks).await;
+        let authority = Authority::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let front = ClientPort { listener, tls: authority.tls(ADMITTED), stop: tasks.stop().clone() };
+        tasks.spawn("client port", serve_clients(store, front));
+        Self { authority, port, tasks }
+    }
+
+    fn channel(&self) -> Channel {
+        self.channel_as(ADMITTED)
+    }
+
+    fn channel_as(&self, organization: &str) -> Channel {
+        let url = format!("https://127.0.0.1:{}", self.port);
+        let endpoint = Endpoint::from_shared(url).unwrap();
+        endpoint.tls_config(self.authority.tls(organization).client()).unwrap().connect_lazy()
+    }
+
+    async fn stop(self) {
+        self.tasks.stop().cancel();
+        self.tasks.join(Duration::from_secs(5)).await.expect("no task failed");
+    }
+}
