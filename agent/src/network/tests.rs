@@ -172,6 +172,9 @@ fn pods_reach_each_other_on_one_node_and_across_nodes() {
         world.reconcile(node, true);
         world.reconcile(node, true);
     }
+    let table =
+        masquerade::Masquerade { table: TABLE.into(), inside: World::pod_cidr(0), spared: world.cluster };
+    assert!(world.on(0, || block_on(table.in_place())).expect("listed"), "seen as in place, not made anew");
     let (first, first_address) = world.add_pod(0, "a");
     let (second, second_address) = world.add_pod(0, "b");
     let (other, other_address) = world.add_pod(1, "c");
