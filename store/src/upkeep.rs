@@ -85,12 +85,17 @@ pub(crate) async fn publish(
             *leader = known;
             changed
         });
-        let before = status.send_replace(now);
-        let leader = status.borrow().leader;
-        if before.leader != leader {
+        let (leader, term) = (now.leader, now.term);
+        if status.borrow().leader != leader {
             metrics::count_leader_change();
-            info!(leader = ?leader.map(NodeId::get), term = status.borrow().term, "the leader has changed");
+            info!(leader = ?leader.map(NodeId::get), term, "the leader has changed");
         }
+        // Raft also tells of each heartbeat; nobody needs to wake for that.
+        status.send_if_modified(|status| {
+            let changed = *status != now;
+            *status = now;
+            changed
+        });
         if let Some(failure) = failure {
             if stop.is_cancelled() {
                 return Ok(());

@@ -1,6 +1,7 @@
 //! Three nodes over a network that can be cut.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::{
 struct Network {
     nodes: Mutex<BTreeMap<NodeId, Arc<dyn PeerService>>>,
     cut: Mutex<BTreeSet<NodeId>>,
+    snapshots: AtomicUsize,
 }
 
 impl Network {
@@ -83,7 +85,9 @@ impl Peers for End {
             for name in &intake.missing {
                 std::fs::copy(offer.dir.join(name), intake.dir.join(name)).expect("a file is copied");
             }
-            service.snapshot_install(offer.meta, intake).await
+            let installed = service.snapshot_install(offer.meta, intake).await?;
+            self.network.snapshots.fetch_add(1, Ordering::SeqCst);
+            Ok(installed)
         })
     }
 }
@@ -91,7 +95,7 @@ impl Peers for End {
 struct Member {
     store: Store,
     tasks: Tasks,
-    disk: MemoryDisk,
+    disk: Disk,
 }
 
 struct Trio {
@@ -101,15 +105,19 @@ struct Trio {
 
 impl Trio {
     async fn start() -> Self {
+        Self::on(|_| Disk::Memory(MemoryDisk::default())).await
+    }
+
+    async fn on(disk: impl Fn(u64) -> Disk) -> Self {
         let mut trio = Self { network: Arc::default(), members: BTreeMap::new() };
         for id in 1..=3 {
-            trio.start_node(NodeId::new(id), MemoryDisk::default()).await;
+            trio.start_node(NodeId::new(id), disk(id)).await;
         }
         trio.leader().await;
         trio
     }
 
-    async fn start_node(&mut self, id: NodeId, disk: MemoryDisk) {
+    async fn start_node(&mut self, id: NodeId, disk: Disk) {
         let founder = |n: u64| InitialMember {
             name: format!("node-{n}"),
             peer_url: format!("https://node-{n}"),
@@ -117,7 +125,7 @@ impl Trio {
         };
         let config = NodeConfig {
             name: format!("node-{id}"),
-            disk: Disk::Memory(disk.clone()),
+            disk: disk.clone(),
             cluster: Cluster::Static { token: "trio".into(), members: (1..=3).map(founder).collect() },
             snapshot_every_entries: 50,
             watch_ring_bytes: 4000,
@@ -133,7 +141,7 @@ impl Trio {
     }
 
     /// Stops a node as if it had been killed; its disk stays.
-    async fn kill(&mut self, id: NodeId) -> MemoryDisk {
+    async fn kill(&mut self, id: NodeId) -> Disk {
         self.network.nodes.lock().unwrap().remove(&id);
         let member = self.members.remove(&id).expect("it runs");
         member.tasks.stop().cancel();
@@ -260,6 +268,23 @@ async fn everything_survives_the_death_of_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_that_missed_too_much_gets_a_snapshot_and_its_watchers_miss_nothing() {
     let trio = Trio::start().await;
+    fall_behind_and_catch_up(&trio).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_travels_as_rocksdb_files() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let trio = Trio::on(|id| Disk::Directory(dir.path().join(id.to_string()))).await;
+    fall_behind_and_catch_up(&trio).await;
+    // The node goes on from what it was given.
+    let ids: Vec<NodeId> = trio.members.keys().copied().collect();
+    for id in ids {
+        put(trio.store(id), "after", &id.to_string()).await.expect("a write");
+    }
+    trio.agree().await;
+}
+
+async fn fall_behind_and_catch_up(trio: &Trio) {
     let leader = trio.leader().await;
     let behind = trio.others(leader)[0];
     let mut watcher = trio.store(behind).watch(Watch::of(Span::prefix("k"))).expect("a watch");
@@ -269,6 +294,7 @@ async fn a_follower_that_missed_too_much_gets_a_snapshot_and_its_watchers_miss_n
     }
     trio.heal();
     trio.agree().await;
+    assert!(trio.network.snapshots.load(Ordering::SeqCst) > 0, "it caught up without a snapshot");
     let newest = trio.store(leader).revision();
     let mut seen = Vec::new();
     while watcher.position() < newest {
