@@ -135,9 +135,12 @@ impl Containerd {
     }
 }
 
-/// Stops a daemon that an agent has left running, when there is one.
+/// Stops a daemon that an agent has left running, when there is one, and shims that have lost theirs.
 pub async fn stop_left_running(paths: &Paths) {
     if let Some(mut daemon) = Daemon::adopt(paths) {
         daemon.stop(STOP_TIMEOUT).await;
+    }
+    if process::kill_shims(&paths.containerd_socket()) {
+        warn!("ended shims that a lost containerd has left");
     }
 }

@@ -227,6 +227,37 @@ async fn check_adoption(first: TestAgent, pods: &[&Pod; 3], id: &str) -> TestAge
     second
 }
 
+/// SIGKILL to the daemon; its containers do not notice.
+fn kill_containerd(dir: &Path) {
+    let pid = std::fs::read_to_string(Paths::new(dir).containerd_dir().join("pid")).unwrap();
+    let pid = nix::unistd::Pid::from_raw(pid.trim().parse().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+}
+
+async fn check_containerd_comes_back(agent: &TestAgent, id: &str) {
+    kill_containerd(&agent.config.data_dir);
+    let runtime = tokio::time::timeout(DEADLINE, async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            if let Ok(mut pods) = agent.running.runtime.observe(Which::Pod("uid-web")).await {
+                return pods.remove("uid-web").unwrap_or_default();
+            }
+        }
+    })
+    .await
+    .expect("containerd is started again");
+    let newest = runtime.newest("c").unwrap();
+    assert_eq!((newest.id.as_str(), newest.is_running()), (id, true), "the container went on");
+}
+
+fn assert_no_process_names(socket: &Path) {
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        assert!(!command.contains(&socket.display().to_string()), "left running: {command}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_live_crash_are_adopted_and_leave_nothing() {
     assert!(nix::unistd::geteuid().is_root(), "run as root: containers need it");
@@ -261,6 +292,7 @@ async fn pods_live_crash_are_adopted_and_leave_nothing() {
     }
 
     let mut agent = check_adoption(agent, &[&web, &crash, &bad], &id).await;
+    check_containerd_comes_back(&agent, &id).await;
     agent.want(&[&deleted(&web), &crash]);
     agent.until_terminated("web").await;
     assert!(agent.runtime_of("uid-web").await.is_empty());
@@ -270,8 +302,10 @@ async fn pods_live_crash_are_adopted_and_leave_nothing() {
     );
     agent.vanish().await;
 
+    kill_containerd(dir.path());
     agent::purge_pods(&config).await.expect("nothing is left");
     let paths = Paths::new(dir.path());
+    assert_no_process_names(&paths.containerd_socket());
     assert!(!paths.containerd_socket().exists() && !paths.pods_dir().exists());
     assert!(!Path::new(&format!("/sys/fs/cgroup/cpu{}", config.cgroup_root)).exists());
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();

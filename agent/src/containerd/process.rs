@@ -37,6 +37,26 @@ pub(crate) fn find_program(program: &str) -> Option<PathBuf> {
     PROGRAM_DIRS.iter().map(|dir| Path::new(dir).join(program)).find(|path| path.exists())
 }
 
+/// Ends the shims of a daemon that is gone: they wait for it for ever. True when there was one.
+pub(super) fn kill_shims(socket: &Path) -> bool {
+    let socket = socket.as_os_str().as_encoded_bytes();
+    let mut found = false;
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        let Ok(command) = std::fs::read(entry.path().join("cmdline")) else { continue };
+        let mut arguments = command.split(|byte| *byte == 0);
+        let is_shim = arguments
+            .next()
+            .is_some_and(|program| String::from_utf8_lossy(program).contains("containerd-shim"));
+        if is_shim && arguments.any(|argument| argument == socket) {
+            // An error means that it has ended meanwhile.
+            let _gone = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            found = true;
+        }
+    }
+    found
+}
+
 impl Daemon {
     pub(super) fn spawn(paths: &Paths) -> Result<Self, ContainerdError> {
         let program = require("containerd", "containerd")?;

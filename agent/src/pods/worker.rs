@@ -263,7 +263,8 @@ impl Worker {
             last_words: &self.last_words,
         });
         self.note_start(&status);
-        if pod.status.as_ref() != Some(&status) && self.told.as_ref() != Some(&status) {
+        // Not compared with `pod.status`: the order may be older than what was told since.
+        if self.told.as_ref() != Some(&status) {
             debug!(pod = %self.key, phase = ?status.phase, "pod status changed");
             self.node.reports.pod_status(&self.key, &self.uid, status.clone()).await;
         }

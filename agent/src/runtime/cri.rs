@@ -23,6 +23,8 @@ use super::{
 
 /// A pull may take long; everything else that takes longer than this is stuck.
 const CALL_TIMEOUT: Duration = Duration::from_secs(120);
+/// Lists come from memory: a runtime that takes longer hangs.
+const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 const PULL_TIMEOUT: Duration = Duration::from_secs(600);
 /// Lists of a full node are larger than tonic's 4 MiB.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
@@ -132,9 +134,8 @@ impl Runtime for CriRuntime {
         };
         // Containers first: one that is listed has its sandbox in the second list, unless both are gone.
         let containers =
-            self.runtime.clone().list_containers(containers).await.map_err(refused)?.into_inner().containers;
-        let sandboxes =
-            self.runtime.clone().list_pod_sandbox(sandboxes).await.map_err(refused)?.into_inner().items;
+            timed(LIST_TIMEOUT, self.runtime.clone().list_containers(containers)).await?.containers;
+        let sandboxes = timed(LIST_TIMEOUT, self.runtime.clone().list_pod_sandbox(sandboxes)).await?.items;
         if matches!(which, Which::All) {
             self.keep_details(&sandboxes, &containers);
         }
