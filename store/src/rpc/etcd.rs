@@ -32,6 +32,8 @@ use crate::{Status, Store};
 const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// Watches and requests in flight on one connection.
+const STREAMS_MAX: u32 = 10_000;
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_ANSWER_MAX: Duration = Duration::from_secs(10);
 
@@ -52,6 +54,7 @@ pub async fn serve_clients(store: Store, port: ClientPort) -> Result<(), ServeEr
     let serve = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_ANSWER_MAX))
         .add_service(KvServer::new(front.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))

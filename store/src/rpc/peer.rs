@@ -23,6 +23,8 @@ use crate::Identity;
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// Forwarded requests in flight on one connection.
+const STREAMS_MAX: u32 = 10_000;
 /// A peer that vanished without a word is noticed after the two together.
 const PING_EVERY: Duration = Duration::from_secs(1);
 const PING_ANSWER_MAX: Duration = Duration::from_secs(2);

@@ -1,6 +1,7 @@
 //! What a port, or a connection to another member, needs for mTLS, from PEM text.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -9,6 +10,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use tonic::transport::{Certificate, ClientTlsConfig};
 
+/// A peer that is frozen accepts connections and says nothing.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(1);
 const ALPN_HTTP2: &[u8] = b"h2";
 
 /// A certificate of this node, its key, the CA that both ends must be signed by, and whom to let in.
@@ -68,6 +71,7 @@ impl Tls {
 
     pub(super) fn client(&self) -> ClientTlsConfig {
         ClientTlsConfig::new()
+            .timeout(HANDSHAKE_TIME_MAX)
             .ca_certificate(Certificate::from_pem(&self.ca_pem))
             .identity(tonic::transport::Identity::from_pem(&self.certificate_pem, &self.key_pem))
     }

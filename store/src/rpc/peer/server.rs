@@ -37,6 +37,7 @@ pub async fn serve_peers(service: Arc<dyn PeerService>, port: PeerPort) -> Resul
     let serve = Server::builder()
         .initial_stream_window_size(super::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(super::CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(super::STREAMS_MAX)
         .http2_keepalive_interval(Some(super::PING_EVERY))
         .http2_keepalive_timeout(Some(super::PING_ANSWER_MAX))
         .add_service(peer)
