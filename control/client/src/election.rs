@@ -172,7 +172,8 @@ impl Election {
                 let left = (*since + self.config.lease_duration).saturating_duration_since(Instant::now());
                 if left.is_zero() { period } else { period.min(left + self.entropy.jittered(SPREAD)) }
             }
-            _ => period,
+            // Nobody is known to hold it, or nobody could be asked yet.
+            _ => self.entropy.jittered(RETRY_UNHELD.min(self.config.retry_period)),
         }
     }
 
@@ -280,6 +281,7 @@ impl Election {
 /// So that candidates do not all ask in the instant that a lease runs out.
 const SPREAD: Duration = Duration::from_millis(100);
 const FIRST_TRY_MS_MAX: u64 = 300;
+const RETRY_UNHELD: Duration = Duration::from_millis(250);
 const RENEW_RETRY: Duration = Duration::from_millis(250);
 
 struct Won {

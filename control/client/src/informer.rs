@@ -25,7 +25,7 @@ const PAGE_LIMIT: u32 = 500;
 const WATCH_SPAN: Duration = Duration::from_secs(300);
 /// A watch that lived this long was a good one.
 const HEALTHY_AFTER: Duration = Duration::from_secs(5);
-const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(5) };
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(1) };
 
 /// Starts informers.
 pub struct Informer<K> {
