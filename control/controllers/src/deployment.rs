@@ -128,9 +128,7 @@ impl crate::context::Action for (Arc<Deployment>, Action) {
                 }
             }
             Action::Status(status) => {
-                // Nobody else writes it, and this round may have moved the resourceVersion itself.
                 let mut object = Deployment::clone(&deployment);
-                object.metadata.resource_version = None;
                 object.status = Some(*status);
                 cx.wrote(&cx.client.replace_status(&object).await?);
             }

@@ -8,13 +8,15 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use client::{EventKind, HasMetadata, Index, ObjectKey};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::json;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use self::plan::{Action, Seen, plan};
@@ -39,7 +41,20 @@ pub(crate) const BY_NODE: Index<Pod> = Index {
     },
 };
 
-pub(crate) struct NodeLifecycleController;
+/// Gateways renew their leases this often: a node that is named no more was last named so long ago.
+const RENEWAL: Duration = Duration::from_secs(2);
+
+pub(crate) struct NodeLifecycleController {
+    heard: Mutex<BTreeMap<String, Heard>>,
+}
+
+/// What is remembered of a node's heartbeats.
+#[derive(Clone, Copy)]
+struct Heard {
+    at: Instant,
+    /// By some lease, when last looked at.
+    is_named: bool,
+}
 
 impl Controller for NodeLifecycleController {
     type Kind = Node;
@@ -47,7 +62,7 @@ impl Controller for NodeLifecycleController {
 
     fn new(shared: &Shared) -> Self {
         shared.config.informers.cache::<Pod>().add_index(BY_NODE);
-        Self
+        Self { heard: Mutex::default() }
     }
 
     fn watches() -> Watches {
@@ -62,28 +77,49 @@ impl Controller for NodeLifecycleController {
                         .get(&ObjectKey::cluster(name.as_str()))
                         .is_some_and(|node| !plan::is_ready(&node))
             };
-            named.iter().filter(is_news).map(ObjectKey::cluster).collect()
+            let dropped = before.iter().filter(|name| !named.contains(name));
+            named.iter().filter(is_news).chain(dropped).map(ObjectKey::cluster).collect()
         })
     }
 
     async fn reconcile(&self, cx: &Context, key: &ObjectKey) -> Result<Next, ReconcileError> {
-        let Some(seen) = Seen::read(cx, key) else { return Ok(Next::Done) };
+        let Some(node) = cx.cache::<Node>().get(key) else {
+            self.lock().remove(&key.name);
+            return Ok(Next::Done);
+        };
+        let pods = cx.cache::<Pod>().by_index(BY_NODE.name, &key.name);
+        let seen = Seen { node, silent_for: self.heard(cx, &key.name).elapsed(), pods };
         let node = seen.node.clone();
         let steps = plan(&seen, cx.clock.now()).into_iter();
         cx.perform(steps.map(|step| (node.clone(), step)).collect()).await
     }
 }
 
-impl Seen {
-    fn read(cx: &Context, key: &ObjectKey) -> Option<Self> {
-        let node = cx.cache::<Node>().get(key)?;
+impl NodeLifecycleController {
+    /// When a gateway last heard from the node, as far as this term knows.
+    fn heard(&self, cx: &Context, name: &str) -> Instant {
         let leases = cx.cache::<Lease>();
-        let naming = leases.in_namespace(LEASE_NAMESPACE);
-        let heard = naming.iter().filter(|lease| nodes_of(lease).contains(&key.name));
-        let last = heard.filter_map(|lease| leases.changed_at(&lease.key())).max();
-        let last = last.map_or(cx.term_began, |last| last.max(cx.term_began));
-        let pods = cx.cache::<Pod>().by_index(BY_NODE.name, &key.name);
-        Some(Self { node, silent_for: last.elapsed(), pods })
+        let all = leases.in_namespace(LEASE_NAMESPACE);
+        let naming = all.iter().filter(|lease| nodes_of(lease).iter().any(|named| *named == *name));
+        let renewed = naming.filter_map(|lease| leases.changed_at(&lease.key())).max();
+        let mut heard = self.lock();
+        let known = heard.get(name).copied();
+        let now = match (renewed, known) {
+            (Some(at), Some(known)) => Heard { at: at.max(known.at), is_named: true },
+            (Some(at), None) => Heard { at, is_named: true },
+            (None, Some(known)) if known.is_named => {
+                let dropped = Instant::now().checked_sub(RENEWAL).unwrap_or(known.at);
+                Heard { at: dropped.max(known.at), is_named: false }
+            }
+            (None, Some(known)) => known,
+            (None, None) => Heard { at: cx.term_began, is_named: false },
+        };
+        heard.insert(name.to_owned(), now);
+        now.at.max(cx.term_began)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Heard>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -144,7 +144,13 @@ impl Objects {
         let mut current = self.get(target)?;
         check_revision(&current, &object)?;
         if target.subresource.as_deref() == Some("status") {
+            // As in Kubernetes, a status update carries its metadata along.
             current["status"] = object["status"].take();
+            if let Some(annotations) = object["metadata"].get("annotations") {
+                current["metadata"]["annotations"] = annotations.clone();
+            } else if let Some(metadata) = current["metadata"].as_object_mut() {
+                metadata.remove("annotations");
+            }
         } else {
             let status = current["status"].take();
             if status.is_null() {

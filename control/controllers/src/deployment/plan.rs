@@ -57,6 +57,7 @@ pub(super) fn plan(seen: &Seen, now: Timestamp) -> Vec<Action> {
         return actions;
     }
     let sets = sort_out(seen);
+    let mut remember = None;
     if !deployment.is_terminating() {
         let revision = sets.old.iter().map(|set| template::revision_of(&**set)).max().unwrap_or(0) + 1;
         let revision = sets.new.as_ref().map_or(revision, |new| revision.max(template::revision_of(&**new)));
@@ -70,7 +71,9 @@ pub(super) fn plan(seen: &Seen, now: Timestamp) -> Vec<Action> {
             rollout::roll(&sets, deployment, revision)
         };
         let moves = !steps.is_empty();
-        actions.extend(revisions(&sets, deployment, revision, &steps));
+        let (mark, set_revision) = revisions(&sets, deployment, revision, &steps);
+        remember = set_revision;
+        actions.extend(mark);
         actions.extend(steps);
         if !moves && (is_paused || status::is_complete(deployment, &sets)) {
             actions.extend(outdated(&sets, spec.revision_history_limit.unwrap_or(10)));
@@ -84,6 +87,8 @@ pub(super) fn plan(seen: &Seen, now: Timestamp) -> Vec<Action> {
     if deployment.status.as_ref() != Some(&status) {
         actions.push(Action::Status(Box::new(status)));
     }
+    // After the status, which would carry the old annotations along.
+    actions.extend(remember);
     actions.extend(again.map(Action::Again));
     actions
 }
@@ -126,22 +131,25 @@ fn is_scaling(sets: &Sets, deployment: &Deployment) -> bool {
 }
 
 /// The present template's set carries the highest revision, and so does the Deployment.
-fn revisions(sets: &Sets, deployment: &Deployment, revision: i64, steps: &[Action]) -> Vec<Action> {
-    let mut actions = Vec::new();
+fn revisions(
+    sets: &Sets,
+    deployment: &Deployment,
+    revision: i64,
+    steps: &[Action],
+) -> (Option<Action>, Option<Action>) {
+    let mut mark = None;
     if let Some(new) = &sets.new {
         let annotations = template::annotations_to_set(deployment, new, revision);
         // A step that writes the same set carries its own; the next round does the rest.
         let is_written =
             steps.iter().any(|step| matches!(step, Action::Scale { set, .. } if set.key() == new.key()));
         if !annotations.is_empty() && !is_written {
-            actions.push(Action::Annotate { set: new.clone(), annotations });
+            mark = Some(Action::Annotate { set: new.clone(), annotations });
         }
     }
     let is_known = sets.new.is_some() || steps.iter().any(|step| matches!(step, Action::Create(_)));
-    if is_known && template::revision_of(deployment) != revision {
-        actions.push(Action::SetRevision(revision));
-    }
-    actions
+    let is_new = is_known && template::revision_of(deployment) != revision;
+    (mark, is_new.then_some(Action::SetRevision(revision)))
 }
 
 /// Old sets beyond the history limit, the oldest revisions first.

@@ -113,7 +113,7 @@ fn check(fixture: &str, expected: Expect) {
 
 #[test]
 fn makes_the_first_set_at_full_size() {
-    check("web replicas=3", expect!["revision 1; create at 3 with revision 1"]);
+    check("web replicas=3", expect!["create at 3 with revision 1; revision 1"]);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn percentages_round_surge_up_and_unavailable_down() {
 fn undo_takes_the_old_set_of_the_same_template_under_a_new_revision() {
     check(
         "web replicas=2 surge=1 unavailable=0 revision=2 | new 0/0 revision=1 | other 2/2 revision=2",
-        expect!["revision 3; scale new 0 -> 1"],
+        expect!["scale new 0 -> 1; revision 3"],
     );
     check(
         "web replicas=2 surge=1 unavailable=0 revision=3 | new 1/0 revision=1 | other 2/2 revision=2",
@@ -171,7 +171,7 @@ fn recreate_waits_for_the_last_old_pod() {
     check("web replicas=2 recreate revision=2 | old 0/0 pods=1", expect![""]);
     check(
         "web replicas=2 recreate revision=1 | old 0/0 pods=0",
-        expect!["revision 2; create at 2 with revision 2"],
+        expect!["create at 2 with revision 2; revision 2"],
     );
 }
 
