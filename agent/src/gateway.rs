@@ -30,6 +30,7 @@ pub(crate) use dial::{Dialer, TUNNEL, TlsConnection};
 use outbox::Outbox;
 use session::{Session, SessionEnd};
 
+use crate::causes::in_full;
 use crate::desired::{Desired, ReportInbox, Reports};
 
 /// Between two rounds in which no server could serve.
@@ -170,16 +171,4 @@ async fn absorbing<T>(inbox: &mut ReportInbox, outbox: &mut Outbox, work: impl F
             Some(report) = inbox.next() => outbox.add(report),
         }
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        cause = source.source();
-    }
-    text
 }

@@ -1,6 +1,7 @@
 //! One node: runs the pods that it is given.
 
 mod assembly;
+mod causes;
 mod cgroups;
 pub mod cni;
 mod config;

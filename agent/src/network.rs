@@ -38,6 +38,7 @@ pub use sysctl::SysctlError;
 pub(crate) use ipam::{Holder, Ipam, IpamError, replace_file};
 pub(crate) use pod_link::{GATEWAY, PodLink, PodLinkError, bring_loopback_up, detach, node_name};
 
+use crate::causes::in_full;
 use crate::cni::conflist;
 use crate::desired::Desired;
 
@@ -133,8 +134,7 @@ impl Keeper {
             let again = match &outcome {
                 Ok(_) => RESYNC_EVERY,
                 Err(error) => {
-                    let cause = std::error::Error::source(error).map(ToString::to_string);
-                    warn!(%error, ?cause, "the pod network is not as it should be, trying again");
+                    warn!(error = %in_full(error), "the pod network is not as it should be, trying again");
                     RETRY_AFTER
                 }
             };
@@ -211,16 +211,4 @@ pub async fn purge(settings: &NetworkSettings) -> Result<(), NetworkError> {
         }
     }
     Ok(())
-}
-
-/// An error with its causes, for a message that a person reads in one line.
-fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        cause = source.source();
-    }
-    text
 }

@@ -23,7 +23,8 @@ use tracing::{debug, info, warn};
 
 pub use api::NodeApi;
 
-use crate::gateway::{Dialer, Identity, IdentityError, TUNNEL, TlsConnection, in_full};
+use crate::causes::in_full;
+use crate::gateway::{Dialer, Identity, IdentityError, TUNNEL, TlsConnection};
 
 /// A server that does not answer a ping within this is gone.
 const PING_EVERY: Duration = Duration::from_secs(2);

@@ -11,10 +11,11 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tracing::{debug, error};
 
+use super::absorbing;
 use super::assignments::Assignments;
 use super::dial::{DialError, TlsConnection};
 use super::outbox::{Batch, Outbox};
-use super::{absorbing, in_full};
+use crate::causes::in_full;
 use crate::desired::ReportInbox;
 
 /// A server that does not answer a ping within this is gone. Interval and timeout together stay below the

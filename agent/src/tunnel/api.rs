@@ -10,8 +10,8 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use tracing::warn;
 
+use crate::causes::in_full;
 use crate::desired::PodKey;
-use crate::gateway::in_full;
 use crate::logs::{LogError, LogOptions, Logs};
 
 pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
