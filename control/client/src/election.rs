@@ -12,7 +12,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use base::{Clock, Entropy};
 
@@ -135,7 +135,7 @@ impl Election {
                 let _ = tokio::time::timeout(self.config.retry_period, &mut work).await;
             }
             gauge.set(0.0);
-            warn!(lease = %self.name, identity = %self.identity, "is not the leader any more");
+            info!(lease = %self.name, identity = %self.identity, "is not the leader any more");
             if deadline.get() > Instant::now() {
                 self.release().await;
             }

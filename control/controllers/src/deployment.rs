@@ -115,11 +115,6 @@ impl crate::context::Action for (Arc<Deployment>, Action) {
                 } });
                 cx.wrote(&cx.client.merge_patch::<ReplicaSet>(&set.key(), &patch).await?);
             }
-            Action::SetRevision(revision) => {
-                let annotations = BTreeMap::from([(template::REVISION, revision.to_string())]);
-                let patch = json!({ "metadata": { "uid": deployment.uid(), "annotations": annotations } });
-                cx.wrote(&cx.client.merge_patch::<Deployment>(&deployment.key(), &patch).await?);
-            }
             Action::Forget(set) => {
                 match cx.client.delete::<ReplicaSet>(&set.key(), &Delete::exactly(&*set)).await {
                     Ok(()) => cx.deleted(&*set),
@@ -127,8 +122,13 @@ impl crate::context::Action for (Arc<Deployment>, Action) {
                     Err(error) => return Err(error.into()),
                 }
             }
-            Action::Status(status) => {
+            Action::Status { status, revision } => {
                 let mut object = Deployment::clone(&deployment);
+                if let Some(revision) = revision {
+                    // With the status, as in Kubernetes: on its own it would be a new generation.
+                    let annotations = object.metadata.annotations.get_or_insert_default();
+                    annotations.insert(template::REVISION.to_owned(), revision.to_string());
+                }
                 object.status = Some(*status);
                 cx.wrote(&cx.client.replace_status(&object).await?);
             }

@@ -27,11 +27,21 @@ pub(super) enum Action {
     Adopt(Arc<ReplicaSet>),
     Release(Arc<ReplicaSet>),
     Create(Box<ReplicaSet>),
-    Scale { set: Arc<ReplicaSet>, to: i32, annotations: BTreeMap<String, String> },
-    Annotate { set: Arc<ReplicaSet>, annotations: BTreeMap<String, String> },
-    SetRevision(i64),
+    Scale {
+        set: Arc<ReplicaSet>,
+        to: i32,
+        annotations: BTreeMap<String, String>,
+    },
+    Annotate {
+        set: Arc<ReplicaSet>,
+        annotations: BTreeMap<String, String>,
+    },
     Forget(Arc<ReplicaSet>),
-    Status(Box<DeploymentStatus>),
+    /// With the revision to note on the Deployment, if it is another.
+    Status {
+        status: Box<DeploymentStatus>,
+        revision: Option<i64>,
+    },
     Again(Duration),
 }
 
@@ -57,7 +67,7 @@ pub(super) fn plan(seen: &Seen, now: Timestamp) -> Vec<Action> {
         return actions;
     }
     let sets = sort_out(seen);
-    let mut remember = None;
+    let mut noted = None;
     if !deployment.is_terminating() {
         let revision = sets.old.iter().map(|set| template::revision_of(&**set)).max().unwrap_or(0) + 1;
         let revision = sets.new.as_ref().map_or(revision, |new| revision.max(template::revision_of(&**new)));
@@ -71,8 +81,8 @@ pub(super) fn plan(seen: &Seen, now: Timestamp) -> Vec<Action> {
             rollout::roll(&sets, deployment, revision)
         };
         let moves = !steps.is_empty();
-        let (mark, set_revision) = revisions(&sets, deployment, revision, &steps);
-        remember = set_revision;
+        let (mark, to_note) = revisions(&sets, deployment, revision, &steps);
+        noted = to_note;
         actions.extend(mark);
         actions.extend(steps);
         if !moves && (is_paused || status::is_complete(deployment, &sets)) {
@@ -84,11 +94,9 @@ pub(super) fn plan(seen: &Seen, now: Timestamp) -> Vec<Action> {
         _ => None,
     });
     let (status, again) = status::status(deployment, &sets, creates.as_deref(), now);
-    if deployment.status.as_ref() != Some(&status) {
-        actions.push(Action::Status(Box::new(status)));
+    if deployment.status.as_ref() != Some(&status) || noted.is_some() {
+        actions.push(Action::Status { status: Box::new(status), revision: noted });
     }
-    // After the status, which would carry the old annotations along.
-    actions.extend(remember);
     actions.extend(again.map(Action::Again));
     actions
 }
@@ -136,7 +144,7 @@ fn revisions(
     deployment: &Deployment,
     revision: i64,
     steps: &[Action],
-) -> (Option<Action>, Option<Action>) {
+) -> (Option<Action>, Option<i64>) {
     let mut mark = None;
     if let Some(new) = &sets.new {
         let annotations = template::annotations_to_set(deployment, new, revision);
@@ -149,7 +157,7 @@ fn revisions(
     }
     let is_known = sets.new.is_some() || steps.iter().any(|step| matches!(step, Action::Create(_)));
     let is_new = is_known && template::revision_of(deployment) != revision;
-    (mark, is_new.then_some(Action::SetRevision(revision)))
+    (mark, is_new.then_some(revision))
 }
 
 /// Old sets beyond the history limit, the oldest revisions first.

@@ -100,9 +100,9 @@ fn steps(fixture: &str) -> Vec<String> {
             let short = annotations.iter().map(|(k, v)| format!("{}={v}", k.rsplit('/').next().unwrap_or(k)));
             Some(format!("annotate {} {}", set.name(), short.collect::<Vec<_>>().join(" ")))
         }
-        Action::SetRevision(revision) => Some(format!("revision {revision}")),
         Action::Forget(set) => Some(format!("forget {}", set.name())),
-        Action::Status(_) | Action::Again(_) => None,
+        Action::Status { revision, .. } => revision.map(|revision| format!("revision {revision}")),
+        Action::Again(_) => None,
     });
     steps.collect()
 }
@@ -212,7 +212,7 @@ fn a_deployment_on_its_way_out_is_left_alone() {
 fn check_status(fixture: &str, expected: Expect) {
     let seen = seen(fixture);
     let status = plan(&seen, NOW.parse().expect("a time")).into_iter().find_map(|action| match action {
-        Action::Status(status) => Some(*status),
+        Action::Status { status, .. } => Some(*status),
         _ => None,
     });
     let status = status.expect("a status");
