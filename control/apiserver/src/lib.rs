@@ -1,1 +1,35 @@
 //! The Kubernetes REST API over the store.
+//!
+//! A request passes `chain/` (who, may they, admission, fence), is served by one of `verbs/` or `subresources/`,
+//! and ends in `storage.rs` as one range or one guarded transaction. Verbs know no kind.
+
+#![recursion_limit = "256"]
+
+mod body;
+mod bootstrap;
+mod chain;
+mod decode;
+mod discovery;
+mod front;
+pub mod metrics;
+mod negotiation;
+mod node_stream;
+mod object;
+mod query;
+mod reply;
+mod request;
+mod server;
+mod status;
+mod storage;
+mod subresources;
+mod table;
+mod verbs;
+
+#[cfg(test)]
+mod tests;
+
+pub use body::{Body, BoxError, empty, full};
+pub use bootstrap::BootstrapError;
+pub use chain::authn::Identity;
+pub use node_stream::{NodeStream, NodeStreamError, NodeStreams};
+pub use server::{ApiConfig, ApiServer};

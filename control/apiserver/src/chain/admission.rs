@@ -1,0 +1,77 @@
+//! Admission: plugins in a fixed order, each free to change or refuse an object before it is validated.
+
+use futures::future::BoxFuture;
+use kinds::Kind;
+use serde_json::Value;
+
+use crate::server::Shared;
+use crate::status::Status;
+use crate::storage::{Freshness, Guard};
+
+mod default_toleration_seconds;
+pub(crate) mod namespace_lifecycle;
+mod priority;
+mod service_account;
+mod taint_nodes_by_condition;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Create,
+    Update,
+}
+
+/// One object on its way in.
+pub(crate) struct Attempt<'a> {
+    pub(crate) server: &'a Shared,
+    pub(crate) kind: &'static Kind,
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) operation: Operation,
+    pub(crate) object: &'a mut Value,
+    /// How fresh what the plugins read must be: anything at first, the newest when a guard moved.
+    pub(crate) freshness: Freshness,
+    /// What the decision relied on: the write lands only while it holds.
+    pub(crate) guards: &'a mut Vec<Guard>,
+}
+
+/// One plugin, named as in Kubernetes.
+pub(crate) struct Plugin {
+    pub(crate) name: &'static str,
+    pub(crate) admit: Admit,
+}
+
+pub(crate) enum Admit {
+    /// Looks at nothing but the object.
+    Object(fn(&mut Attempt<'_>) -> Result<(), Status>),
+    /// Reads other objects too.
+    Reading(for<'a, 'b> fn(&'a mut Attempt<'b>) -> BoxFuture<'a, Result<(), Status>>),
+}
+
+pub(crate) const ORDER: &[Plugin] = &[
+    namespace_lifecycle::PLUGIN,
+    service_account::PLUGIN,
+    taint_nodes_by_condition::PLUGIN,
+    priority::PLUGIN,
+    default_toleration_seconds::PLUGIN,
+];
+
+/// Runs every plugin over `attempt`.
+pub(crate) async fn admit(attempt: &mut Attempt<'_>) -> Result<(), Status> {
+    for plugin in ORDER {
+        let outcome = match plugin.admit {
+            Admit::Object(admit) => admit(attempt),
+            Admit::Reading(admit) => admit(attempt).await,
+        };
+        if let Err(refusal) = outcome {
+            tracing::debug!(plugin = plugin.name, kind = attempt.kind.kind, "refused an object");
+            return Err(refusal);
+        }
+    }
+    Ok(())
+}
+
+impl Attempt<'_> {
+    fn creates(&self, group: &str, kind: &str) -> bool {
+        self.operation == Operation::Create && self.kind.group == group && self.kind.kind == kind
+    }
+}

@@ -1,0 +1,174 @@
+//! From a request body to an object: JSON, YAML or protobuf, checked against the schema of its kind.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use kinds::Kind;
+use kinds::schema::{self, DecodeError, Decoded};
+use serde_json::Value;
+
+use crate::negotiation::{BodyFormat, body_format};
+use crate::query::FieldValidation;
+use crate::server::Shared;
+use crate::status::Status;
+
+/// What a body must be: a definition of the schema, and the words for it.
+#[derive(Clone, Copy)]
+pub(crate) struct Expected<'a> {
+    pub(crate) definition: &'a str,
+    pub(crate) group: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) kind: &'a str,
+}
+
+impl Expected<'_> {
+    pub(crate) fn object(kind: &'static Kind) -> Expected<'static> {
+        Expected { definition: kind.definition, group: kind.group, version: kind.version, kind: kind.kind }
+    }
+
+    fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+}
+
+/// Decodes `body` as `expected`; `warnings` receives what the schema does not know, unless that is refused.
+pub(crate) fn decode(
+    server: &Shared,
+    headers: &HeaderMap,
+    expected: Expected<'_>,
+    body: &Bytes,
+    validation: FieldValidation,
+    warnings: &mut Vec<String>,
+) -> Result<Value, Status> {
+    let format = body_format(headers)?;
+    let ty = server
+        .schema
+        .type_of(expected.definition)
+        .ok_or_else(|| Status::internal(format!("the schema lacks {}", expected.definition)))?;
+    let decoded = match format {
+        BodyFormat::Json => schema::decode_json(&server.schema, ty, body),
+        BodyFormat::Yaml => schema::decode_yaml(&server.schema, ty, body),
+        BodyFormat::Protobuf => {
+            let mut value = schema::protobuf::decode(&server.schema, body)
+                .map_err(|error| unrecognized(expected, body, &error))?;
+            check_type(server, expected, &mut value)?;
+            return Ok(value);
+        }
+    };
+    let decoded = decoded.map_err(|error| refused(server, expected, body, &error))?;
+    let Decoded { mut value, unknown } = decoded;
+    check_type(server, expected, &mut value)?;
+    judge_unknown(expected, unknown, validation, warnings)?;
+    Ok(value)
+}
+
+/// What to do with fields that the schema does not know.
+pub(crate) fn judge_unknown(
+    expected: Expected<'_>,
+    unknown: Vec<String>,
+    validation: FieldValidation,
+    warnings: &mut Vec<String>,
+) -> Result<(), Status> {
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    match validation {
+        FieldValidation::Ignore => Ok(()),
+        FieldValidation::Warn => {
+            warnings.extend(unknown);
+            Ok(())
+        }
+        FieldValidation::Strict => Err(cannot_handle(
+            expected.kind,
+            expected,
+            &format!("strict decoding error: {}", unknown.join(", ")),
+        )),
+    }
+}
+
+/// The body's own `kind` and `apiVersion` may be missing, but not be others.
+fn check_type(server: &Shared, expected: Expected<'_>, value: &mut Value) -> Result<(), Status> {
+    let text = |value: &Value, field: &str| kinds::tree::text(value, field).to_owned();
+    let (kind, api_version) = (text(value, "kind"), text(value, "apiVersion"));
+    let wanted = expected.api_version();
+    if !kind.is_empty() && kind != expected.kind {
+        let version = if api_version.is_empty() { wanted.as_str() } else { api_version.as_str() };
+        let why = match server.registry.of_type(version, &kind) {
+            None => format!("no kind {kind:?} is registered for version {version:?} in scheme \"navarch\""),
+            Some(_) => format!(
+                "converting ({}.{kind}) to ({}.{}): unknown conversion",
+                version.rsplit('/').next().unwrap_or_default(),
+                expected.version,
+                expected.kind
+            ),
+        };
+        return Err(Status::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {}: {why}",
+            expected.kind
+        )));
+    }
+    // Two versions of Eviction mean the same, and old clients send the old one.
+    let versions_agree = api_version.rsplit_once('/').map(|(group, _)| group) == Some(expected.group)
+        && expected.kind == "Eviction";
+    if !api_version.is_empty() && api_version != wanted && !versions_agree {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
+        )));
+    }
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("kind".to_owned(), expected.kind.into());
+        fields.insert("apiVersion".to_owned(), wanted.into());
+    }
+    Ok(())
+}
+
+fn refused(server: &Shared, expected: Expected<'_>, body: &Bytes, error: &DecodeError) -> Status {
+    match error {
+        DecodeError::Truncated
+        | DecodeError::Syntax { .. }
+        | DecodeError::Yaml { .. }
+        | DecodeError::TooDeep => unrecognized(expected, body, error),
+        DecodeError::Mismatch { .. }
+        | DecodeError::Quantity { .. }
+        | DecodeError::Time { .. }
+        | DecodeError::Base64 { .. } => {
+            // Of a body that is another kind altogether, that is the better complaint.
+            let mut value = serde_json::from_slice(body).unwrap_or_default();
+            match check_type(server, expected, &mut value) {
+                Err(status) => status,
+                Ok(()) => cannot_handle(expected.kind, expected, &error.to_string()),
+            }
+        }
+    }
+}
+
+fn cannot_handle(kind: &str, expected: Expected<'_>, why: &str) -> Status {
+    Status::bad_request(format!(
+        "{kind} in version {:?} cannot be handled as a {}: {why}",
+        expected.api_version().rsplit('/').next().unwrap_or_default(),
+        expected.kind
+    ))
+}
+
+fn unrecognized(expected: Expected<'_>, body: &Bytes, error: &dyn std::fmt::Display) -> Status {
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {error} ({})",
+        expected.kind,
+        summary(body)
+    ))
+}
+
+/// The front of a body, for a message: text if it looks like JSON, hexadecimal otherwise.
+fn summary(body: &[u8]) -> String {
+    const SHOWN_BYTES: usize = 30;
+    let front = &body[..body.len().min(SHOWN_BYTES)];
+    let shown = match body.first() {
+        None => return "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(front).into_owned(),
+        Some(_) => front.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if body.len() > SHOWN_BYTES { format!("{shown} ...") } else { shown }
+}

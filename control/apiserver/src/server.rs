@@ -1,0 +1,272 @@
+//! One server: what it is made of, and the way of a request through it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use base::{Clock, Entropy};
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::header::HeaderValue;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use kinds::schema::Schema;
+use kinds::{CellContext, Kind, Registry, Verb};
+use store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::body::{self, Body};
+use crate::chain::authn::Identity;
+use crate::chain::authz::authorize;
+use crate::discovery::{self, Documents};
+use crate::metrics;
+use crate::negotiation::{Accepted, Encoding, Offer, Shape, accepted};
+use crate::node_stream::NodeStreams;
+use crate::reply::{self, Rendering, Reply};
+use crate::request::{Query, RequestInfo, ResourcePath, Target};
+use crate::status::Status;
+use crate::storage::Storage;
+use crate::{subresources, table, verbs};
+
+/// What a server is made of.
+pub struct ApiConfig {
+    pub store: Store,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    /// The way to a node's own API, for logs.
+    pub nodes: Arc<dyn NodeStreams>,
+    /// The text of `/metrics`.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// How long pods stay on a node that is not ready or unreachable, unless they say so themselves.
+    pub toleration_seconds: i64,
+    /// Where clients reach this server: `host:port`, for discovery and the service `kubernetes`.
+    pub address: String,
+    /// Ends watches and logs that are being followed.
+    pub stop: CancellationToken,
+}
+
+/// Serves the API. A cheap handle; clones are the same server.
+#[derive(Clone)]
+pub struct ApiServer {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What every request may look at.
+pub(crate) struct Shared {
+    pub(crate) storage: Storage,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) nodes: Arc<dyn NodeStreams>,
+    pub(crate) metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    pub(crate) toleration_seconds: i64,
+    pub(crate) address: String,
+    pub(crate) stop: CancellationToken,
+    pub(crate) registry: Registry,
+    pub(crate) schema: Arc<Schema>,
+    pub(crate) documents: Documents,
+}
+
+/// One request for a resource, its body read.
+pub(crate) struct Call<'a> {
+    pub(crate) server: &'a Arc<Shared>,
+    pub(crate) kind: &'static Kind,
+    pub(crate) path: &'a ResourcePath,
+    pub(crate) query: &'a Query,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) accepted: &'a Accepted,
+    pub(crate) body: Bytes,
+}
+
+impl Call<'_> {
+    /// The name in the path.
+    pub(crate) fn name(&self) -> &str {
+        self.path.name.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn scope(&self) -> crate::storage::Scope {
+        let namespace = if self.kind.namespaced { self.path.namespace.clone() } else { None };
+        crate::storage::Scope { kind: self.kind, namespace }
+    }
+}
+
+impl ApiServer {
+    pub fn new(config: ApiConfig) -> Self {
+        let registry = Registry::builtin();
+        let schema = Schema::builtin();
+        metrics::describe();
+        Self {
+            shared: Arc::new(Shared {
+                storage: Storage { store: config.store },
+                clock: config.clock,
+                entropy: config.entropy,
+                nodes: config.nodes,
+                metrics: config.metrics,
+                toleration_seconds: config.toleration_seconds,
+                address: config.address,
+                stop: config.stop,
+                registry,
+                schema,
+                documents: Documents::default(),
+            }),
+        }
+    }
+
+    /// Answers one request as `who`. Never fails and never panics: whatever goes wrong is a `Status`.
+    ///
+    /// Components in this process call it directly; dropping the future or the body abandons the request.
+    pub fn handle(&self, who: Identity, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
+        let server = self.clone();
+        Box::pin(async move { server.handle_guarded(who, request).await })
+    }
+
+    async fn handle_guarded(self, who: Identity, request: Request<Body>) -> Response<Body> {
+        let info = RequestInfo::parse(request.method(), request.uri());
+        let observed = metrics::Observed::begin(request.method(), &info);
+        let audit_id = request.headers().get("audit-id").cloned();
+        let request_headers = request.headers().clone();
+        let answered = AssertUnwindSafe(self.answer(who, &info, request)).catch_unwind().await;
+        let response = answered.unwrap_or_else(|_| {
+            tracing::error!(path = %info.path, "a request panicked");
+            Err(Status::panicked())
+        });
+        let response = response.unwrap_or_else(|status| {
+            if status.code().is_server_error() {
+                tracing::warn!(path = %info.path, code = %status.code(), message = status.message(), "a request failed");
+            }
+            reply::failure(&status)
+        });
+        let mut response = reply::compressed(&request_headers, response).await;
+        let audit_id = audit_id.or_else(|| HeaderValue::from_str(&self.shared.entropy.uid()).ok());
+        if let Some(audit_id) = audit_id {
+            response.headers_mut().insert("audit-id", audit_id);
+        }
+        observed.end(response)
+    }
+
+    async fn answer(
+        &self,
+        who: Identity,
+        info: &RequestInfo,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Status> {
+        let who = who.impersonated(request.headers())?;
+        authorize(&who, request.method(), info)?;
+        match &info.target {
+            Target::NonResource => {
+                let (head, _) = request.into_parts();
+                discovery::serve(&self.shared, info, head).await
+            }
+            Target::UnknownMethod => Err(Status::method_not_allowed()),
+            Target::Resource { verb, path } => self.resource(*verb, path, &info.query, request).await,
+        }
+    }
+
+    async fn resource(
+        &self,
+        verb: Verb,
+        path: &ResourcePath,
+        query: &Query,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Status> {
+        let found = self.shared.registry.resource(&path.group, &path.version, &path.resource);
+        let Some(kind) = found else {
+            let known = self.shared.registry.in_version(&path.group, &path.version).next().is_some();
+            return if known { Err(Status::no_such_resource()) } else { Ok(discovery::page_not_found()) };
+        };
+        if kind.namespaced && path.namespace.is_none() && !is_across_namespaces(verb, path)
+            || !kind.namespaced && path.namespace.is_some() && path.resource != "namespaces"
+        {
+            return Err(Status::no_such_resource());
+        }
+        let accepted = match &path.subresource {
+            // Logs are text whatever the client accepts.
+            Some(subresource) if subresource == "log" => {
+                Accepted { encoding: Encoding::Json, shape: Shape::Object }
+            }
+            _ => accepted(request.headers(), Offer::Objects)?,
+        };
+        let head_only = request.method() == Method::HEAD;
+        let (parts, request_body) = request.into_parts();
+        let body = body::read(request_body).await?;
+        let call = Call {
+            server: &self.shared,
+            kind,
+            path,
+            query,
+            headers: &parts.headers,
+            accepted: &accepted,
+            body,
+        };
+        let reply = dispatch(&call, verb).await?;
+        let rendering = self.shared.rendering(&accepted, query)?;
+        let response = reply.render(&rendering)?;
+        Ok(if head_only { response.map(|_| body::empty()) } else { response })
+    }
+}
+
+impl Shared {
+    pub(crate) fn rendering<'a>(
+        &self,
+        accepted: &'a Accepted,
+        query: &Query,
+    ) -> Result<Rendering<'a>, Status> {
+        let cells = CellContext { now: self.clock.now() };
+        Ok(Rendering { accepted, include: table::Include::parse(query)?, cells })
+    }
+}
+
+/// Whether the request may leave out the namespace of a kind that has them.
+fn is_across_namespaces(verb: Verb, path: &ResourcePath) -> bool {
+    path.name.is_none() && matches!(verb, Verb::List | Verb::Watch)
+}
+
+async fn dispatch(call: &Call<'_>, verb: Verb) -> Result<Reply, Status> {
+    if let Some(name) = &call.path.subresource {
+        let subresource = call.kind.subresource(name).ok_or_else(Status::no_such_resource)?;
+        if !subresource.verbs.contains(&verb) {
+            return Err(Status::method_not_allowed());
+        }
+        return subresources::serve(call, subresource, verb).await;
+    }
+    if !call.kind.allows(verb) || !fits(verb, call.path.name.is_some()) {
+        return Err(Status::method_not_allowed());
+    }
+    match verb {
+        Verb::Get => verbs::get::get(call).await,
+        Verb::List => verbs::list::list(call).await,
+        Verb::Watch => verbs::watch::watch(call).await,
+        Verb::Create => verbs::create::create(call).await,
+        Verb::Update => verbs::update::update(call).await,
+        Verb::Patch => verbs::patch::patch(call).await,
+        Verb::Delete => verbs::delete::delete(call).await,
+        Verb::DeleteCollection => verbs::delete_collection::delete_collection(call).await,
+    }
+}
+
+/// Whether `verb` is for a named object or for a collection, as the path says.
+fn fits(verb: Verb, named: bool) -> bool {
+    match verb {
+        Verb::Get | Verb::Update | Verb::Patch | Verb::Delete => named,
+        Verb::List | Verb::Create | Verb::DeleteCollection => !named,
+        Verb::Watch => true,
+    }
+}
+
+/// A Status that says that all went well, about one object.
+pub(crate) fn success(kind: &Kind, name: &str, uid: &str) -> serde_json::Value {
+    let mut details = serde_json::json!({"name": name});
+    if !kind.group.is_empty() {
+        details["group"] = kind.group.into();
+    }
+    details["kind"] = kind.plural.into();
+    if !uid.is_empty() {
+        details["uid"] = uid.into();
+    }
+    serde_json::json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
+    })
+}
+
+/// 201 for what was made, 200 for what was there.
+pub(crate) fn code_of(created: bool) -> StatusCode {
+    if created { StatusCode::CREATED } else { StatusCode::OK }
+}

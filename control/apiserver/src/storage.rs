@@ -1,0 +1,183 @@
+//! The only code that talks to the store for objects: keys, reads, and one guarded transaction per write.
+//!
+//! A write names the revision that it replaces and the other keys that must not have moved since they were
+//! looked at; the store refuses it otherwise. Nothing here retries: callers decide what a lost race means.
+
+use std::time::Duration;
+
+use base::Revision;
+use bytes::Bytes;
+use kinds::Kind;
+use store::{
+    Compare, Delete, Op, OpResult, Put, Range, RangeResult, Span, Store, StoreError, Txn, Watch, Watcher,
+};
+
+use crate::object::Stored;
+use crate::status::Status;
+
+/// How long a read waits for a revision that this server has not seen yet.
+const WAIT_FOR_REVISION: Duration = Duration::from_secs(3);
+
+/// Which objects: all of a kind, those of a namespace, or one.
+#[derive(Clone)]
+pub(crate) struct Scope {
+    pub(crate) kind: &'static Kind,
+    pub(crate) namespace: Option<String>,
+}
+
+/// A key that must still be at the revision at which a decision was taken; revision 0 means absent.
+#[derive(Clone, Debug)]
+pub(crate) struct Guard {
+    pub(crate) key: String,
+    pub(crate) revision: Revision,
+}
+
+/// What a write does to its key.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    Put(Bytes),
+    Delete,
+}
+
+/// How a write ended.
+pub(crate) enum Written {
+    At(Revision),
+    /// The key was not where the caller thought; this is what it holds.
+    Lost(Option<Stored>),
+    /// A guard moved: decide again.
+    GuardMoved,
+}
+
+/// Which state a read may be answered from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Freshness {
+    /// Everything acknowledged before the read began.
+    Newest,
+    /// Whatever this server has.
+    Any,
+    /// At least this revision.
+    NotOlderThan(Revision),
+    /// Exactly this revision.
+    At(Revision),
+}
+
+/// One page of a list.
+pub(crate) struct Page {
+    pub(crate) items: Vec<(Bytes, Stored)>,
+    /// Whether keys follow the last one.
+    pub(crate) more: bool,
+    /// Keys from the page's start on, beyond the limit too.
+    pub(crate) count: u64,
+    pub(crate) revision: Revision,
+}
+
+/// Objects in the store.
+#[derive(Clone)]
+pub(crate) struct Storage {
+    pub(crate) store: Store,
+}
+
+impl Scope {
+    /// `/registry/<plural>/` or `/registry/<plural>/<namespace>/`.
+    pub(crate) fn prefix(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("/registry/{}/{namespace}/", self.kind.plural),
+            None => format!("/registry/{}/", self.kind.plural),
+        }
+    }
+
+    pub(crate) fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix())
+    }
+}
+
+impl Storage {
+    /// One object; `None` when absent.
+    pub(crate) async fn get(&self, key: &str, freshness: Freshness) -> Result<Option<Stored>, Status> {
+        let found = self.range(Range::key(key.to_owned()), freshness).await?;
+        Ok(found.kvs.into_iter().next().map(stored))
+    }
+
+    /// Up to `limit` objects (0: all) of `prefix`, from the key `prefix + start` on.
+    pub(crate) async fn page(
+        &self,
+        prefix: &str,
+        start: &str,
+        limit: usize,
+        freshness: Freshness,
+    ) -> Result<Page, Status> {
+        let whole = Span::prefix(prefix.to_owned());
+        let span = Span { start: format!("{prefix}{start}").into(), end: whole.end };
+        let range = Range { limit, ..Range::of(span) };
+        let found = self.range(range, freshness).await?;
+        let revision = match freshness {
+            Freshness::At(revision) => revision,
+            Freshness::Newest | Freshness::Any | Freshness::NotOlderThan(_) => found.revision,
+        };
+        let items = found.kvs.into_iter().map(|kv| (kv.key.clone(), stored(kv))).collect();
+        Ok(Page { items, more: found.more, count: found.count, revision })
+    }
+
+    /// Applies `change` to `key` if it is still at `expected` (0: absent) and no guard moved.
+    pub(crate) async fn write(
+        &self,
+        key: &str,
+        expected: Revision,
+        change: Change,
+        guards: &[Guard],
+    ) -> Result<Written, Status> {
+        let mut compares = vec![Compare::mod_revision(key.to_owned(), expected)];
+        compares.extend(guards.iter().map(|guard| Compare::mod_revision(guard.key.clone(), guard.revision)));
+        let op = match change {
+            Change::Put(value) => Op::Put(Put::of(key.to_owned(), value)),
+            Change::Delete => Op::Delete(Delete::of(Span::key(key.to_owned()))),
+        };
+        let failure = vec![Op::Range(Range::key(key.to_owned()))];
+        let outcome = self.store.txn(Txn { compares, success: vec![op], failure }).await?;
+        if outcome.succeeded {
+            return Ok(Written::At(outcome.revision));
+        }
+        let current = outcome.responses.into_iter().find_map(|response| match response {
+            OpResult::Range(found) => found.kvs.into_iter().next(),
+            OpResult::Put { .. } | OpResult::Delete { .. } | OpResult::Txn(_) => None,
+        });
+        let at = current.as_ref().map_or(Revision::new(0), |kv| kv.mod_revision);
+        Ok(if at == expected { Written::GuardMoved } else { Written::Lost(current.map(stored)) })
+    }
+
+    /// Events of `prefix` after `after`, or from now on.
+    pub(crate) fn watch(&self, prefix: &str, after: Option<Revision>) -> Result<Watcher, StoreError> {
+        let watch = Watch { prev_kv: true, ..Watch::of(Span::prefix(prefix.to_owned())) };
+        self.store.watch(match after {
+            Some(revision) => watch.from(revision.next()),
+            None => watch,
+        })
+    }
+
+    async fn range(&self, mut range: Range, freshness: Freshness) -> Result<RangeResult, Status> {
+        match freshness {
+            Freshness::Newest => {}
+            Freshness::Any => range.serializable = true,
+            Freshness::NotOlderThan(revision) => {
+                self.wait_for(revision).await?;
+                range.serializable = true;
+            }
+            Freshness::At(revision) => {
+                self.wait_for(revision).await?;
+                range.serializable = true;
+                range.revision = Some(revision);
+            }
+        }
+        Ok(self.store.range(range).await?)
+    }
+
+    async fn wait_for(&self, revision: Revision) -> Result<(), Status> {
+        tokio::time::timeout(WAIT_FOR_REVISION, self.store.wait_for(revision))
+            .await
+            .map_err(|_| Status::version_too_large(revision.get(), self.store.revision().get()))
+    }
+}
+
+fn stored(kv: store::KeyValue) -> Stored {
+    Stored { json: kv.value, revision: Some(kv.mod_revision) }
+}

@@ -1,0 +1,48 @@
+//! What is served below a named object. The kind's entry says which handler serves a subresource.
+
+use kinds::{Serves, Subresource, Verb};
+
+use crate::reply::Reply;
+use crate::server::Call;
+use crate::status::Status;
+use crate::verbs::write::Part;
+use crate::verbs::{get, patch, update};
+
+mod binding;
+mod eviction;
+mod finalize;
+mod log;
+mod scale;
+
+pub(crate) async fn serve(
+    call: &Call<'_>,
+    subresource: &'static Subresource,
+    verb: Verb,
+) -> Result<Reply, Status> {
+    if call.path.name.is_none() {
+        return Err(Status::no_such_resource());
+    }
+    match (&subresource.serves, verb) {
+        (Serves::Status | Serves::Finalize, Verb::Get) => get::get(call).await,
+        (Serves::Status, Verb::Update) => update::put(call, Part::Status).await,
+        (Serves::Status, Verb::Patch) => patch::patch_part(call, Part::Status).await,
+        (Serves::Scale(scale), Verb::Get) => scale::get(call, scale).await,
+        (Serves::Scale(scale), Verb::Update) => scale::update(call, scale).await,
+        (Serves::Scale(scale), Verb::Patch) => scale::patch(call, scale).await,
+        (Serves::Finalize, Verb::Update) => finalize::update(call).await,
+        (Serves::Binding, Verb::Create) => binding::create(call).await,
+        (Serves::Eviction, Verb::Create) => eviction::create(call).await,
+        (Serves::Log, Verb::Get) => log::get(call).await,
+        // Tokens come with service account keys, in a later issue.
+        (Serves::Token, _) => Err(Status::no_such_resource()),
+        (
+            Serves::Status
+            | Serves::Scale(_)
+            | Serves::Finalize
+            | Serves::Binding
+            | Serves::Eviction
+            | Serves::Log,
+            _,
+        ) => Err(Status::method_not_allowed()),
+    }
+}

@@ -1,0 +1,91 @@
+//! `scale`: the number of replicas of a kind, as an autoscaling/v1 Scale.
+
+use kinds::{Scale, meta, schema, tree};
+use serde_json::{Value, json};
+
+use crate::decode::{Expected, decode};
+use crate::object::Stored;
+use crate::query::WriteOptions;
+use crate::reply::{Content, Reply};
+use crate::server::Call;
+use crate::status::Status;
+use crate::storage::Freshness;
+use crate::verbs::patch::Patch;
+use crate::verbs::write::{Part, Update, change_object};
+
+const SCALE: Expected<'static> = Expected {
+    definition: "io.k8s.api.autoscaling.v1.Scale",
+    group: "autoscaling",
+    version: "v1",
+    kind: "Scale",
+};
+
+pub(super) async fn get(call: &Call<'_>, scale: &Scale) -> Result<Reply, Status> {
+    let key = call.scope().key(call.name());
+    let found = call.server.storage.get(&key, Freshness::Newest).await?;
+    let found = found.ok_or_else(|| Status::not_found(call.kind, call.name()))?;
+    answer(&found, scale)
+}
+
+pub(super) async fn update(call: &Call<'_>, scale: &Scale) -> Result<Reply, Status> {
+    let options = WriteOptions::parse(call.query, "UpdateOptions")?;
+    let mut warnings = Vec::new();
+    let sent = decode(call.server, call.headers, SCALE, &call.body, options.field_validation, &mut warnings)?;
+    let update = Update { part: Part::Object, dry_run: options.dry_run };
+    let stored = change_object(call, &update, |current| Ok(scaled(current, &sent, scale))).await?;
+    Ok(answer(&stored, scale)?.with_warnings(warnings))
+}
+
+pub(super) async fn patch(call: &Call<'_>, scale: &Scale) -> Result<Reply, Status> {
+    let patch = Patch::parse(call)?;
+    let options = WriteOptions::parse(call.query, "PatchOptions")?;
+    let update = Update { part: Part::Object, dry_run: options.dry_run };
+    let stored = change_object(call, &update, |current| {
+        let patched = patch.apply_as(call, SCALE.definition, &view(current, scale))?;
+        let ty = call.server.schema.type_of(SCALE.definition);
+        let ty = ty.ok_or_else(|| Status::internal("the schema lacks Scale"))?;
+        let decoded = schema::decode_value(&call.server.schema, ty, &patched)
+            .map_err(|error| Status::bad_request(error.to_string()))?;
+        Ok(scaled(current, &decoded.value, scale))
+    })
+    .await?;
+    answer(&stored, scale)
+}
+
+fn answer(stored: &Stored, scale: &Scale) -> Result<Reply, Status> {
+    Ok(Reply::ok(Content::Json(view(&stored.parse_served()?, scale))))
+}
+
+/// `object` with the number of `sent`, and with its identity, which is checked like any other.
+fn scaled(object: &Value, sent: &Value, scale: &Scale) -> Value {
+    let mut object = object.clone();
+    for field in ["name", "uid", "resourceVersion"] {
+        let value = tree::get(sent, &format!("metadata.{field}"));
+        if value.as_str().is_some_and(|text| !text.is_empty()) {
+            meta::set(&mut object, field, value.clone());
+        }
+    }
+    let replicas = tree::int(sent, "spec.replicas").unwrap_or_default();
+    tree::set(&mut object, scale.spec_replicas, replicas);
+    object
+}
+
+fn view(object: &Value, scale: &Scale) -> Value {
+    let mut metadata = json!({});
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        match tree::get(object, &format!("metadata.{field}")) {
+            Value::Null => {}
+            value => metadata[field] = value.clone(),
+        }
+    }
+    let mut status = json!({"replicas": tree::int(object, scale.status_replicas).unwrap_or_default()});
+    let selector = (scale.selector)(object);
+    if !selector.is_empty() {
+        status["selector"] = json!(selector);
+    }
+    json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
+        "spec": {"replicas": tree::int(object, scale.spec_replicas).unwrap_or_default()},
+        "status": status,
+    })
+}

@@ -1,0 +1,162 @@
+//! POST: a new object, named, stamped, defaulted, admitted, validated, and written if its key is free.
+
+use base::Revision;
+use bytes::Bytes;
+use kinds::{Kind, meta, schema, tree};
+use serde_json::Value;
+
+use super::ATTEMPTS_MAX;
+use super::write::{apply_defaults, clear_server_fields};
+use crate::chain::admission::{Attempt, Operation, admit};
+use crate::chain::fence::Fence;
+use crate::decode::{Expected, decode};
+use crate::object::{Stored, encode};
+use crate::query::WriteOptions;
+use crate::reply::{Content, Reply};
+use crate::server::Call;
+use crate::status::Status;
+use crate::storage::{Change, Freshness, Written};
+
+/// A generated name leaves room for its suffix within what a label holds.
+const GENERATED_PREFIX_MAX: usize = 58;
+const SUFFIX_LEN: usize = 5;
+
+pub(crate) async fn create(call: &Call<'_>) -> Result<Reply, Status> {
+    let options = WriteOptions::parse(call.query, "CreateOptions")?;
+    let mut warnings = Vec::new();
+    let object = decode(
+        call.server,
+        call.headers,
+        Expected::object(call.kind),
+        &call.body,
+        options.field_validation,
+        &mut warnings,
+    )?;
+    let stored = create_object(call, object, options.dry_run).await?;
+    Ok(Reply::created(Content::Object(call.kind, stored)).with_warnings(warnings))
+}
+
+pub(crate) async fn create_object(
+    call: &Call<'_>,
+    mut object: Value,
+    dry_run: bool,
+) -> Result<Stored, Status> {
+    let kind = call.kind;
+    settle_namespace(call, &mut object)?;
+    if !matches!(meta::resource_version(&object), "" | "0") {
+        return Err(Status::version_on_create());
+    }
+    clear_server_fields(&mut object);
+    kind.prepare_create(&mut object);
+    let fence = Fence::of(call.headers)?;
+    let named = !meta::name(&object).is_empty();
+    let mut freshness = Freshness::Any;
+    for _ in 0..ATTEMPTS_MAX {
+        let mut object = object.clone();
+        if !named {
+            generate_name(call, &mut object);
+        }
+        let name = meta::name(&object).to_owned();
+        let (json, guards) = {
+            let mut guards = Vec::new();
+            if let Some(fence) = &fence {
+                guards.push(fence.guard(&call.server.storage, freshness).await?);
+            }
+            finish(call, &mut object, &name, freshness, &mut guards).await?;
+            (encode(kind, object), guards)
+        };
+        let key = call.scope().key(&name);
+        if dry_run {
+            return dry(call, kind, &key, &name, json).await;
+        }
+        let change = Change::Put(json.clone());
+        match call.server.storage.write(&key, Revision::new(0), change, &guards).await? {
+            Written::At(revision) => return Ok(Stored { json, revision: Some(revision) }),
+            Written::Lost(_) if named => return Err(Status::already_exists(kind, &name)),
+            // The generated name is taken: roll again.
+            Written::Lost(_) => {}
+            Written::GuardMoved => freshness = Freshness::Newest,
+        }
+    }
+    Err(Status::contended(kind, meta::name(&object)))
+}
+
+/// Stamps, defaults, admits and validates.
+async fn finish(
+    call: &Call<'_>,
+    object: &mut Value,
+    name: &str,
+    freshness: Freshness,
+    guards: &mut Vec<crate::storage::Guard>,
+) -> Result<(), Status> {
+    let kind = call.kind;
+    meta::set(object, "uid", call.server.entropy.uid());
+    meta::set(object, "creationTimestamp", timestamp(call));
+    apply_defaults(call.server, kind, object)?;
+    let namespace = meta::namespace(object).to_owned();
+    let mut attempt = Attempt {
+        server: call.server,
+        kind,
+        namespace: &namespace,
+        name,
+        operation: Operation::Create,
+        object,
+        freshness,
+        guards,
+    };
+    admit(&mut attempt).await?;
+    apply_defaults(call.server, kind, object)?;
+    if let Some(ty) = call.server.schema.type_of(kind.definition) {
+        schema::prune(&call.server.schema, ty, object);
+    }
+    let errors = kind.validate_create(object);
+    errors.into_result().map_err(|errors| Status::invalid(kind, name, &errors))
+}
+
+async fn dry(
+    call: &Call<'_>,
+    kind: &'static Kind,
+    key: &str,
+    name: &str,
+    json: Bytes,
+) -> Result<Stored, Status> {
+    match call.server.storage.get(key, Freshness::Newest).await? {
+        Some(_) => Err(Status::already_exists(kind, name)),
+        None => Ok(Stored { json, revision: None }),
+    }
+}
+
+/// The namespace of the body must be the path's, or missing.
+pub(crate) fn settle_namespace(call: &Call<'_>, object: &mut Value) -> Result<(), Status> {
+    let Some(namespace) = call.scope().namespace else {
+        meta::remove(object, "namespace");
+        return Ok(());
+    };
+    let own = meta::namespace(object);
+    if !own.is_empty() && own != namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    meta::set(object, "namespace", namespace);
+    Ok(())
+}
+
+fn generate_name(call: &Call<'_>, object: &mut Value) {
+    let prefix = tree::text(object, "metadata.generateName");
+    if prefix.is_empty() {
+        return;
+    }
+    let prefix: String = prefix.chars().take(GENERATED_PREFIX_MAX).collect();
+    let name = format!("{prefix}{}", call.server.entropy.name_suffix(SUFFIX_LEN));
+    meta::set(object, "name", name);
+}
+
+/// Now, to the second, as metadata writes it.
+pub(crate) fn timestamp(call: &Call<'_>) -> String {
+    seconds(call.server.clock.now())
+}
+
+pub(crate) fn seconds(at: base::Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

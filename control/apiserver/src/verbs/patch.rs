@@ -1,0 +1,174 @@
+//! PATCH: JSON merge patch (RFC 7386), JSON patch (RFC 6902) and strategic merge patch.
+//!
+//! A patch is applied to the newest object and again when that object changed meanwhile, unless the patch itself
+//! names a resourceVersion. Server-side apply is not served: its media type is refused.
+
+use http::header::CONTENT_TYPE;
+use kinds::schema::{self, merge};
+use kinds::{FieldError, FieldErrors, meta};
+use serde_json::Value;
+
+use super::write::{Part, Update, change_object};
+use crate::decode::Expected;
+use crate::negotiation::media_type;
+use crate::query::{FieldValidation, WriteOptions};
+use crate::reply::{Content, Reply};
+use crate::server::Call;
+use crate::status::Status;
+
+const JSON_PATCH_OPS_MAX: usize = 10_000;
+const MEDIA_TYPES: &[&str] = &[
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+];
+
+/// A patch, parsed.
+pub(crate) enum Patch {
+    Json(json_patch::Patch),
+    Merge(Value),
+    Strategic(Value),
+}
+
+pub(crate) async fn patch(call: &Call<'_>) -> Result<Reply, Status> {
+    patch_part(call, Part::Object).await
+}
+
+/// PATCH of the object or of one of its views.
+pub(crate) async fn patch_part(call: &Call<'_>, part: Part) -> Result<Reply, Status> {
+    let patch = Patch::parse(call)?;
+    let options = WriteOptions::parse(call.query, "PatchOptions")?;
+    let warnings = std::sync::Mutex::new(Vec::new());
+    let stored = change_object(call, &Update { part, dry_run: options.dry_run }, |current| {
+        let patched = patch.apply_as(call, call.kind.definition, current)?;
+        let (object, unknown) = checked(call, patched, options.field_validation)?;
+        *warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = unknown;
+        Ok(object)
+    })
+    .await?;
+    let warnings = warnings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    Ok(Reply::ok(Content::Object(call.kind, stored)).with_warnings(warnings))
+}
+
+impl Patch {
+    pub(crate) fn parse(call: &Call<'_>) -> Result<Self, Status> {
+        let header = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        match media_type(header.unwrap_or_default()).as_str() {
+            "application/json-patch+json" => json_patch(&call.body).map(Self::Json),
+            "application/merge-patch+json" => object_patch(&call.body).map(Self::Merge),
+            "application/strategic-merge-patch+json" => object_patch(&call.body).map(Self::Strategic),
+            _ => Err(Status::unsupported_media_type(MEDIA_TYPES)),
+        }
+    }
+
+    /// What the patch makes of `current`, an object of the definition `definition`.
+    pub(crate) fn apply_as(
+        &self,
+        call: &Call<'_>,
+        definition: &str,
+        current: &Value,
+    ) -> Result<Value, Status> {
+        let mut object = current.clone();
+        match self {
+            Self::Json(patch) => {
+                json_patch::patch(&mut object, patch).map_err(|error| {
+                    tracing::debug!(%error, "a JSON patch does not apply");
+                    Status::patch_rejected()
+                })?;
+            }
+            Self::Merge(patch) => merge::merge_patch(&mut object, patch),
+            Self::Strategic(patch) => {
+                let ty = call.server.schema.type_of(definition);
+                let ty = ty.ok_or_else(|| Status::internal("the schema lacks this kind"))?;
+                object = merge::strategic(&call.server.schema, ty, current, patch)
+                    .map_err(|error| Status::bad_request(error.to_string()))?;
+            }
+        }
+        Ok(object)
+    }
+}
+
+fn json_patch(body: &[u8]) -> Result<json_patch::Patch, Status> {
+    let undecodable =
+        |why: &dyn std::fmt::Display| Status::bad_request(format!("error decoding patch: {why}"));
+    let ops: Value = serde_json::from_slice(body).map_err(|error| undecodable(&error))?;
+    let Value::Array(list) = &ops else {
+        let word = go_word(&ops);
+        return Err(undecodable(&format!(
+            "json: cannot unmarshal {word} into Go value of type []handlers.jsonPatchOp"
+        )));
+    };
+    if list.len() > JSON_PATCH_OPS_MAX {
+        return Err(Status::body_too_large(JSON_PATCH_OPS_MAX));
+    }
+    for op in list {
+        let known = ["add", "remove", "replace", "move", "copy", "test"];
+        if !known.contains(&kinds::tree::text(op, "op")) {
+            return Err(Status::bad_request(format!("invalid operation {op}: unsupported operation")));
+        }
+    }
+    serde_json::from_value(ops).map_err(|error| {
+        tracing::debug!(%error, "a JSON patch is malformed");
+        Status::patch_rejected()
+    })
+}
+
+fn object_patch(body: &[u8]) -> Result<Value, Status> {
+    let undecodable =
+        |why: &dyn std::fmt::Display| Status::bad_request(format!("error decoding patch: {why}"));
+    if body.is_empty() {
+        return Err(undecodable(&"unexpected end of JSON input"));
+    }
+    let patch: Value = serde_json::from_slice(body).map_err(|error| undecodable(&error))?;
+    if patch.is_object() {
+        return Ok(patch);
+    }
+    let word = go_word(&patch);
+    Err(undecodable(&format!(
+        "json: cannot unmarshal {word} into Go value of type map[string]interface {{}}"
+    )))
+}
+
+/// What Go's decoder calls a value.
+fn go_word(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// The outcome of a patch must be an object of the kind; gives back what the schema does not know, as warnings.
+fn checked(
+    call: &Call<'_>,
+    patched: Value,
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>), Status> {
+    let expected = Expected::object(call.kind);
+    let ty = call.server.schema.type_of(expected.definition);
+    let ty = ty.ok_or_else(|| Status::internal("the schema lacks this kind"))?;
+    let invalid = |why: String| {
+        let mut errors = FieldErrors::new();
+        errors.push(FieldError::invalid("patch", patched.to_string(), why));
+        Status::invalid_patch(&errors)
+    };
+    let decoded = schema::decode_value(&call.server.schema, ty, &patched)
+        .map_err(|error| invalid(error.to_string()))?;
+    if meta::name(&decoded.value).is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object () does not match the name on the URL ({})",
+            call.name()
+        )));
+    }
+    match validation {
+        FieldValidation::Ignore => Ok((decoded.value, Vec::new())),
+        FieldValidation::Warn => Ok((decoded.value, decoded.unknown)),
+        FieldValidation::Strict if decoded.unknown.is_empty() => Ok((decoded.value, Vec::new())),
+        FieldValidation::Strict => {
+            Err(invalid(format!("strict decoding error: {}", decoded.unknown.join(", "))))
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! PUT: the whole object replaced, or created where the kind allows that.
+
+use kinds::meta;
+use serde_json::Value;
+
+use super::create::{create_object, settle_namespace};
+use super::write::{Part, Update, change_object};
+use crate::decode::{Expected, decode};
+use crate::object::Stored;
+use crate::query::WriteOptions;
+use crate::reply::{Content, Reply};
+use crate::server::{Call, code_of};
+use crate::status::Status;
+
+pub(crate) async fn update(call: &Call<'_>) -> Result<Reply, Status> {
+    put(call, Part::Object).await
+}
+
+/// PUT of the object or of one of its views.
+pub(crate) async fn put(call: &Call<'_>, part: Part) -> Result<Reply, Status> {
+    let options = WriteOptions::parse(call.query, "UpdateOptions")?;
+    let mut warnings = Vec::new();
+    let mut object = decode(
+        call.server,
+        call.headers,
+        Expected::object(call.kind),
+        &call.body,
+        options.field_validation,
+        &mut warnings,
+    )?;
+    settle_namespace(call, &mut object)?;
+    if meta::name(&object).is_empty() {
+        return Err(Status::bad_request("name must be provided"));
+    }
+    let (stored, created) = put_object(call, part, object, options.dry_run).await?;
+    let reply = Reply::ok(Content::Object(call.kind, stored)).with_code(code_of(created));
+    Ok(reply.with_warnings(warnings))
+}
+
+async fn put_object(
+    call: &Call<'_>,
+    part: Part,
+    object: Value,
+    dry_run: bool,
+) -> Result<(Stored, bool), Status> {
+    let changed = change_object(call, &Update { part, dry_run }, |_| Ok(object.clone())).await;
+    match changed {
+        Err(status)
+            if status.reason() == "NotFound"
+                && part == Part::Object
+                && call.kind.strategy.create_on_update =>
+        {
+            if meta::name(&object) != call.name() {
+                return Err(Status::bad_request(format!(
+                    "the name of the object ({}) does not match the name on the URL ({})",
+                    meta::name(&object),
+                    call.name()
+                )));
+            }
+            let mut object = object;
+            meta::remove(&mut object, "resourceVersion");
+            create_object(call, object, dry_run).await.map(|stored| (stored, true))
+        }
+        changed => changed.map(|stored| (stored, false)),
+    }
+}

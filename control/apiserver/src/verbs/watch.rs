@@ -1,0 +1,292 @@
+//! WATCH: first what is there (if asked), then every change, as lines of JSON.
+//!
+//! The stream owns a cursor into the store's events; nothing is queued for a client that does not read. It ends
+//! when its time is over, when the server stops, or with an `ERROR` event when the history it needs is gone.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Revision;
+use bytes::{BufMut, Bytes, BytesMut};
+use kinds::CellContext;
+use serde_json::{Value, json};
+use store::{Event, EventKind, StoreError, WatchError, Watcher};
+use tokio::time::Instant;
+
+use super::list::read;
+use super::selection::Selection;
+use crate::body::stream;
+use crate::metrics::LongRunning;
+use crate::negotiation::{Encoding, Shape};
+use crate::object::{Stored, partial_metadata};
+use crate::query::{ListOptions, ListUse, parse_version};
+use crate::reply::{Content, Reply};
+use crate::server::{Call, Shared};
+use crate::status::Status;
+use crate::table::{self, Include};
+
+/// How long a watch lasts that names no time, before jitter.
+const TIMEOUT: Duration = Duration::from_secs(30 * 60);
+const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
+/// How many bytes one frame gathers before it is sent.
+const FRAME_BYTES: usize = 64 * 1024;
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+pub(crate) async fn watch(call: &Call<'_>) -> Result<Reply, Status> {
+    let options = ListOptions::parse(call.query, ListUse::Watch)?;
+    let selection = Selection::parse(call, &options)?;
+    if call.accepted.encoding != Encoding::Json {
+        return Err(Status::not_acceptable());
+    }
+    let start = parse_version(&options.resource_version)?.unwrap_or(0);
+    let initial = options.send_initial_events.unwrap_or(start == 0);
+    let mut frames = Frames {
+        server: Arc::clone(call.server),
+        kind: call.kind,
+        shape: call.accepted.shape.clone(),
+        include: Include::parse(call.query)?,
+        columns_sent: false,
+    };
+    let mut ready = VecDeque::new();
+    let mut after = (start > 0).then(|| Revision::new(start));
+    if initial {
+        // At least as new as the version asked for; without one, the newest.
+        let list_options = ListOptions {
+            limit: 0,
+            continue_token: String::new(),
+            version_match: None,
+            send_initial_events: None,
+            ..options.clone()
+        };
+        let listing = read(call, &list_options, &selection).await?;
+        for item in &listing.items {
+            ready.push_back(frames.event("ADDED", item)?);
+        }
+        after = Some(Revision::new(listing.revision));
+        if options.send_initial_events == Some(true) && options.bookmarks {
+            ready.push_back(frames.bookmark(listing.revision, true));
+        }
+    } else if after.is_none() {
+        after = Some(call.server.storage.store.read_barrier().await?);
+    }
+    let watcher = match call.server.storage.watch(&selection.prefix(call), after) {
+        Ok(watcher) => Some(watcher),
+        Err(StoreError::Compacted { asked, compacted }) => {
+            ready.push_back(too_old(asked, compacted));
+            None
+        }
+        Err(other) => return Err(other.into()),
+    };
+    let timeout = match options.timeout_seconds {
+        Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
+        _ => call.server.entropy.jittered(TIMEOUT),
+    };
+    let now = Instant::now();
+    let stream_state = WatchStream {
+        frames,
+        selection,
+        ready,
+        watcher,
+        bookmarks: options.bookmarks,
+        next_bookmark: now + BOOKMARK_PERIOD,
+        ends: now + timeout,
+        ended: false,
+        _running: LongRunning::begin("WATCH", call.kind),
+    };
+    let chunks = futures::stream::unfold(stream_state, |mut state| async move {
+        state.next().await.map(|chunk| (Ok(chunk), state))
+    });
+    let content_type = match call.accepted.shape {
+        Shape::Object | Shape::AggregatedDiscovery { .. } => "application/json",
+        Shape::Table { .. } => "application/json;as=Table;g=meta.k8s.io;v=v1",
+        Shape::PartialMetadata { .. } => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+    };
+    Ok(Reply::ok(Content::Raw { content_type, body: stream(chunks) }))
+}
+
+struct WatchStream {
+    frames: Frames,
+    selection: Selection,
+    ready: VecDeque<Bytes>,
+    /// None once the stream has said its last word.
+    watcher: Option<Watcher>,
+    bookmarks: bool,
+    next_bookmark: Instant,
+    ends: Instant,
+    ended: bool,
+    _running: LongRunning,
+}
+
+impl WatchStream {
+    /// The next bytes to send; `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if !self.ready.is_empty() {
+                return Some(self.gather());
+            }
+            let watcher = self.watcher.as_mut().filter(|_| !self.ended)?;
+            tokio::select! {
+                biased;
+                () = self.frames.server.stop.cancelled() => return None,
+                () = tokio::time::sleep_until(self.ends) => {
+                    self.ended = true;
+                    self.push_bookmark();
+                }
+                () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
+                    self.next_bookmark = Instant::now() + BOOKMARK_PERIOD;
+                    self.push_bookmark();
+                }
+                batch = watcher.next() => match batch {
+                    Ok(batch) => {
+                        for event in &batch.events {
+                            self.push(event);
+                        }
+                    }
+                    Err(WatchError::Compacted { asked, compacted }) => {
+                        self.ready.push_back(too_old(asked, compacted));
+                        self.ended = true;
+                    }
+                    Err(WatchError::Stopping) => return None,
+                },
+            }
+        }
+    }
+
+    fn gather(&mut self) -> Bytes {
+        let Some(first) = self.ready.pop_front() else { return Bytes::new() };
+        if self.ready.is_empty() {
+            return first;
+        }
+        let mut frame = BytesMut::from(&first[..]);
+        while frame.len() < FRAME_BYTES
+            && let Some(next) = self.ready.pop_front()
+        {
+            frame.put_slice(&next);
+        }
+        frame.freeze()
+    }
+
+    fn push_bookmark(&mut self) {
+        if let Some(watcher) = self.watcher.as_ref().filter(|_| self.bookmarks) {
+            let position = watcher.position().get();
+            if position > 0 {
+                let bookmark = self.frames.bookmark(position, false);
+                self.ready.push_back(bookmark);
+            }
+        }
+    }
+
+    fn push(&mut self, event: &Event) {
+        match self.render(event) {
+            Ok(Some(frame)) => self.ready.push_back(frame),
+            Ok(None) => {}
+            Err(status) => {
+                self.ready.push_back(line("ERROR", status.to_json().to_string().as_bytes()));
+                self.ended = true;
+            }
+        }
+    }
+
+    /// What `event` means to this watcher: whether the object matched before, and whether it does now.
+    fn render(&mut self, event: &Event) -> Result<Option<Bytes>, Status> {
+        let at = Some(event.kv.mod_revision);
+        let now = match event.kind {
+            EventKind::Put => Some(Stored { json: event.kv.value.clone(), revision: at }),
+            EventKind::Delete => None,
+        };
+        let before = event.prev.as_ref().map(|kv| Stored { json: kv.value.clone(), revision: at });
+        let matching = |object: &Option<Stored>| match object {
+            Some(object) => self.selection.matches_stored(object),
+            None => Ok(false),
+        };
+        let kept = |object: Option<Stored>, matches: bool| object.filter(|_| matches);
+        let (matched, matches) = (matching(&before)?, matching(&now)?);
+        match (kept(before, matched), kept(now, matches)) {
+            (None, None) => Ok(None),
+            (None, Some(now)) => self.frames.event("ADDED", &now).map(Some),
+            (Some(_), Some(now)) => self.frames.event("MODIFIED", &now).map(Some),
+            (Some(before), None) => self.frames.event("DELETED", &before).map(Some),
+        }
+    }
+}
+
+/// Renders events in the representation that the client asked for.
+struct Frames {
+    server: Arc<Shared>,
+    kind: &'static kinds::Kind,
+    shape: Shape,
+    include: Include,
+    columns_sent: bool,
+}
+
+impl Frames {
+    fn event(&mut self, event_type: &str, object: &Stored) -> Result<Bytes, Status> {
+        Ok(match self.shape.clone() {
+            Shape::Object | Shape::AggregatedDiscovery { .. } => line(event_type, &object.served()),
+            Shape::PartialMetadata { version } => {
+                let partial = partial_metadata(&mut object.parse_served()?, version);
+                line(event_type, partial.to_string().as_bytes())
+            }
+            Shape::Table { version } => {
+                let cells = CellContext { now: self.server.clock.now() };
+                let row = table::row(self.kind, object.parse_served()?, self.include, &cells, version);
+                let revision = object.revision.map(Revision::get).unwrap_or_default();
+                line(event_type, self.table(version, revision, row).to_string().as_bytes())
+            }
+        })
+    }
+
+    /// An object of the kind that says only how far the watch is.
+    fn bookmark(&mut self, revision: i64, initial_events_end: bool) -> Bytes {
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
+        if initial_events_end {
+            metadata["annotations"] = json!({INITIAL_EVENTS_END: "true"});
+        }
+        let object = match self.shape.clone() {
+            Shape::Object | Shape::AggregatedDiscovery { .. } => {
+                json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata})
+            }
+            Shape::PartialMetadata { version } => {
+                partial_metadata(&mut json!({"metadata": metadata}), version)
+            }
+            Shape::Table { version } => {
+                let object = partial_metadata(&mut json!({"metadata": metadata}), version);
+                let cells: Vec<Value> = self
+                    .kind
+                    .columns
+                    .iter()
+                    .map(|column| if column.value_type == "string" { json!("") } else { Value::Null })
+                    .collect();
+                self.table(version, revision, json!({"cells": cells, "object": object}))
+            }
+        };
+        line("BOOKMARK", object.to_string().as_bytes())
+    }
+
+    /// The first table of a watch defines its columns.
+    fn table(&mut self, version: &str, revision: i64, row: Value) -> Value {
+        let columns = match std::mem::replace(&mut self.columns_sent, true) {
+            false => table::columns(self.kind),
+            true => Value::Null,
+        };
+        table::table(version, json!({"resourceVersion": revision.to_string()}), columns, vec![row])
+    }
+}
+
+fn line(event_type: &str, object: &[u8]) -> Bytes {
+    let mut line = BytesMut::with_capacity(object.len() + 40);
+    line.put_slice(b"{\"type\":\"");
+    line.put_slice(event_type.as_bytes());
+    line.put_slice(b"\",\"object\":");
+    line.put_slice(object);
+    line.put_slice(b"}\n");
+    line.freeze()
+}
+
+fn too_old(asked: Revision, compacted: Revision) -> Bytes {
+    // What was asked for is the first revision to deliver; the client named the one before.
+    let status =
+        Status::expired(format!("too old resource version: {} ({compacted})", asked.get().saturating_sub(1)));
+    line("ERROR", status.to_json().to_string().as_bytes())
+}
