@@ -8,6 +8,9 @@ export CARGO_TARGET_DIR := $(or $(NAVARCH_TARGET_DIR),$(CACHE)/target)
 export NAVARCH_BIN := $(CARGO_TARGET_DIR)/debug/navarch
 export NAVARCH_KUBECTL := $(CACHE)/kubectl
 
+# Tests against real processes: one cluster at a time.
+E2E := cli nodes security store workloads
+
 .PHONY: help up down test check fix e2e bin ci setup kubectl loc
 
 help: ## this list
@@ -21,12 +24,13 @@ down: ## stop and clean the cluster in .navarch, also after a crash
 	@$(NAVARCH_BIN) down --dir .navarch
 
 test: setup kubectl ## everything that this machine can test, real containers included
-	@cargo build --workspace
-	@cargo test --workspace
+	@cargo build --workspace --all-targets
+	@cargo test --workspace --lib --bins
+	@cargo test --workspace --test '*' -- --test-threads=1
 
 e2e: setup kubectl ## only the tests against real processes
-	@cargo build --workspace
-	@cargo test --workspace --test 'e2e_*'
+	@cargo build --workspace --all-targets
+	@cargo test --workspace $(addprefix --test ,$(E2E)) -- --test-threads=1
 
 check: setup ## format, lints, the rules of the house; writes nothing
 	@cargo fmt --all --check

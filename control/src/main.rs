@@ -1,2 +1,77 @@
-//! The navarch binary.
-fn main() {}
+//! The `navarch` binary: reads the command line, wires the rooms together, runs one role.
+
+mod cli;
+mod config;
+mod gateway;
+mod local;
+mod node;
+mod pki;
+mod server;
+mod signals;
+mod telemetry;
+mod tls;
+mod transport;
+
+use std::ffi::OsString;
+use std::io::Read as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use agent::cni::CniEnvironment;
+use anyhow::{Context, Result};
+use base::SystemClock;
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let plugin = plugin_environment();
+    if !plugin.command.is_empty() {
+        return run_plugin(&plugin);
+    }
+    match run(std::env::args_os().collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("navarch: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Vec<OsString>) -> Result<()> {
+    let cli = Cli::parse_from(config::with_config_file(arguments)?);
+    // Before there is a second thread: an agent may have to enter its network namespace.
+    if let Command::Agent(args) = &cli.command {
+        node::enter_namespace(args)?;
+    }
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Up(args) => local::up::run(&args, Arc::new(SystemClock)).await,
+            Command::Down(args) => local::down::run(&args).await,
+            Command::Status(args) => local::status::run(&args).await,
+            Command::Server(args) => server::run(*args).await,
+            Command::Agent(args) => node::run(*args).await,
+        }
+    })
+}
+
+/// containerd starts this program as its network plugin; the environment says so.
+fn plugin_environment() -> CniEnvironment {
+    let program = std::env::args().next().unwrap_or_default();
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    CniEnvironment::from_variables(&program, variables)
+}
+
+fn run_plugin(environment: &CniEnvironment) -> ExitCode {
+    let mut configuration = String::new();
+    if let Err(error) = std::io::stdin().read_to_string(&mut configuration) {
+        eprintln!("navarch: cannot read the network configuration: {error}");
+        return ExitCode::FAILURE;
+    }
+    let output = agent::cni::run(environment, &configuration);
+    println!("{}", output.stdout);
+    ExitCode::from(output.exit_code)
+}

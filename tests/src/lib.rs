@@ -1,1 +1,5 @@
-//! Real processes, tested from the outside.
+//! Real processes, tested from the outside: a cluster that cleans up after itself, kubectl, and patience.
+
+pub mod cluster;
+pub mod eventually;
+pub mod kubectl;

@@ -1,0 +1,200 @@
+//! The command line: every command, flag and default of `navarch`, in one place.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// openraft narrates every election step at the level of our own state changes.
+const DEFAULT_LOG: &str = "info,openraft=warn";
+
+/// Kubernetes from the ground up, as one program.
+#[derive(Debug, Parser)]
+#[command(name = "navarch", version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a whole cluster on this machine: control nodes, agents, a folder, a kubeconfig
+    Up(UpArgs),
+    /// Stop the cluster of a folder and remove all it made on this machine, also after a crash of `up`
+    Down(DownArgs),
+    /// Show the members, nodes and pods of the cluster of a folder
+    Status(StatusArgs),
+    /// Run one control node: store, API server, controllers and scheduler
+    Server(Box<ServerArgs>),
+    /// Run one node's agent: it dials the control nodes and runs the pods that they assign
+    Agent(Box<AgentArgs>),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct UpArgs {
+    /// Folder of the cluster; made if missing, resumed if it holds a cluster
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) dir: PathBuf,
+    /// How many control nodes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
+    pub(crate) servers: u16,
+    /// How many agents that run containers, each in a network namespace of its own
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=50))]
+    pub(crate) agents: u16,
+    /// How many agents that run nothing and report success, all in one process
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=5000))]
+    pub(crate) hollow_agents: u16,
+    /// The first port; server N uses ten ports from BASE + 10 (N - 1)
+    #[arg(long, default_value_t = 16443, value_parser = clap::value_parser!(u16).range(1..=65000))]
+    pub(crate) base_port: u16,
+    /// Seconds that a pod stays on a node that is not ready or unreachable, unless it says otherwise
+    #[arg(long, default_value_t = 300)]
+    pub(crate) default_toleration_seconds: u32,
+    /// Return when the cluster is ready, and leave it running
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Do not apply the example Deployment
+    #[arg(long)]
+    pub(crate) no_example: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DownArgs {
+    /// Folder of the cluster
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) dir: PathBuf,
+    /// Also delete the folder: certificates, logs and everything stored
+    #[arg(long)]
+    pub(crate) purge: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Folder of the cluster
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) dir: PathBuf,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Table,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(args_override_self = true)]
+pub(crate) struct ServerArgs {
+    /// YAML file with these flags as keys, without the dashes in front; flags win
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Name of this control node, unique in the cluster
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Folder of everything that this server keeps
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data_dir: PathBuf,
+    /// Make the certificates that are missing, in DATA_DIR/pki, and an admin kubeconfig in DATA_DIR
+    #[arg(long)]
+    pub(crate) init: bool,
+    /// Address of the Kubernetes API
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:6443")]
+    pub(crate) api_listen: SocketAddr,
+    /// Address that agents dial
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:6444")]
+    pub(crate) gateway_listen: SocketAddr,
+    /// Address of the store, for etcd clients
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:2379")]
+    pub(crate) client_listen: SocketAddr,
+    /// Address of the store, for the other control nodes
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:2380")]
+    pub(crate) peer_listen: SocketAddr,
+    /// Address of /metrics without TLS, loopback only; absent: only over the API
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Every first control node as NAME=HOST:PEERPORT/CLIENTPORT, comma-separated; default: this one alone
+    #[arg(long, value_name = "MEMBERS", value_delimiter = ',')]
+    pub(crate) initial_cluster: Vec<String>,
+    /// Name of the cluster: members of another are refused
+    #[arg(long, default_value = "navarch")]
+    pub(crate) cluster_name: String,
+    /// Folder with api-ca, store-ca, NAME-api and NAME-store as .crt and .key; default DATA_DIR/pki
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) pki_dir: Option<PathBuf>,
+    /// Network of the pods; each node gets a /24 of it
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
+    pub(crate) cluster_cidr: String,
+    /// Seconds that a pod stays on a node that is not ready or unreachable, unless it says otherwise
+    #[arg(long, default_value_t = 300)]
+    pub(crate) default_toleration_seconds: u32,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    /// What is logged, for example info or info,store=debug
+    #[arg(long, value_name = "FILTER", default_value = DEFAULT_LOG)]
+    pub(crate) log: String,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(args_override_self = true)]
+pub(crate) struct AgentArgs {
+    /// YAML file with these flags as keys, without the dashes in front; flags win
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Name of this node, as in its certificate
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Folder of everything that this agent keeps
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data_dir: PathBuf,
+    /// Gateways of the control nodes as HOST:PORT, comma-separated
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',', required = true)]
+    pub(crate) servers: Vec<String>,
+    /// Certificate of the API's authority, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: PathBuf,
+    /// This node's certificate, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate: PathBuf,
+    /// This node's key, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// What runs the containers
+    #[arg(long, value_enum, default_value_t = RuntimeChoice::Containerd)]
+    pub(crate) runtime: RuntimeChoice,
+    /// How many hollow nodes to be, named NAME-1, NAME-2 …, with certificates beside CERTIFICATE
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) hollow_nodes: u16,
+    /// Network namespace to enter first, by name; absent: the one it was started in
+    #[arg(long, value_name = "NAME")]
+    pub(crate) netns: Option<String>,
+    /// This node's address, where the other nodes reach it
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) node_ip: Option<Ipv4Addr>,
+    /// Parent of the pods' cgroups
+    #[arg(long, value_name = "PATH", default_value = "/kubepods")]
+    pub(crate) cgroup_root: String,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    /// What is logged, for example info or info,agent=debug
+    #[arg(long, value_name = "FILTER", default_value = DEFAULT_LOG)]
+    pub(crate) log: String,
+    /// Stop every pod and remove all that this agent made, then exit
+    #[arg(long)]
+    pub(crate) purge: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RuntimeChoice {
+    Containerd,
+    Hollow,
+}

@@ -1,0 +1,176 @@
+//! What agents dial: polls that carry the news of a node, reports that carry its state, tunnels into it.
+//!
+//! A client of the API like any other. It keeps watched caches of what agents need, a cursor for each node
+//! that polls here, and the tunnels of the nodes that dialled this server.
+
+mod heartbeat;
+mod listener;
+mod liveness;
+mod report;
+mod sessions;
+mod tunnels;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Clock, Entropy, Tasks};
+use client::Client;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use proto::agent::{PollRequest, PollResponse, ReportRequest, ReportResponse, gateway_server};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use liveness::Liveness;
+use report::Reporter;
+use sessions::{Sessions, Wanted};
+pub(crate) use tunnels::Tunnels;
+use view::View;
+
+/// How long a poll waits for news before it is answered empty.
+const POLL_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long a first poll waits until the caches hold what a fresh list holds.
+const CATCH_UP_MAX: Duration = Duration::from_secs(5);
+
+/// What the gateway is given.
+pub(crate) struct GatewayConfig {
+    pub(crate) client: Client,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    /// The control node that this gateway is part of.
+    pub(crate) server: String,
+    pub(crate) cluster_cidr: String,
+    pub(crate) tunnels: Tunnels,
+}
+
+/// The gateway of one control node. Clones share everything.
+#[derive(Clone)]
+pub(crate) struct Gateway {
+    client: Client,
+    view: Arc<View>,
+    sessions: Arc<Sessions>,
+    liveness: Arc<Liveness>,
+    in_touch: watch::Receiver<bool>,
+    reporter: Arc<Reporter>,
+    tunnels: Tunnels,
+    stop: CancellationToken,
+}
+
+impl Gateway {
+    /// Starts the caches and the heartbeat; [`Gateway::serve`] then lets agents in.
+    pub(crate) fn start(config: GatewayConfig, tasks: &Tasks) -> Self {
+        let view = Arc::new(View::start(&config.client, &config.entropy, config.cluster_cidr, tasks));
+        let liveness = Arc::new(Liveness::default());
+        let heartbeat = heartbeat::Heartbeat {
+            client: config.client.clone(),
+            clock: config.clock.clone(),
+            server: config.server,
+            liveness: liveness.clone(),
+            in_touch: watch::Sender::new(true),
+        };
+        let in_touch = heartbeat.in_touch.subscribe();
+        tasks.spawn_infallible("gateway heartbeat", heartbeat.run(tasks.stop().clone()));
+        let reporter = Reporter {
+            client: config.client.clone(),
+            nodes: view.nodes(),
+            pods: view.pods(),
+            entropy: config.entropy,
+        };
+        Self {
+            client: config.client,
+            view,
+            sessions: Arc::default(),
+            liveness,
+            in_touch,
+            reporter: Arc::new(reporter),
+            tunnels: config.tunnels,
+            stop: tasks.stop().clone(),
+        }
+    }
+
+    /// Waits until the caches hold at least what a linearizable list holds now. Without it, a server that
+    /// lags behind would tell a node that its newest pods are gone.
+    async fn catch_up(&self, node: &str) -> Result<(), Status> {
+        let options =
+            client::ListOptions { field_selector: format!("spec.nodeName={node}"), ..Default::default() };
+        let fresh = self.client.list::<Pod>(&options).await.map_err(|error| {
+            tracing::debug!(%node, %error, "cannot list a node's pods");
+            Status::unavailable("this server cannot reach the cluster's leader")
+        })?;
+        tokio::time::timeout(CATCH_UP_MAX, self.view.holds(&fresh.items))
+            .await
+            .map_err(|_| Status::unavailable("this server lags behind the cluster"))
+    }
+}
+
+/// The node whose certificate the connection showed. Put into each request by the listener.
+#[derive(Clone, Debug)]
+struct Peer {
+    node: String,
+}
+
+fn node_of<T>(request: &Request<T>, claimed: &str) -> Result<String, Status> {
+    let peer =
+        request.extensions().get::<Peer>().ok_or_else(|| Status::unauthenticated("no client certificate"))?;
+    if peer.node != claimed {
+        return Err(Status::permission_denied(format!("node {} speaks for node {claimed}", peer.node)));
+    }
+    Ok(peer.node.clone())
+}
+
+#[tonic::async_trait]
+impl gateway_server::Gateway for Gateway {
+    async fn poll(&self, request: Request<PollRequest>) -> Result<Response<PollResponse>, Status> {
+        let node = node_of(&request, &request.get_ref().node)?;
+        let request = request.into_inner();
+        let mut in_touch = self.in_touch.clone();
+        let _in_flight = Liveness::enter(&self.liveness, &node);
+        let until = tokio::time::Instant::now() + POLL_WAIT_MAX;
+        self.view.synced().await;
+        if !self.sessions.continues(&request) {
+            self.catch_up(&node).await?;
+        }
+        let mut changes = self.view.changes();
+        loop {
+            changes.mark_unchanged();
+            let wanted: Wanted = self.view.wanted_by(&node);
+            if let Some(answer) = self.sessions.answer(&request, wanted) {
+                return Ok(Response::new(answer));
+            }
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(Status::unavailable("this server is stopping")),
+                _ = in_touch.wait_for(|in_touch| !in_touch) => {
+                    return Err(Status::unavailable("this server cannot reach the cluster's leader"));
+                }
+                () = tokio::time::sleep_until(until) => {
+                    let revision = request.seen_revision;
+                    return Ok(Response::new(self.sessions.empty_answer(revision, &self.view.wanted_by(&node))));
+                }
+                _ = changes.changed() => {}
+            }
+        }
+    }
+
+    async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
+        let node = node_of(&request, &request.get_ref().node)?;
+        self.liveness.seen(&node);
+        self.reporter.apply(&node, request.into_inner()).await?;
+        Ok(Response::new(ReportResponse {}))
+    }
+}
+
+/// Whether two nodes differ in more than the times of their heartbeats.
+fn same_but_for_heartbeats(a: &Node, b: &Node) -> bool {
+    let quiet = |node: &Node| {
+        let mut status = node.status.clone().unwrap_or_default();
+        for condition in status.conditions.iter_mut().flatten() {
+            condition.last_heartbeat_time = None;
+            condition.last_transition_time = None;
+        }
+        status
+    };
+    a.metadata.labels == b.metadata.labels && quiet(a) == quiet(b)
+}

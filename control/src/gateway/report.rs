@@ -1,0 +1,207 @@
+//! Puts what agents report into the API: nodes, pod statuses, finished deletions, events.
+//!
+//! A report that says nothing new costs no write.
+
+use std::sync::Arc;
+
+use base::Entropy;
+use client::{Cache, Client, ClientError, Delete, HasMetadata, ObjectKey, Preconditions};
+use k8s_openapi::api::core::v1::{Event, Node, NodeStatus, Pod, PodCondition, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use proto::agent::{NodeReport, PodReport, ReportRequest};
+use serde::de::DeserializeOwned;
+use tonic::Status;
+use tracing::{debug, info, warn};
+
+use super::same_but_for_heartbeats;
+
+/// How often a status is written anew after somebody else wrote first.
+const CONFLICTS_MAX: usize = 5;
+
+pub(crate) struct Reporter {
+    pub(crate) client: Client,
+    pub(crate) nodes: Cache<Node>,
+    pub(crate) pods: Cache<Pod>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+impl Reporter {
+    /// # Errors
+    /// `unavailable` when the API could not be written: the agent reports again.
+    pub(crate) async fn apply(&self, node: &str, report: ReportRequest) -> Result<(), Status> {
+        if let Some(own) = report.self_report {
+            self.node(node, own).await?;
+        }
+        for pod in report.pods {
+            self.pod(node, pod).await?;
+        }
+        for event in report.events {
+            self.event(node, &event).await?;
+        }
+        Ok(())
+    }
+
+    async fn node(&self, name: &str, report: NodeReport) -> Result<(), Status> {
+        let key = ObjectKey::cluster(name);
+        let status: NodeStatus = decode(&report.status_json, "node status")?;
+        let mut current = match self.nodes.get(&key) {
+            Some(node) => Node::clone(&node),
+            None => match self.client.get::<Node>(&key).await {
+                Err(error) if error.is_not_found() => {
+                    info!(node = %name, "a new node joined");
+                    let labels = Some(report.labels.clone().into_iter().collect());
+                    let metadata =
+                        ObjectMeta { name: Some(name.to_owned()), labels, ..ObjectMeta::default() };
+                    let node = Node { metadata, ..Node::default() };
+                    self.client.create(&node).await.map_err(|error| unavailable("create the node", &error))?
+                }
+                found => found.map_err(|error| unavailable("read the node", &error))?,
+            },
+        };
+        for _ in 0..CONFLICTS_MAX {
+            let mut wanted = current.clone();
+            wanted.metadata.labels.get_or_insert_default().extend(report.labels.clone());
+            wanted.status = Some(status.clone());
+            if same_but_for_heartbeats(&current, &wanted) {
+                return Ok(());
+            }
+            match self.write_node(&current, &wanted).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_conflict() => {
+                    current =
+                        self.client.get(&key).await.map_err(|error| unavailable("read the node", &error))?;
+                }
+                Err(error) => return Err(unavailable("write the node", &error)),
+            }
+        }
+        Err(Status::unavailable("the node is written by others all the time"))
+    }
+
+    async fn write_node(&self, current: &Node, wanted: &Node) -> Result<(), ClientError> {
+        let mut written = wanted.clone();
+        if current.metadata.labels != wanted.metadata.labels {
+            let labels = self.client.replace(wanted).await?;
+            written.metadata.resource_version = labels.metadata.resource_version;
+        }
+        self.client.replace_status(&written).await.map(|_| ())
+    }
+
+    async fn pod(&self, node: &str, report: PodReport) -> Result<(), Status> {
+        let key = ObjectKey::namespaced(&report.namespace, &report.name);
+        let Some(cached) = self.pods.get(&key) else { return self.terminate_if_told(&key, &report).await };
+        if cached.uid() != report.uid {
+            return Ok(());
+        }
+        if cached.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) != Some(node) {
+            return Err(Status::permission_denied(format!("pod {key} is not bound to node {node}")));
+        }
+        if !report.status_json.is_empty() {
+            let status: PodStatus = decode(&report.status_json, "pod status")?;
+            self.pod_status(Pod::clone(&cached), status).await?;
+        }
+        self.terminate_if_told(&key, &report).await
+    }
+
+    async fn pod_status(&self, mut current: Pod, status: PodStatus) -> Result<(), Status> {
+        let (key, uid) = (current.key(), current.uid().to_owned());
+        for _ in 0..CONFLICTS_MAX {
+            let before = current.status.clone().unwrap_or_default();
+            let wanted = merged(&before, &status);
+            if wanted == before || current.uid() != uid {
+                return Ok(());
+            }
+            current.status = Some(wanted);
+            match self.client.replace_status(&current).await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_not_found() => return Ok(()),
+                Err(error) if error.is_conflict() => match self.client.get(&key).await {
+                    Ok(newer) => current = newer,
+                    Err(error) if error.is_not_found() => return Ok(()),
+                    Err(error) => return Err(unavailable("read the pod", &error)),
+                },
+                Err(error) if error.code() == Some(422) => {
+                    warn!(pod = %key, %error, "an agent reported a status that the API refuses");
+                    return Ok(());
+                }
+                Err(error) => return Err(unavailable("write the pod's status", &error)),
+            }
+        }
+        Err(Status::unavailable("the pod is written by others all the time"))
+    }
+
+    async fn terminate_if_told(&self, key: &ObjectKey, report: &PodReport) -> Result<(), Status> {
+        if !report.terminated {
+            return Ok(());
+        }
+        let preconditions = Preconditions { uid: Some(report.uid.clone()), resource_version: None };
+        let options =
+            Delete { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..Delete::default() };
+        match self.client.delete::<Pod>(key, &options).await {
+            Err(error) if !error.is_not_found() && !error.is_conflict() => {
+                Err(unavailable("delete the pod", &error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    async fn event(&self, node: &str, json: &[u8]) -> Result<(), Status> {
+        let mut event: Event = decode(json, "event")?;
+        let about = event.involved_object.name.clone().unwrap_or_default();
+        event.metadata.name = Some(format!("{about}.{:016x}", self.entropy.u64()));
+        match self.client.create(&event).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code().is_some_and(|code| code < 500) => {
+                debug!(%node, %error, "an event was refused");
+                Ok(())
+            }
+            Err(error) => Err(unavailable("write an event", &error)),
+        }
+    }
+}
+
+/// The agent's status over the current one. Conditions that the agent does not speak of are others' and stay.
+fn merged(before: &PodStatus, reported: &PodStatus) -> PodStatus {
+    let mut wanted = reported.clone();
+    let mut conditions: Vec<PodCondition> = before.conditions.clone().unwrap_or_default();
+    for condition in reported.conditions.iter().flatten() {
+        match conditions.iter_mut().find(|known| known.type_ == condition.type_) {
+            Some(known) => *known = condition.clone(),
+            None => conditions.push(condition.clone()),
+        }
+    }
+    wanted.conditions = (!conditions.is_empty()).then_some(conditions);
+    wanted.nominated_node_name = before.nominated_node_name.clone();
+    wanted.qos_class = reported.qos_class.clone().or_else(|| before.qos_class.clone());
+    wanted
+}
+
+fn decode<T: DeserializeOwned>(json: &[u8], what: &str) -> Result<T, Status> {
+    serde_json::from_slice(json).map_err(|error| Status::invalid_argument(format!("not a {what}: {error}")))
+}
+
+fn unavailable(what: &str, error: &ClientError) -> Status {
+    debug!(%what, %error, "cannot apply a report");
+    Status::unavailable(format!("cannot {what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_of_others_stay() {
+        let before: PodStatus = serde_json::from_str(
+            r#"{"conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}]}"#,
+        )
+        .unwrap();
+        let reported: PodStatus = serde_json::from_str(
+            r#"{"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}"#,
+        )
+        .unwrap();
+        let wanted = merged(&before, &reported);
+        let shown: Vec<String> =
+            wanted.conditions.iter().flatten().map(|c| format!("{}={}", c.type_, c.status)).collect();
+        assert_eq!(shown, ["PodScheduled=True", "Ready=True"]);
+        assert_eq!(wanted.phase.as_deref(), Some("Running"));
+    }
+}

@@ -1,0 +1,205 @@
+//! What each node already knows, so that an answer holds only the news. Pure but for one lock.
+//!
+//! A cursor that this server did not give, or gave to another instance of the agent, gets everything: the
+//! state here is a saving, never the truth.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use proto::agent::{Object, ObjectId, Peer, PollRequest, PollResponse, Settings};
+
+/// Everything that a node should know now.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    /// By kind, namespace and name.
+    pub(crate) objects: BTreeMap<(i32, String, String), WantedObject>,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) settings: Settings,
+}
+
+/// One object, not yet encoded: most polls need none of them.
+#[derive(Clone, Debug)]
+pub(crate) struct WantedObject {
+    pub(crate) id: ObjectId,
+    pub(crate) resource_version: String,
+    pub(crate) object: Source,
+}
+
+/// An object in a cache.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    Pod(Arc<Pod>),
+    ConfigMap(Arc<ConfigMap>),
+    Secret(Arc<Secret>),
+}
+
+impl Source {
+    /// The object as JSON. What a cache decoded can be encoded again.
+    fn json(&self) -> bytes::Bytes {
+        let json = match self {
+            Self::Pod(pod) => serde_json::to_vec(pod),
+            Self::ConfigMap(config_map) => serde_json::to_vec(config_map),
+            Self::Secret(secret) => serde_json::to_vec(secret),
+        };
+        json.unwrap_or_default().into()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    nodes: Mutex<BTreeMap<String, Session>>,
+}
+
+#[derive(Debug)]
+struct Session {
+    instance: String,
+    cursor: i64,
+    /// uid and resourceVersion of what was sent.
+    sent: BTreeMap<(i32, String, String), (String, String)>,
+    peers: Vec<Peer>,
+    settings: Settings,
+}
+
+impl Sessions {
+    /// Whether this request goes on where an answer of ours ended.
+    pub(crate) fn continues(&self, request: &PollRequest) -> bool {
+        self.lock().get(&request.node).is_some_and(|session| session.is_at(request))
+    }
+
+    /// The answer, if there is news.
+    pub(crate) fn answer(&self, request: &PollRequest, wanted: Wanted) -> Option<PollResponse> {
+        let mut nodes = self.lock();
+        let known = nodes.get(&request.node).filter(|session| session.is_at(request));
+        let is_news = |key: &(i32, String, String), object: &WantedObject| {
+            known.and_then(|session| session.sent.get(key)).is_none_or(|(uid, resource_version)| {
+                *uid != object.id.uid || *resource_version != object.resource_version
+            })
+        };
+        let changed: Vec<Object> = wanted
+            .objects
+            .iter()
+            .filter(|(key, object)| is_news(key, object))
+            .map(|(_, object)| Object { id: Some(object.id.clone()), json: object.object.json() })
+            .collect();
+        let unchanged = known.is_some_and(|session| {
+            changed.is_empty()
+                && session.sent.len() == wanted.objects.len()
+                && session.peers == wanted.peers
+                && session.settings == wanted.settings
+        });
+        if unchanged {
+            return None;
+        }
+        let cursor = request.seen_revision.max(known.map_or(0, |session| session.cursor)) + 1;
+        let answer = PollResponse { changed, ..frame(cursor, &wanted) };
+        nodes.insert(request.node.clone(), Session::after(request, cursor, wanted));
+        Some(answer)
+    }
+
+    /// No news: the same cursor again.
+    pub(crate) fn empty_answer(&self, cursor: i64, wanted: &Wanted) -> PollResponse {
+        frame(cursor, wanted)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Session>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session {
+    fn is_at(&self, request: &PollRequest) -> bool {
+        request.seen_revision != 0
+            && self.cursor == request.seen_revision
+            && self.instance == request.instance
+    }
+
+    fn after(request: &PollRequest, cursor: i64, wanted: Wanted) -> Self {
+        let sent =
+            wanted.objects.into_iter().map(|(key, object)| (key, (object.id.uid, object.resource_version)));
+        Self {
+            instance: request.instance.clone(),
+            cursor,
+            sent: sent.collect(),
+            peers: wanted.peers,
+            settings: wanted.settings,
+        }
+    }
+}
+
+/// All of an answer but the objects that changed.
+fn frame(cursor: i64, wanted: &Wanted) -> PollResponse {
+    PollResponse {
+        revision: cursor,
+        changed: Vec::new(),
+        live: wanted.objects.values().map(|object| object.id.clone()).collect(),
+        peers: wanted.peers.clone(),
+        settings: Some(wanted.settings.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(pods: &[(&str, &str)]) -> Wanted {
+        let objects = pods.iter().map(|(name, resource_version)| {
+            let id =
+                ObjectId { kind: 1, namespace: "d".into(), name: (*name).into(), uid: format!("u-{name}") };
+            let object = WantedObject {
+                id,
+                resource_version: (*resource_version).into(),
+                object: Source::Pod(Arc::default()),
+            };
+            ((1, "d".to_owned(), (*name).to_owned()), object)
+        });
+        Wanted { objects: objects.collect(), ..Wanted::default() }
+    }
+
+    fn poll(instance: &str, seen_revision: i64) -> PollRequest {
+        PollRequest { node: "n".into(), instance: instance.into(), seen_revision }
+    }
+
+    fn names(answer: &PollResponse) -> Vec<&str> {
+        answer.changed.iter().filter_map(|object| object.id.as_ref()).map(|id| id.name.as_str()).collect()
+    }
+
+    #[test]
+    fn an_answer_holds_only_the_news() {
+        let sessions = Sessions::default();
+        let first = sessions.answer(&poll("i", 0), wanted(&[("a", "1"), ("b", "1")])).unwrap();
+        assert_eq!(names(&first), ["a", "b"]);
+        assert!(sessions.answer(&poll("i", first.revision), wanted(&[("a", "1"), ("b", "1")])).is_none());
+        let second = sessions.answer(&poll("i", first.revision), wanted(&[("a", "2"), ("b", "1")])).unwrap();
+        assert_eq!(names(&second), ["a"]);
+        assert_eq!(second.live.len(), 2);
+    }
+
+    #[test]
+    fn what_is_gone_is_news() {
+        let sessions = Sessions::default();
+        let first = sessions.answer(&poll("i", 0), wanted(&[("a", "1"), ("b", "1")])).unwrap();
+        let second = sessions.answer(&poll("i", first.revision), wanted(&[("a", "1")])).unwrap();
+        assert!(names(&second).is_empty());
+        assert_eq!(second.live.len(), 1);
+    }
+
+    #[test]
+    fn a_cursor_of_somebody_else_gets_everything() {
+        let sessions = Sessions::default();
+        let first = sessions.answer(&poll("i", 0), wanted(&[("a", "1")])).unwrap();
+        for stranger in [poll("j", first.revision), poll("i", first.revision + 7), poll("i", 0)] {
+            assert!(!sessions.continues(&stranger));
+        }
+        assert!(sessions.continues(&poll("i", first.revision)));
+        let again = sessions.answer(&poll("j", first.revision), wanted(&[("a", "1")])).unwrap();
+        assert_eq!(names(&again), ["a"]);
+        assert!(again.revision > first.revision);
+    }
+
+    #[test]
+    fn a_first_answer_comes_even_when_nothing_is_wanted() {
+        let sessions = Sessions::default();
+        assert!(sessions.answer(&poll("i", 0), Wanted::default()).is_some());
+    }
+}

@@ -1,0 +1,321 @@
+//! The role `navarch server`: one control node, wired bottom-up and stopped top-down.
+
+mod members;
+mod metrics_port;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use apiserver::{ApiConfig, ApiServer, Identity};
+use base::{Clock, Entropy, SystemClock, SystemEntropy, Tasks};
+use client::{Client, ElectionConfig, Informers};
+use controllers::ControllersConfig;
+use scheduler::SchedulerConfig;
+use store::rpc::{self, ClientPort, Network, PeerPort, Tls};
+use store::{Node, NodeConfig, Store};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::cli::ServerArgs;
+use crate::gateway::{Gateway, GatewayConfig, Tunnels};
+use crate::pki::{Authority, CertificateFiles, Pki, Subject};
+use crate::signals::Signals;
+use crate::telemetry;
+use crate::tls::{self, ClientCertificate};
+use crate::transport::InProcess;
+
+/// Organizations of the store's certificates: members may speak Raft, clients only etcd's API.
+pub(crate) const MEMBERS: &str = "navarch:members";
+pub(crate) const STORE_CLIENTS: &str = "navarch:store-clients";
+
+/// How long each stage may take to stop.
+const STAGE_GRACE: Duration = Duration::from_secs(3);
+/// Wait between two tries to write the objects that every cluster has.
+const BOOTSTRAP_PAUSE: Duration = Duration::from_millis(500);
+
+/// Every port, bound before anything else starts: a port in use is the first thing to hear of.
+struct Ports {
+    api: TcpListener,
+    gateway: TcpListener,
+    client: TcpListener,
+    peer: TcpListener,
+    metrics: Option<TcpListener>,
+}
+
+/// Where the certificates are.
+struct Credentials {
+    api_authority: PathBuf,
+    store_authority: PathBuf,
+    api: CertificateFiles,
+    store: CertificateFiles,
+}
+
+/// What the rooms are handed instead of the machine's clock and randomness.
+#[derive(Clone)]
+struct Machine {
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+/// From top to bottom; a stage stops when the one above it has.
+struct Stages {
+    work: Tasks,
+    front: Tasks,
+    storage: Tasks,
+}
+
+pub(crate) async fn run(args: ServerArgs) -> Result<()> {
+    telemetry::start_logging(&args.log, args.log_format)?;
+    let render_metrics = telemetry::start_metrics()?;
+    client::describe_metrics();
+    controllers::describe_metrics();
+    scheduler::describe_metrics();
+    store::metrics::describe();
+    let machine = Machine { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) };
+    let credentials = credentials(&args, machine.clock.as_ref())?;
+    let ports = Ports::bind(&args).await?;
+    let stages = Stages::new();
+    Signals::listen()?.stop(&stages.work);
+
+    let store =
+        start_store(&args, &credentials, (ports.peer, ports.client), &machine, &stages.storage).await?;
+    let tunnels = Tunnels::default();
+    let api = ApiServer::new(ApiConfig {
+        store: store.clone(),
+        clock: machine.clock.clone(),
+        entropy: machine.entropy.clone(),
+        nodes: Arc::new(tunnels.clone()),
+        metrics: render_metrics.clone(),
+        toleration_seconds: i64::from(args.default_toleration_seconds),
+        address: args.api_listen.to_string(),
+        stop: stages.front.stop().clone(),
+    });
+    let front_tls = tls::server(&credentials.api_authority, &credentials.api, ClientCertificate::Optional)?;
+    let stop = stages.front.stop().clone();
+    stages.front.spawn_infallible("api", api.clone().serve(ports.api, Arc::new(front_tls), stop.clone()));
+    if let Some(listener) = ports.metrics {
+        stages.front.spawn_infallible("metrics", metrics_port::serve(listener, render_metrics, stop));
+    }
+    stages.work.spawn_infallible("bootstrap", bootstrap(api.clone(), stages.work.stop().clone()));
+    start_controllers(&args, &api, &machine, &stages.work)?;
+    let gateway_tls = tls::server(&credentials.api_authority, &credentials.api, ClientCertificate::Required)?;
+    let gateway = start_gateway(&args, &api, &machine, tunnels, &stages.work);
+    stages.work.spawn_infallible("gateway", gateway.serve(ports.gateway, gateway_tls, stages.work.clone()));
+    info!(name = %args.name, api = %args.api_listen, "control node started");
+    stages.run().await
+}
+
+impl Ports {
+    async fn bind(args: &ServerArgs) -> Result<Self> {
+        if let Some(address) = args.metrics_listen.filter(|address| !address.ip().is_loopback()) {
+            bail!("--metrics-listen {address} is not on loopback: it has no TLS");
+        }
+        Ok(Self {
+            api: bind("api-listen", args.api_listen).await?,
+            gateway: bind("gateway-listen", args.gateway_listen).await?,
+            client: bind("client-listen", args.client_listen).await?,
+            peer: bind("peer-listen", args.peer_listen).await?,
+            metrics: match args.metrics_listen {
+                Some(address) => Some(bind("metrics-listen", address).await?),
+                None => None,
+            },
+        })
+    }
+}
+
+async fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on --{flag} {address}; choose another address"))
+}
+
+impl Stages {
+    fn new() -> Self {
+        let stage = || Tasks::new(CancellationToken::new());
+        Self { work: stage(), front: stage(), storage: stage() }
+    }
+
+    /// Until a signal or a failure, then stops from top to bottom. A stage that fails takes all with it.
+    async fn run(self) -> Result<()> {
+        let (work_stop, front_stop, storage_stop) =
+            (self.work.stop().clone(), self.front.stop().clone(), self.storage.stop().clone());
+        let work = async {
+            let ended = self.work.join(STAGE_GRACE).await;
+            front_stop.cancel();
+            ended
+        };
+        let front = async {
+            let ended = self.front.join(STAGE_GRACE).await;
+            work_stop.cancel();
+            storage_stop.cancel();
+            ended
+        };
+        let storage = async {
+            let ended = self.storage.join(STAGE_GRACE).await;
+            work_stop.cancel();
+            front_stop.cancel();
+            ended
+        };
+        let (work, front, storage) = tokio::join!(work, front, storage);
+        storage.and(front).and(work).map_err(anyhow::Error::from)
+    }
+}
+
+fn credentials(args: &ServerArgs, clock: &dyn Clock) -> Result<Credentials> {
+    let folder = args.pki_dir.clone().unwrap_or_else(|| args.data_dir.join("pki"));
+    if args.init {
+        make_credentials(args, &folder, clock)?;
+    }
+    let files = |suffix: &str| CertificateFiles {
+        certificate: folder.join(format!("{}-{suffix}.crt", args.name)),
+        key: folder.join(format!("{}-{suffix}.key", args.name)),
+    };
+    let credentials = Credentials {
+        api_authority: folder.join("api-ca.crt"),
+        store_authority: folder.join("store-ca.crt"),
+        api: files("api"),
+        store: files("store"),
+    };
+    if !credentials.api_authority.exists() {
+        bail!(
+            "no certificates in {}: make them with --init, or name their folder with --pki-dir",
+            folder.display()
+        );
+    }
+    Ok(credentials)
+}
+
+/// `--init`: authorities, this server's certificates, and an administrator's.
+fn make_credentials(args: &ServerArgs, folder: &Path, clock: &dyn Clock) -> Result<()> {
+    let now = clock.now();
+    let pki = Pki::open(folder, now)?;
+    let host = args.api_listen.ip().to_string();
+    let serves: Vec<String> = ["localhost", "127.0.0.1", &host].map(str::to_owned).into();
+    let (api, store) = (format!("{}-api", args.name), format!("{}-store", args.name));
+    let own = |authority, file, group| Subject { authority, file, name: &args.name, group, serves: &serves };
+    pki.issue(&own(Authority::Api, &api, None), now)?;
+    pki.issue(&own(Authority::Store, &store, Some(MEMBERS)), now)?;
+    let client =
+        |authority, name, group| Subject { authority, file: name, name, group: Some(group), serves: &[] };
+    pki.issue(&client(Authority::Store, "etcd-client", STORE_CLIENTS), now)?;
+    let admin = pki.issue(&client(Authority::Api, "admin", "system:masters"), now)?;
+    let url = format!("https://{}", args.api_listen);
+    let path = args.data_dir.join("kubeconfig");
+    crate::local::kubeconfig::write_kubeconfig(&path, &pki, &admin, &[(args.name.clone(), url)])
+}
+
+/// Writes what every cluster has, as soon as there is a leader to write through.
+async fn bootstrap(api: ApiServer, stop: CancellationToken) {
+    loop {
+        match api.bootstrap().await {
+            Ok(()) => return,
+            Err(error) => warn!(%error, "cannot write the system's own objects yet"),
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(BOOTSTRAP_PAUSE) => {}
+        }
+    }
+}
+
+/// A client of this process's own API server.
+fn component(api: &ApiServer, name: &str) -> Client {
+    let identity = Identity::component(format!("system:{name}"));
+    Client::new(Arc::new(InProcess { server: api.clone(), identity }))
+}
+
+fn start_gateway(
+    args: &ServerArgs,
+    api: &ApiServer,
+    machine: &Machine,
+    tunnels: Tunnels,
+    tasks: &Tasks,
+) -> Gateway {
+    let config = GatewayConfig {
+        client: component(api, "navarch:gateway"),
+        clock: machine.clock.clone(),
+        entropy: machine.entropy.clone(),
+        server: args.name.clone(),
+        cluster_cidr: args.cluster_cidr.clone(),
+        tunnels,
+    };
+    Gateway::start(config, tasks)
+}
+
+/// Opens the disks, lets the members and etcd's clients in.
+async fn start_store(
+    args: &ServerArgs,
+    credentials: &Credentials,
+    (peer, client): (TcpListener, TcpListener),
+    machine: &Machine,
+    tasks: &Tasks,
+) -> Result<Store> {
+    let members = members::initial(args)?;
+    let config = NodeConfig::founding(
+        args.name.clone(),
+        args.data_dir.join("store"),
+        args.cluster_name.clone(),
+        members,
+    );
+    let identity = config.identity()?;
+    let tls = |admitted: &[&str]| store_tls(credentials, admitted);
+    let network = Arc::new(Network::new(identity.clone(), &tls(&[MEMBERS])?));
+    let node = Node::start(config, network, machine.clock.clone(), machine.entropy.clone(), tasks)
+        .await
+        .context("cannot start the store")?;
+    let stop = tasks.stop().clone();
+    let port = PeerPort { listener: peer, tls: tls(&[MEMBERS])?, me: identity, stop: stop.clone() };
+    tasks.spawn("store peers", rpc::serve_peers(node.service, port));
+    let port = ClientPort { listener: client, tls: tls(&[MEMBERS, STORE_CLIENTS])?, stop };
+    tasks.spawn("store clients", rpc::serve_clients(node.store.clone(), port));
+    Ok(node.store)
+}
+
+fn store_tls(credentials: &Credentials, admitted: &[&str]) -> Result<Tls> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    Ok(Tls {
+        ca_pem: read(&credentials.store_authority)?,
+        certificate_pem: read(&credentials.store.certificate)?,
+        key_pem: read(&credentials.store.key)?,
+        admitted_organizations: admitted.iter().map(|name| (*name).to_owned()).collect(),
+    })
+}
+
+/// Controllers and scheduler: candidates in every control node, leaders in one.
+fn start_controllers(args: &ServerArgs, api: &ApiServer, machine: &Machine, tasks: &Tasks) -> Result<()> {
+    // A process and its successor must not share a name in elections.
+    let identity = format!("{}-{}", args.name, machine.entropy.name_suffix(5));
+    let client = component(api, "kube-controller-manager");
+    let cluster_cidr = args
+        .cluster_cidr
+        .parse()
+        .with_context(|| format!("--cluster-cidr {} is unusable", args.cluster_cidr))?;
+    let informers = Informers::new(&client, machine.entropy.clone(), tasks);
+    let config = ControllersConfig {
+        client,
+        clock: machine.clock.clone(),
+        entropy: machine.entropy.clone(),
+        informers: informers.clone(),
+        identity: identity.clone(),
+        election: ElectionConfig::default(),
+        cluster_cidr,
+    };
+    controllers::run(config, tasks);
+    let config = SchedulerConfig {
+        client: component(api, "kube-scheduler"),
+        clock: machine.clock.clone(),
+        entropy: machine.entropy.clone(),
+        informers,
+        identity,
+        election: ElectionConfig::default(),
+    };
+    scheduler::run(config, tasks);
+    Ok(())
+}

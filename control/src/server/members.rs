@@ -1,0 +1,61 @@
+//! `--initial-cluster`: the first members, as NAME=HOST:PEERPORT/CLIENTPORT.
+
+use anyhow::{Context, Result, bail};
+
+use store::InitialMember;
+
+use crate::cli::ServerArgs;
+
+/// The members that this server was told, or itself alone.
+pub(crate) fn initial(args: &ServerArgs) -> Result<Vec<InitialMember>> {
+    if args.initial_cluster.is_empty() {
+        let url = |address: std::net::SocketAddr| format!("https://{address}");
+        let (peer_url, client_url) = (url(args.peer_listen), url(args.client_listen));
+        return Ok(vec![InitialMember { name: args.name.clone(), peer_url, client_urls: vec![client_url] }]);
+    }
+    let members: Vec<InitialMember> =
+        args.initial_cluster.iter().map(|text| parse(text)).collect::<Result<_>>()?;
+    if !members.iter().any(|member| member.name == args.name) {
+        bail!("--initial-cluster does not name --name {}", args.name);
+    }
+    Ok(members)
+}
+
+fn parse(text: &str) -> Result<InitialMember> {
+    let parsed = || {
+        let (name, addresses) = text.split_once('=')?;
+        let (peer, client_port) = addresses.split_once('/')?;
+        let (host, peer_port) = peer.rsplit_once(':')?;
+        let port = |text: &str| text.parse::<u16>().ok();
+        Some(InitialMember {
+            name: name.to_owned(),
+            peer_url: format!("https://{host}:{}", port(peer_port)?),
+            client_urls: vec![format!("https://{host}:{}", port(client_port)?)],
+        })
+    };
+    parsed().with_context(|| format!("--initial-cluster {text} is not NAME=HOST:PEERPORT/CLIENTPORT"))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check(text: &str, expected: Expect) {
+        let shown = match parse(text) {
+            Ok(member) => format!("{} {} {}", member.name, member.peer_url, member.client_urls.join(",")),
+            Err(error) => error.to_string(),
+        };
+        expected.assert_eq(&shown);
+    }
+
+    #[test]
+    fn a_member_has_a_name_and_two_ports_on_one_host() {
+        check("a=127.0.0.1:2380/2379", expect!["a https://127.0.0.1:2380 https://127.0.0.1:2379"]);
+        check("a=[::1]:2380/2379", expect!["a https://[::1]:2380 https://[::1]:2379"]);
+        check("a=host:2380", expect!["--initial-cluster a=host:2380 is not NAME=HOST:PEERPORT/CLIENTPORT"]);
+        check("host:1/2", expect!["--initial-cluster host:1/2 is not NAME=HOST:PEERPORT/CLIENTPORT"]);
+        check("a=host:x/2", expect!["--initial-cluster a=host:x/2 is not NAME=HOST:PEERPORT/CLIENTPORT"]);
+    }
+}
