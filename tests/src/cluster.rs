@@ -112,7 +112,7 @@ impl Cluster {
     /// # Panics
     /// When it fails.
     pub fn etcdctl(&self, arguments: &str) -> String {
-        let script = format!(". '{}'; exec etcdctl {arguments}", self.dir().join("etcd.env").display());
+        let script = format!(". '{}'; etcdctl {arguments}", self.dir().join("etcd.env").display());
         let output = Command::new("sh").args(["-c", &script]).output().expect("sh runs");
         assert!(output.status.success(), "etcdctl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()

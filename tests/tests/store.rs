@@ -1,0 +1,24 @@
+//! The store from the outside: etcdctl, against every server of a real cluster.
+
+use tests::cluster::{Cluster, Size};
+
+#[test]
+fn etcdctl_reads_and_writes_through_every_member() {
+    let cluster = Cluster::start(Size { servers: 3, agents: 0 });
+    assert_eq!(cluster.etcdctl("put a 1"), "OK\n");
+    assert_eq!(cluster.etcdctl("get a"), "a\n1\n");
+    assert_eq!(cluster.etcdctl("put ab 2"), "OK\n");
+    assert_eq!(cluster.etcdctl("get --prefix a --print-value-only"), "1\n2\n");
+    assert_eq!(cluster.etcdctl("del a --prefix"), "2\n");
+    let members = cluster.etcdctl("member list");
+    assert_eq!(members.lines().count(), 3, "{members}");
+    let status = cluster.etcdctl("endpoint status");
+    assert_eq!(status.lines().filter(|line| line.contains(", true,")).count(), 1, "one leader: {status}");
+    let health = cluster.etcdctl("endpoint health 2>&1");
+    assert_eq!(health.matches("is healthy").count(), 3, "{health}");
+    let watched =
+        cluster.etcdctl("put w 1 >/dev/null; etcdctl watch w --rev=1 & sleep 1; kill $!; wait $! || true");
+    assert!(watched.contains("PUT\nw\n1\n"), "{watched}");
+    let txn = cluster.etcdctl("txn <<'END'\nvalue(\"w\") = \"1\"\n\nput w 2\n\nget w\n\nEND");
+    assert!(txn.starts_with("SUCCESS"), "{txn}");
+}
