@@ -11,7 +11,7 @@ export NAVARCH_KUBECTL := $(CACHE)/kubectl
 # Tests against real processes: one cluster at a time.
 E2E := cli nodes security store workloads
 
-.PHONY: help up down test check fix e2e bin ci setup kubectl loc
+.PHONY: help up down test check fix e2e bench bin ci setup kubectl loc
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,6 +44,10 @@ fix: ## what check can mend by itself
 bin: setup ## build the binary and print its path
 	@cargo build --workspace >&2
 	@echo $(NAVARCH_BIN)
+
+bench: setup kubectl ## pod start, failover and memory, with the release profile
+	@cargo build --workspace --release
+	@NAVARCH_BIN=$(CARGO_TARGET_DIR)/release/navarch $(CARGO_TARGET_DIR)/release/bench
 
 ci: check test ## what .ci/run runs
 

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -112,10 +112,20 @@ impl Cluster {
     /// # Panics
     /// When it fails.
     pub fn etcdctl(&self, arguments: &str) -> String {
-        let script = format!(". '{}'; etcdctl {arguments}", self.dir().join("etcd.env").display());
-        let output = Command::new("sh").args(["-c", &script]).output().expect("sh runs");
+        let output = self.run_etcdctl(arguments);
         assert!(output.status.success(), "etcdctl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Whether etcdctl succeeds. What the arguments name wins over `etcd.env`.
+    pub fn try_etcdctl(&self, arguments: &str) -> bool {
+        self.run_etcdctl(arguments).status.success()
+    }
+
+    fn run_etcdctl(&self, arguments: &str) -> Output {
+        let unset = if arguments.contains("--endpoints") { "unset ETCDCTL_ENDPOINTS;" } else { "" };
+        let script = format!(". '{}'; {unset} etcdctl {arguments}", self.dir().join("etcd.env").display());
+        Command::new("sh").args(["-c", &script]).output().expect("sh runs")
     }
 
     /// The pid of one of our processes.

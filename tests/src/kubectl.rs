@@ -89,7 +89,8 @@ impl Kubectl {
         said.stdout
     }
 
-    fn command(&self, arguments: &str) -> Command {
+    /// The command itself, for who wants to read its output while it runs.
+    pub fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(&self.program);
         command
             .env("KUBECONFIG", &self.kubeconfig)

@@ -136,7 +136,9 @@ fn every_file_is_reached() {
     refuse(sources(), |source| {
         let path = Path::new(&source.path);
         let name = path.file_stem()?.to_str()?;
-        let is_root = matches!(name, "lib" | "main" | "build") || path.parent()?.ends_with("tests");
+        let is_root = matches!(name, "lib" | "main" | "build")
+            || path.parent()?.ends_with("tests")
+            || path.parent()?.ends_with("bin");
         let parent = parent_module(path);
         let declared = all.iter().filter(|other| parent.contains(&PathBuf::from(&other.path))).any(|other| {
             ["mod", "pub mod", "pub(crate) mod", "pub(super) mod"]

@@ -110,9 +110,10 @@ fn check_type(server: &Shared, expected: Expected<'_>, value: &mut Value) -> Res
             expected.kind
         )));
     }
-    // Two versions of Eviction mean the same, and old clients send the old one.
-    let versions_agree = api_version.rsplit_once('/').map(|(group, _)| group) == Some(expected.group)
-        && expected.kind == "Eviction";
+    // Two versions of Eviction mean the same, and old clients send the old one. DeleteOptions is part of every
+    // group and version: clients name the one of what they delete.
+    let same_group = api_version.rsplit_once('/').map(|(group, _)| group) == Some(expected.group);
+    let versions_agree = (expected.kind == "Eviction" && same_group) || expected.kind == "DeleteOptions";
     if !api_version.is_empty() && api_version != wanted && !versions_agree {
         return Err(Status::bad_request(format!(
             "the API version in the data ({api_version}) does not match the expected API version ({wanted})"

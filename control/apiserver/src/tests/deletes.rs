@@ -27,7 +27,7 @@ async fn options_are_checked() {
             ("DELETE", "/p1", r#"{"propagationPolicy":"Orphan","orphanDependents":true}"#),
             ("DELETE", "/p1?dryRun=All", ""),
             ("GET", "/p1", ""),
-            ("DELETE", "/p1", r#"{"propagationPolicy":"Background"}"#),
+            ("DELETE", "/p1", r#"{"kind":"DeleteOptions","apiVersion":"v1","propagationPolicy":"Background"}"#),
             ("DELETE", "/p1", ""),
         ],
         expect![[r#"
