@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// openraft narrates every election step at the level of our own state changes.
-const DEFAULT_LOG: &str = "info,openraft=warn";
+/// openraft narrates every election, and every try to reach a member that is away; the store says what changed.
+const DEFAULT_LOG: &str = "info,openraft=error";
 
 /// Kubernetes from the ground up, as one program.
 #[derive(Debug, Parser)]

@@ -3,6 +3,7 @@
 mod members;
 mod metrics_port;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +35,9 @@ pub(crate) const STORE_CLIENTS: &str = "navarch:store-clients";
 
 /// How long each stage may take to stop.
 const STAGE_GRACE: Duration = Duration::from_secs(3);
+/// How long a port may be held by a process that is going away, and how often it is tried.
+const PREDECESSOR_EXIT_MAX: Duration = Duration::from_secs(2);
+const BIND_PAUSE: Duration = Duration::from_millis(50);
 /// Wait between two tries to write the objects that every cluster has.
 const BOOTSTRAP_PAUSE: Duration = Duration::from_millis(500);
 
@@ -127,10 +131,18 @@ impl Ports {
     }
 }
 
+/// A killed predecessor holds its ports until its last thread is gone: it is given a moment.
 async fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on --{flag} {address}; choose another address"))
+    let until = tokio::time::Instant::now() + PREDECESSOR_EXIT_MAX;
+    let bound = loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && tokio::time::Instant::now() < until => {
+                tokio::time::sleep(BIND_PAUSE).await;
+            }
+            bound => break bound,
+        }
+    };
+    bound.with_context(|| format!("cannot listen on --{flag} {address}; choose another address"))
 }
 
 impl Stages {

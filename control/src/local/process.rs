@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -17,6 +17,9 @@ use super::layout::Layout;
 
 /// How often a process that should end is looked at: a pid of a stranger cannot be waited for.
 const EXIT_LOOK: Duration = Duration::from_millis(20);
+
+/// How often a process that was just started is looked at, until its program is loaded.
+const EXEC_LOOK: Duration = Duration::from_millis(1);
 
 /// One process of the cluster.
 #[derive(Clone, Debug)]
@@ -47,7 +50,7 @@ impl Process {
         let open = || fs::OpenOptions::new().create(true).append(true).open(self.log_file());
         let log = open().with_context(|| format!("cannot open {}", self.log_file().display()))?;
         let log_too = log.try_clone().context("cannot share the log")?;
-        let child = Command::new(program)
+        let mut child = Command::new(program)
             .arg(command)
             .arg("--config")
             .arg(self.config_file())
@@ -59,7 +62,20 @@ impl Process {
             .spawn()
             .with_context(|| format!("cannot start {}", self.name))?;
         fs::write(self.pid_file(), child.id().to_string())
-            .with_context(|| format!("cannot write {}", self.pid_file().display()))
+            .with_context(|| format!("cannot write {}", self.pid_file().display()))?;
+        // `spawn` returns while the kernel still loads the program: its command line is empty for a moment.
+        while self.pid().is_none() {
+            if child.try_wait().context("cannot look after a process")?.is_some() {
+                bail!(
+                    "{} stopped at once; the end of {}:\n{}",
+                    self.name,
+                    self.log_file().display(),
+                    self.last_words()
+                );
+            }
+            std::thread::sleep(EXEC_LOOK);
+        }
+        Ok(())
     }
 
     /// The pid, if the process runs and is ours. A zombie does not run.

@@ -141,7 +141,12 @@ impl NetStreamAppend<TypeConfig> for Connection {
                     let opened = self.peers.append_stream(&self.to, requests);
                     let answers = match tokio::time::timeout(option.hard_ttl(), opened).await {
                         Ok(Ok(answers)) => answers,
-                        Ok(Err(error)) => return Err(unreachable(&error)),
+                        Ok(Err(error)) => {
+                            // openraft backs off in the stream of requests, which nobody reads when the
+                            // connection is refused: without this pause it would try thousands of times a second.
+                            tokio::time::sleep(BACKOFF).await;
+                            return Err(unreachable(&error));
+                        }
                         Err(_) => return Err(self.timeout(RPCTypes::AppendEntries, option.hard_ttl())),
                     };
                     let answers = answers.map(|answer| match answer {
@@ -225,5 +230,26 @@ const BACKOFF: Duration = Duration::from_millis(100);
 impl NetBackoff<TypeConfig> for Connection {
     fn backoff(&self) -> Option<Backoff> {
         Some(Backoff::new(std::iter::repeat(BACKOFF)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::NoPeers;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_connection_is_not_tried_again_at_once() {
+        let mut connection = Connection {
+            me: 1,
+            to: Peer { id: base::NodeId::new(2), url: "https://nobody".to_owned() },
+            peers: Arc::new(NoPeers),
+            lane: Lane::Stream,
+        };
+        let began = tokio::time::Instant::now();
+        let option = RPCOption::new(Duration::from_secs(5));
+        let opened = connection.stream_append(futures::stream::empty(), option).await;
+        assert!(matches!(opened.err(), Some(RPCError::Unreachable(_))));
+        assert!(began.elapsed() >= BACKOFF);
     }
 }
