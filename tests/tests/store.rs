@@ -14,6 +14,7 @@ fn etcdctl_reads_and_writes_through_every_member() {
     assert_eq!(members.lines().count(), 3, "{members}");
     let status = cluster.etcdctl("endpoint status");
     assert_eq!(status.lines().filter(|line| line.contains(", true,")).count(), 1, "one leader: {status}");
+    assert!(!status.contains(", 0 B,"), "a store with objects in it has a size: {status}");
     let health = cluster.etcdctl("endpoint health 2>&1");
     assert_eq!(health.matches("is healthy").count(), 3, "{health}");
     let watched =

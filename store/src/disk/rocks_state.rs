@@ -220,9 +220,16 @@ impl StateDisk for RocksState {
 
     fn size_bytes(&self) -> u64 {
         let db = self.db.load_full();
+        // What is not flushed yet counts, too: a young store has no file at all.
+        let properties = ["rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"];
         let size = |table| {
             let family = family(&db, table).ok()?;
-            db.property_int_value_cf(family, "rocksdb.total-sst-files-size").ok().flatten()
+            Some(
+                properties
+                    .iter()
+                    .filter_map(|name| db.property_int_value_cf(family, *name).ok().flatten())
+                    .sum::<u64>(),
+            )
         };
         Table::ALL.into_iter().filter_map(size).sum()
     }
