@@ -65,7 +65,7 @@ impl Layout {
             layout.refuse_other_shape(args)?;
             return Ok(layout);
         }
-        let id = format!("{:08x}", crc32(dir.as_os_str().as_encoded_bytes()));
+        let id = format!("{:08x}", crc32fast::hash(dir.as_os_str().as_encoded_bytes()));
         let shape = Shape {
             servers: args.servers,
             agents: args.agents,
@@ -204,24 +204,4 @@ async fn free_uplink(id: &str) -> Result<[u8; 3]> {
         .context("cannot choose a network for the agents")?;
     let [a, b, c, _] = network.address().octets();
     Ok([a, b, c])
-}
-
-/// CRC-32 (IEEE), bit by bit: a path is short.
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0u32, |crc, byte| {
-        (0..8).fold(
-            crc ^ u32::from(*byte),
-            |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 },
-        )
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn crc32_is_the_usual_one() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-    }
 }
