@@ -1,14 +1,13 @@
 //! From a request body to an object: JSON, YAML or protobuf, checked against the schema of its kind.
 
 use bytes::Bytes;
-use http::HeaderMap;
 use kinds::Kind;
 use kinds::schema::{self, DecodeError, Decoded};
 use serde_json::Value;
 
 use crate::negotiation::{BodyFormat, body_format};
 use crate::query::FieldValidation;
-use crate::server::Shared;
+use crate::server::{Call, Shared};
 use crate::status::Status;
 
 /// What a body must be: a definition of the schema, and the words for it.
@@ -34,15 +33,14 @@ impl Expected<'_> {
     }
 }
 
-/// Decodes `body` as `expected`; `warnings` receives what the schema does not know, unless that is refused.
+/// Decodes the call's body as `expected`; `warnings` receives what the schema does not know, unless that is refused.
 pub(crate) fn decode(
-    server: &Shared,
-    headers: &HeaderMap,
+    call: &Call<'_>,
     expected: Expected<'_>,
-    body: &Bytes,
     validation: FieldValidation,
     warnings: &mut Vec<String>,
 ) -> Result<Value, Status> {
+    let Call { server, headers, body, .. } = call;
     let format = body_format(headers)?;
     let ty = server
         .schema

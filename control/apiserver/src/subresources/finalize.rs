@@ -12,14 +12,7 @@ use crate::verbs::write::{Part, Update, change_object};
 pub(super) async fn update(call: &Call<'_>) -> Result<Reply, Status> {
     let options = WriteOptions::parse(call.query, "UpdateOptions")?;
     let mut warnings = Vec::new();
-    let sent = decode(
-        call.server,
-        call.headers,
-        Expected::object(call.kind),
-        &call.body,
-        options.field_validation,
-        &mut warnings,
-    )?;
+    let sent = decode(call, Expected::object(call.kind), options.field_validation, &mut warnings)?;
     let update = Update { part: Part::Trusted, dry_run: options.dry_run };
     let stored = change_object(call, &update, |current| {
         let mut object = current.clone();

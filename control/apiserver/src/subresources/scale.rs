@@ -30,7 +30,7 @@ pub(super) async fn get(call: &Call<'_>, scale: &Scale) -> Result<Reply, Status>
 pub(super) async fn update(call: &Call<'_>, scale: &Scale) -> Result<Reply, Status> {
     let options = WriteOptions::parse(call.query, "UpdateOptions")?;
     let mut warnings = Vec::new();
-    let sent = decode(call.server, call.headers, SCALE, &call.body, options.field_validation, &mut warnings)?;
+    let sent = decode(call, SCALE, options.field_validation, &mut warnings)?;
     let update = Update { part: Part::Object, dry_run: options.dry_run };
     let stored = change_object(call, &update, |current| Ok(scaled(current, &sent, scale))).await?;
     Ok(answer(&stored, scale)?.with_warnings(warnings))

@@ -24,14 +24,7 @@ const SUFFIX_LEN: usize = 5;
 pub(crate) async fn create(call: &Call<'_>) -> Result<Reply, Status> {
     let options = WriteOptions::parse(call.query, "CreateOptions")?;
     let mut warnings = Vec::new();
-    let object = decode(
-        call.server,
-        call.headers,
-        Expected::object(call.kind),
-        &call.body,
-        options.field_validation,
-        &mut warnings,
-    )?;
+    let object = decode(call, Expected::object(call.kind), options.field_validation, &mut warnings)?;
     let stored = create_object(call, object, options.dry_run).await?;
     Ok(Reply::created(Content::Object(call.kind, stored)).with_warnings(warnings))
 }

@@ -54,8 +54,7 @@ pub(crate) fn options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
         return DeleteOptions::parse(call.query, None);
     }
     let mut warnings = Vec::new();
-    let body =
-        decode(call.server, call.headers, OPTIONS, &call.body, FieldValidation::Ignore, &mut warnings)?;
+    let body = decode(call, OPTIONS, FieldValidation::Ignore, &mut warnings)?;
     DeleteOptions::parse(call.query, Some(&body))
 }
 

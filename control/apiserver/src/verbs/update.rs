@@ -20,14 +20,7 @@ pub(crate) async fn update(call: &Call<'_>) -> Result<Reply, Status> {
 pub(crate) async fn put(call: &Call<'_>, part: Part) -> Result<Reply, Status> {
     let options = WriteOptions::parse(call.query, "UpdateOptions")?;
     let mut warnings = Vec::new();
-    let mut object = decode(
-        call.server,
-        call.headers,
-        Expected::object(call.kind),
-        &call.body,
-        options.field_validation,
-        &mut warnings,
-    )?;
+    let mut object = decode(call, Expected::object(call.kind), options.field_validation, &mut warnings)?;
     settle_namespace(call, &mut object)?;
     if meta::name(&object).is_empty() {
         return Err(Status::bad_request("name must be provided"));

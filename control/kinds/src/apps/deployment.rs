@@ -154,7 +154,7 @@ fn number_or_percent(field: &Field<'_>) -> Option<FieldError> {
 
 fn validate_update(object: &Value, old: &Value) -> FieldErrors {
     let mut errors = validate(object);
-    errors.extend(Field::of(object, "spec").get("selector").immutable(tree::get(old, "spec.selector")));
+    errors.extend(template::validate_update(object, old));
     errors
 }
 
@@ -170,14 +170,9 @@ fn validate_status(object: &Value, _: &Value) -> FieldErrors {
         "unavailableReplicas",
     ];
     errors.extend(counts.iter().filter_map(|field| status.get(field).not_negative()));
-    let count = |field: &str| status.get(field).int().unwrap_or_default();
-    for field in ["updatedReplicas", "readyReplicas", "availableReplicas"] {
-        if count(field) > count("replicas") {
-            errors.push(status.get(field).invalid("cannot be greater than status.replicas"));
-        }
-    }
-    if count("availableReplicas") > count("readyReplicas") {
-        errors.push(status.get("availableReplicas").invalid("cannot be greater than readyReplicas"));
-    }
+    errors.extend(template::validate_counts(
+        &status,
+        &["updatedReplicas", "readyReplicas", "availableReplicas"],
+    ));
     errors
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::columns::none_if_empty;
 use crate::core::pod;
 use crate::selector::LabelSelector;
-use crate::{Field, FieldErrors, meta, names, tree};
+use crate::{Field, FieldError, FieldErrors, meta, names, tree};
 
 /// Fills what the user left out of the template at `spec.template`.
 pub(super) fn defaults(object: &mut Value) {
@@ -43,6 +43,24 @@ pub(super) fn validate(spec: &Field<'_>) -> FieldErrors {
     let deadline = pod_spec.get("activeDeadlineSeconds");
     if deadline.is_set() {
         errors.push(deadline.forbidden("activeDeadlineSeconds in ReplicaSet is not Supported"));
+    }
+    errors
+}
+
+/// The selector stays as it was made.
+pub(super) fn validate_update(object: &Value, old: &Value) -> Option<FieldError> {
+    Field::of(object, "spec").get("selector").immutable(tree::get(old, "spec.selector"))
+}
+
+/// The counts of a status: `within` not above all pods, and none available that is not ready.
+pub(super) fn validate_counts(status: &Field<'_>, within: &[&str]) -> FieldErrors {
+    let count = |field: &str| status.get(field).int().unwrap_or_default();
+    let mut errors = FieldErrors::new();
+    for field in within.iter().filter(|field| count(field) > count("replicas")) {
+        errors.push(status.get(field).invalid("cannot be greater than status.replicas"));
+    }
+    if count("availableReplicas") > count("readyReplicas") {
+        errors.push(status.get("availableReplicas").invalid("cannot be greater than readyReplicas"));
     }
     errors
 }

@@ -1,6 +1,6 @@
 //! The paths and operations of a resource, before they are written as v2 or v3.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::{Schema, Type};
 use super::{Resource, Subresource, prefix};
@@ -10,6 +10,25 @@ pub(super) struct Path {
     /// Parameters of every operation: `name`, `namespace`.
     pub(super) parameters: Vec<&'static Parameter>,
     pub(super) operations: Vec<Operation>,
+}
+
+/// All paths, their operations and parameters written as one version of OpenAPI wants them.
+pub(super) fn items(
+    paths: &[Path],
+    operation: fn(&Operation) -> Value,
+    parameter: fn(&Parameter) -> Value,
+) -> Map<String, Value> {
+    let item = |path: &Path| {
+        let mut item = Map::new();
+        for of in &path.operations {
+            item.insert(of.method.as_str().to_owned(), operation(of));
+        }
+        if !path.parameters.is_empty() {
+            item.insert("parameters".to_owned(), path.parameters.iter().map(|it| parameter(it)).collect());
+        }
+        Value::Object(item)
+    };
+    paths.iter().map(|path| (path.template.clone(), item(path))).collect()
 }
 
 pub(super) struct Operation {
@@ -26,6 +45,23 @@ pub(super) struct Operation {
     /// The definition of the answer; plain text when there is none.
     pub(super) answer: Option<String>,
     pub(super) statuses: &'static [(&'static str, &'static str)],
+}
+
+impl Operation {
+    /// The responses by status; `field` says what the answer looks like, where there is one.
+    pub(super) fn responses(&self, field: &str, answer: &Value) -> Map<String, Value> {
+        let response = |status: &str, description: &str| {
+            let mut response = Map::from_iter([("description".to_owned(), description.into())]);
+            if status != "401" {
+                response.insert(field.to_owned(), answer.clone());
+            }
+            Value::Object(response)
+        };
+        self.statuses
+            .iter()
+            .map(|(status, description)| ((*status).to_owned(), response(status, description)))
+            .collect()
+    }
 }
 
 pub(super) struct Body {

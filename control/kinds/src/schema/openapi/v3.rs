@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::Document;
 use super::definitions::{Definitions, v3_reference};
-use super::paths::{Operation, Parameter, Path};
+use super::paths::{self, Operation, Parameter, Path};
 
 const PRODUCES: [&str; 2] = ["application/json", "application/yaml"];
 
@@ -23,24 +23,12 @@ pub(super) fn index(documents: &BTreeMap<String, Document>) -> Value {
 }
 
 pub(super) fn document(version: &str, paths: &[Path], definitions: &Definitions) -> Value {
-    let items: Map<String, Value> = paths.iter().map(|it| (it.template.clone(), path(it))).collect();
     json!({
         "openapi": "3.0.0",
         "info": { "title": "Kubernetes", "version": version },
-        "paths": items,
+        "paths": paths::items(paths, operation, parameter),
         "components": { "schemas": definitions.v3(paths) },
     })
-}
-
-fn path(path: &Path) -> Value {
-    let mut item = Map::new();
-    for of in &path.operations {
-        item.insert(of.method.as_str().to_owned(), operation(of));
-    }
-    if !path.parameters.is_empty() {
-        item.insert("parameters".to_owned(), path.parameters.iter().map(|it| parameter(it)).collect());
-    }
-    Value::Object(item)
 }
 
 fn operation(of: &Operation) -> Value {
@@ -67,7 +55,7 @@ fn operation(of: &Operation) -> Value {
     rendered
 }
 
-fn responses(of: &Operation) -> Value {
+fn responses(of: &Operation) -> Map<String, Value> {
     let content: Map<String, Value> = match &of.answer {
         Some(answer) => PRODUCES
             .iter()
@@ -75,19 +63,7 @@ fn responses(of: &Operation) -> Value {
             .collect(),
         None => Map::from_iter([("text/plain".to_owned(), json!({ "schema": { "type": "string" } }))]),
     };
-    let responses: Map<String, Value> = of
-        .statuses
-        .iter()
-        .map(|(status, description)| {
-            let response = if *status == "401" {
-                json!({ "description": description })
-            } else {
-                json!({ "description": description, "content": content })
-            };
-            ((*status).to_owned(), response)
-        })
-        .collect();
-    Value::Object(responses)
+    of.responses("content", &Value::Object(content))
 }
 
 fn parameter(of: &Parameter) -> Value {
