@@ -47,6 +47,9 @@ pub enum StoreError {
     MembershipBusy,
     #[error("removing this member would leave no voter")]
     LastVoter,
+    /// `holder` says who holds the lease key now.
+    #[error("lease key {key:?} is held by {holder}, not by the sender (epoch {epoch})")]
+    Fenced { key: String, epoch: Revision, holder: String },
     #[error("the store is stopping")]
     Stopping,
 }

@@ -3,15 +3,17 @@
 //! Reads are answered here, from this node's replica, once the leader has confirmed how new they must be. Writes go
 //! through the leader's log, wherever it is.
 
+mod options;
 mod reads;
 mod writes;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use base::{Clock, Entropy, LeaseId, NodeId, Revision, Tasks};
 use tokio::sync::{mpsc, watch};
 
+pub use options::WriteOptions;
 pub(crate) use reads::ReadIndexTask;
 pub(crate) use writes::Forwarded;
 
@@ -21,7 +23,6 @@ use crate::leases::{LeaseBook, LeaseStatus};
 use crate::mvcc::lease;
 use crate::mvcc::machine::{Action, Reply};
 use crate::mvcc::request::{Lease, Range, RangeResult, Txn, TxnResult, Watch};
-use crate::mvcc::retries::RequestId;
 use crate::mvcc::tables::TableError;
 use crate::mvcc::{keyspace, validate};
 use crate::node::{Identity, Node, NodeConfig, Timings};
@@ -35,6 +36,7 @@ use crate::status::{Member, Status};
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    options: WriteOptions,
 }
 
 pub(crate) struct Inner {
@@ -57,7 +59,7 @@ pub(crate) struct Inner {
 
 impl Store {
     pub(crate) fn new(inner: Inner) -> Self {
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), options: WriteOptions::default() }
     }
 
     /// One voter on the disk in memory, without sockets: the same code as a real node, for tests of other rooms.
@@ -97,7 +99,7 @@ impl Store {
     /// [`StoreError::Timeout`] when the outcome is unknown; every other error means that nothing was changed.
     pub async fn txn(&self, txn: Txn) -> Result<TxnResult, StoreError> {
         validate::check(&txn)?;
-        if validate::is_read_only(&txn) {
+        if self.options.fence.is_none() && validate::is_read_only(&txn) {
             return self.read_txn(txn).await;
         }
         match self.propose(Action::Txn(txn)).await? {
@@ -150,11 +152,7 @@ impl Store {
     /// # Errors
     /// When the id is taken, or the time to live too long.
     pub async fn lease_grant(&self, id: LeaseId, ttl_seconds: i64) -> Result<Lease, StoreError> {
-        let id = if id.is_none() {
-            LeaseId::new((self.inner.entropy.u64() >> 1).max(1).cast_signed())
-        } else {
-            id
-        };
+        let id = if id.is_none() { self.fresh_lease_id() } else { id };
         let ttl_seconds = ttl_seconds.max(self.inner.timings.lease_ttl_seconds_min());
         match self.propose(Action::LeaseGrant(Lease { id, ttl_seconds })).await? {
             Reply::Lease(lease) => Ok(lease),
@@ -260,10 +258,6 @@ impl Store {
 
     pub(crate) fn replica(&self) -> &Arc<Replica> {
         &self.inner.replica
-    }
-
-    fn next_request(&self) -> RequestId {
-        RequestId { origin: self.inner.origin, serial: self.inner.serial.fetch_add(1, Ordering::Relaxed) }
     }
 }
 

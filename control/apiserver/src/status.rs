@@ -346,6 +346,7 @@ impl From<StoreError> for Status {
                 "the server was unable to return a response in the time allotted, but may still be processing the request",
             ),
             StoreError::TooLarge { limit, .. } => Self::body_too_large(limit),
+            StoreError::Fenced { .. } => Self::fenced(&error.to_string()),
             StoreError::Stopping => Self::unavailable("the server is stopping"),
             StoreError::FutureRevision { asked, newest } => {
                 Self::version_too_large(asked.get(), newest.get())

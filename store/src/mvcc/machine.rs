@@ -8,12 +8,13 @@ use base::{LeaseId, NodeId, Revision};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::fence::{self, Fence};
 use super::keyspace::Horizon;
 use super::layout;
 use super::lease;
 use super::overlay::Overlay;
 use super::request::{Event, Lease, Txn, TxnResult};
-use super::retries::{Earlier, RequestId, Retries};
+use super::retries::{Asker, Earlier, RequestId, Retries};
 use super::tables::{Table, TableError, View};
 use super::txn::{Stop, Writer};
 use crate::error::StoreError;
@@ -27,6 +28,8 @@ const LAST_NODE: &[u8] = b"last_node";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Command {
     pub(crate) request: RequestId,
+    /// What the sender must still hold when the command is applied.
+    pub(crate) fence: Option<Fence>,
     pub(crate) action: Action,
 }
 
@@ -131,7 +134,10 @@ impl Machine {
             return Ok(Applied { outcome, events: None, leases_changed: false });
         }
         let before = self.horizon;
-        let (outcome, events, leases_changed) = match self.act(rows, &entry.command.action) {
+        let fence = entry.command.fence.as_ref();
+        let admitted = fence.map_or(Ok(()), |fence| fence::check(rows, fence, before.newest));
+        let acted = admitted.and_then(|()| self.act(rows, &entry.command.action));
+        let (outcome, events, leases_changed) = match acted {
             Ok(done) => (Ok(done.reply), done.events, done.leases_changed),
             Err(Stop::Refused(refusal)) => (Err(refusal), None, false),
             Err(Stop::Failed(failure)) => return Err(failure),
@@ -139,6 +145,9 @@ impl Machine {
         let changed = before != self.horizon || leases_changed || matches!(outcome, Ok(Reply::Node(_)));
         if changed {
             self.save(rows);
+        }
+        // Running a command of our own again is harmless when it changed nothing; a client is promised one answer.
+        if changed || request.asker == Asker::Client {
             let answer = (self.codec.encode)(&outcome);
             self.retries.keep(rows, entry.index, entry.time_ms, request, &answer);
         }

@@ -1,30 +1,70 @@
 //! Answers of recent writes by request id, so that a write which is proposed twice is applied once.
 //!
 //! The table is part of the replicated state. It is bounded by age, measured by the times in the entries, and by count.
+//! The nodes' own ids and the clients' are kept apart, so that a busy cluster does not push out what a client relies on.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::overlay::Overlay;
 use super::tables::{Table, TableError, View};
 
-/// How long an answer is kept. No caller retries for longer: request deadlines are far below.
-const KEEP_MS: i64 = 60_000;
-const ANSWERS_MAX: usize = 65_536;
+/// A node tries again for as long as a request may take, a few seconds.
+const OF_NODES: Limits = Limits { keep_ms: 15_000, answers_max: 262_144 };
+/// A client tries again for as long as it takes to find a member that answers.
+const OF_CLIENTS: Limits = Limits { keep_ms: 5 * 60_000, answers_max: 65_536 };
 /// Kept whatever their age, because the clocks of two leaders may differ.
 const ANSWERS_MIN: usize = 1000;
 /// A larger answer is not kept; the retry is told that it has timed out.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const TAG: u8 = b'q';
+const HEAD_BYTES: usize = 25;
 
-/// Names one write of one process, whoever proposes it and how often.
+struct Limits {
+    keep_ms: i64,
+    answers_max: usize,
+}
+
+/// Who chose a request's id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Asker {
+    /// The node that took the request, for its own attempts.
+    #[default]
+    Node,
+    /// The client, which may ask another node and much later.
+    Client,
+}
+
+/// Names one write, whoever proposes it and how often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct RequestId {
-    /// Chosen at random when a process starts.
+    pub(crate) asker: Asker,
+    /// Of a node: chosen at random when the process starts.
     pub(crate) origin: u64,
     pub(crate) serial: u64,
+}
+
+impl RequestId {
+    pub(crate) fn of_node(origin: u64, serial: u64) -> Self {
+        Self { asker: Asker::Node, origin, serial }
+    }
+
+    /// The name and what is asked together: a name that is used for two requests never answers one with the other.
+    pub(crate) fn of_client(name: &[u8], command: &[u8]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(name.len().to_be_bytes());
+        hash.update(name);
+        hash.update(command);
+        let mut halves = [[0; 8]; 2];
+        for (half, bytes) in halves.iter_mut().zip(hash.finalize().chunks_exact(8)) {
+            half.copy_from_slice(bytes);
+        }
+        let [origin, serial] = halves.map(u64::from_be_bytes);
+        Self { asker: Asker::Client, origin, serial }
+    }
 }
 
 /// The answer to a write that was applied before.
@@ -37,8 +77,16 @@ pub(crate) enum Earlier {
 #[derive(Debug, Default)]
 pub(crate) struct Retries {
     by_id: BTreeMap<RequestId, u64>,
-    /// Log index, time, id; oldest first.
-    order: VecDeque<(u64, i64, RequestId)>,
+    nodes: VecDeque<Kept>,
+    clients: VecDeque<Kept>,
+}
+
+/// Oldest first in its queue.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    index: u64,
+    time_ms: i64,
+    id: RequestId,
 }
 
 impl Retries {
@@ -51,7 +99,12 @@ impl Retries {
             let time_ms = i64::from_be_bytes(array(row.get(..8))?);
             let origin = u64::from_be_bytes(array(row.get(8..16))?);
             let serial = u64::from_be_bytes(array(row.get(16..24))?);
-            retries.remember(index, time_ms, RequestId { origin, serial });
+            let asker = match array(row.get(24..HEAD_BYTES))? {
+                [0] => Asker::Node,
+                [1] => Asker::Client,
+                _ => return Err(TableError::Corrupt { table: "meta", what: "a kept answer is nobody's" }),
+            };
+            retries.remember(Kept { index, time_ms, id: RequestId { asker, origin, serial } });
             cursor.advance()?;
         }
         Ok(retries)
@@ -61,7 +114,7 @@ impl Retries {
         let Some(index) = self.by_id.get(&id) else { return Ok(None) };
         let row = view.get(Table::Meta, &key(*index))?;
         let row = row.ok_or(TableError::Corrupt { table: "meta", what: "a kept answer is missing" })?;
-        let answer = row.slice(24.min(row.len())..);
+        let answer = row.slice(HEAD_BYTES.min(row.len())..);
         Ok(Some(if answer.is_empty() { Earlier::TooLargeToKeep } else { Earlier::Answer(answer) }))
     }
 
@@ -73,29 +126,38 @@ impl Retries {
         id: RequestId,
         answer: &[u8],
     ) {
-        let mut row = BytesMut::with_capacity(24 + answer.len());
+        let mut row = BytesMut::with_capacity(HEAD_BYTES + answer.len());
         row.put_i64(time_ms);
         row.put_u64(id.origin);
         row.put_u64(id.serial);
+        row.put_u8(match id.asker {
+            Asker::Node => 0,
+            Asker::Client => 1,
+        });
         if answer.len() <= ANSWER_BYTES_MAX {
             row.put_slice(answer);
         }
         rows.put(Table::Meta, key(index), row.freeze());
-        self.remember(index, time_ms, id);
-        while let Some((index, kept_ms, id)) = self.order.front().copied() {
-            let young = self.order.len() <= ANSWERS_MAX && time_ms - kept_ms <= KEEP_MS;
-            if young || self.order.len() <= ANSWERS_MIN {
-                break;
+        self.remember(Kept { index, time_ms, id });
+        for (order, limits) in [(&mut self.nodes, &OF_NODES), (&mut self.clients, &OF_CLIENTS)] {
+            while let Some(oldest) = order.front().copied() {
+                let young = order.len() <= limits.answers_max && time_ms - oldest.time_ms <= limits.keep_ms;
+                if young || order.len() <= ANSWERS_MIN {
+                    break;
+                }
+                order.pop_front();
+                self.by_id.remove(&oldest.id);
+                rows.delete(Table::Meta, key(oldest.index));
             }
-            self.order.pop_front();
-            self.by_id.remove(&id);
-            rows.delete(Table::Meta, key(index));
         }
     }
 
-    fn remember(&mut self, index: u64, time_ms: i64, id: RequestId) {
-        self.by_id.insert(id, index);
-        self.order.push_back((index, time_ms, id));
+    fn remember(&mut self, kept: Kept) {
+        self.by_id.insert(kept.id, kept.index);
+        match kept.id.asker {
+            Asker::Node => self.nodes.push_back(kept),
+            Asker::Client => self.clients.push_back(kept),
+        }
     }
 }
 
@@ -118,29 +180,40 @@ mod tests {
     use crate::disk::{StateDisk, read};
 
     #[test]
-    fn an_answer_is_kept_for_a_minute_and_survives_a_restart() {
+    fn answers_of_nodes_age_sooner_than_those_of_clients_and_all_survive_a_restart() {
         let tables = MemoryTables::default();
-        let id = |serial| RequestId { origin: 1, serial };
+        let id = |serial| RequestId::of_node(1, serial);
+        let client = RequestId::of_client(b"name", b"put");
         let changes = read(&tables, |view| {
             let mut rows = Overlay::new(view);
             let mut retries = Retries::default();
+            retries.keep(&mut rows, 9, 0, client, b"zero");
             retries.keep(&mut rows, 10, 0, id(1), b"one");
             for serial in 2..1000 {
-                retries.keep(&mut rows, serial + 10, 30_000, id(serial), b"two");
+                retries.keep(&mut rows, serial + 10, 8_000, id(serial), b"two");
             }
-            retries.keep(&mut rows, 1010, 59_000, id(1000), b"three");
+            retries.keep(&mut rows, 1010, 14_000, id(1000), b"three");
             assert!(retries.find(&rows, id(1)).expect("readable").is_some());
-            retries.keep(&mut rows, 1012, 70_000, id(1001), &vec![0; ANSWER_BYTES_MAX + 1]);
+            retries.keep(&mut rows, 1012, 16_000, id(1001), &vec![0; ANSWER_BYTES_MAX + 1]);
             rows.into_changes()
         });
         tables.write(&changes).expect("memory takes it");
         read(&tables, |view| {
             let retries = Retries::load(view).expect("what was kept");
-            let find = |serial| retries.find(view, id(serial)).expect("readable");
-            assert_eq!(find(1), None);
-            assert_eq!(find(2), Some(Earlier::Answer("two".into())));
-            assert_eq!(find(1001), Some(Earlier::TooLargeToKeep));
+            let find = |id| retries.find(view, id).expect("readable");
+            assert_eq!(find(id(1)), None);
+            assert_eq!(find(id(2)), Some(Earlier::Answer("two".into())));
+            assert_eq!(find(id(1001)), Some(Earlier::TooLargeToKeep));
+            assert_eq!(find(client), Some(Earlier::Answer("zero".into())));
         });
+    }
+
+    #[test]
+    fn a_name_that_is_used_for_something_else_is_another_request() {
+        let id = RequestId::of_client(b"name", b"put a 1");
+        assert_eq!(id, RequestId::of_client(b"name", b"put a 1"));
+        assert_ne!(id, RequestId::of_client(b"name", b"put a 2"));
+        assert_ne!(RequestId::of_client(b"ab", b"c"), RequestId::of_client(b"a", b"bc"));
     }
 
     #[test]

@@ -2,4 +2,5 @@
 
 mod cluster;
 mod restart;
+mod retries;
 mod single;

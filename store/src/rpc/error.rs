@@ -42,6 +42,9 @@ pub(super) fn status(error: &StoreError) -> Status {
             Code::FailedPrecondition,
             "etcdserver: re-configuration failed due to not enough started members",
         ),
+        StoreError::Fenced { .. } => {
+            return Status::failed_precondition(format!("etcdserver: fenced: {error}"));
+        }
         StoreError::Stopping => return stopped(),
     };
     Status::new(code, text)

@@ -5,6 +5,7 @@ mod convert;
 mod kv;
 mod lease;
 mod maintenance;
+mod options;
 mod range_stream;
 mod watch;
 

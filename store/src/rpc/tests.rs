@@ -4,6 +4,7 @@ mod cluster;
 mod etcdctl;
 mod kv;
 mod leases;
+mod options;
 mod peers;
 mod ports;
 mod watches;

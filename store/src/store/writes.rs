@@ -43,7 +43,8 @@ pub(crate) enum ForwardAnswer {
 impl Store {
     /// Gets an action applied, once, and returns what it did.
     pub(crate) async fn propose(&self, action: Action) -> Result<Reply, StoreError> {
-        let command = codec::encode(&Command { request: self.next_request(), action });
+        let request = self.request_id(&action);
+        let command = codec::encode(&Command { request, fence: self.options.fence.clone(), action });
         let answer = self.ask_leader(&Forwarded::Propose(command)).await;
         if matches!(answer, Err(StoreError::Timeout | StoreError::NoLeader)) {
             metrics::count_failed_proposal();

@@ -29,8 +29,8 @@ impl Bench {
 
     fn apply(&mut self, action: Action) -> Applied {
         self.index += 1;
-        let request = RequestId { origin: 1, serial: self.index };
-        self.apply_entry(Command { request, action })
+        let request = RequestId::of_node(1, self.index);
+        self.apply_entry(Command { request, fence: None, action })
     }
 
     fn apply_entry(&mut self, command: Command) -> Applied {
@@ -336,9 +336,12 @@ fn compaction_forgets_what_no_read_can_see() {
 #[test]
 fn a_write_that_is_proposed_twice_is_applied_once() {
     let mut bench = Bench::new();
-    let request = RequestId { origin: 9, serial: 1 };
-    let command =
-        Command { request, action: Action::Txn(Txn { success: ops("put a 1, get a"), ..Txn::default() }) };
+    let request = RequestId::of_node(9, 1);
+    let command = Command {
+        request,
+        fence: None,
+        action: Action::Txn(Txn { success: ops("put a 1, get a"), ..Txn::default() }),
+    };
     let first = bench.apply_entry(command.clone());
     bench.index += 1;
     let second = bench.apply_entry(command);
@@ -348,10 +351,52 @@ fn a_write_that_is_proposed_twice_is_applied_once() {
 }
 
 #[test]
+fn a_client_that_asks_again_gets_the_same_answer_even_a_refusal() {
+    let mut bench = Bench::new();
+    let request = RequestId::of_client(b"name", b"put");
+    let guarded =
+        Txn { compares: vec![Compare::absent("a")], success: ops("put a 1"), failure: ops("get a") };
+    bench.txn(Txn::of(op(&["put", "a", "0"]))).expect("a put");
+    bench.index += 1;
+    let command = Command { request, fence: None, action: Action::Txn(guarded) };
+    let first = bench.apply_entry(command.clone());
+    bench.txn(Txn::of(op(&["del", "a"]))).expect("a deletion");
+    bench.index += 1;
+    // What it compares holds now; the answer was given before.
+    let second = bench.apply_entry(command);
+    assert_eq!(first.outcome, second.outcome);
+    assert_eq!(bench.list(None), Ok(BTreeMap::new()));
+}
+
+#[test]
+fn a_fence_lets_only_the_present_holder_write() {
+    let mut bench = Bench::new();
+    let write = |bench: &mut Bench, epoch: i64| {
+        bench.index += 1;
+        let fence = Some(Fence { key: "leader".into(), epoch: Revision::new(epoch) });
+        let action = Action::Txn(Txn::of(op(&["put", "x", "1"])));
+        let request = RequestId::of_node(2, bench.index);
+        show_outcome(bench.apply_entry(Command { request, fence, action }).outcome)
+    };
+    expect![[r#"lease key "leader" is held by nobody, not by the sender (epoch 2)"#]]
+        .assert_eq(&write(&mut bench, 2));
+    assert_eq!(run(&mut bench, "put leader one"), "rev 2 put");
+    assert_eq!(write(&mut bench, 2), "rev 3 put");
+    // Renewing the key keeps the epoch.
+    assert_eq!(run(&mut bench, "put leader one"), "rev 4 put");
+    assert_eq!(write(&mut bench, 2), "rev 5 put");
+    run(&mut bench, "del leader");
+    run(&mut bench, "put leader two");
+    expect![[r#"lease key "leader" is held by "two" (epoch 7), not by the sender (epoch 2)"#]]
+        .assert_eq(&write(&mut bench, 2));
+    assert_eq!(write(&mut bench, 7), "rev 8 put");
+}
+
+#[test]
 fn a_replica_that_differs_from_the_leader_stops() {
     let mut bench = Bench::new();
     bench.txn(Txn::of(op(&["put", "a", "1"]))).expect("a put");
-    let command = Command { request: RequestId::default(), action: Action::Txn(Txn::default()) };
+    let command = Command { request: RequestId::default(), fence: None, action: Action::Txn(Txn::default()) };
     let witness = |hash| Stamped {
         index: 2,
         time_ms: 0,

@@ -97,17 +97,17 @@ struct Member {
     disk: Disk,
 }
 
-struct Trio {
+pub(super) struct Trio {
     network: Arc<Network>,
     members: BTreeMap<NodeId, Member>,
 }
 
 impl Trio {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         Self::on(|_| Disk::Memory(MemoryDisk::default())).await
     }
 
-    async fn on(disk: impl Fn(u64) -> Disk) -> Self {
+    pub(super) async fn on(disk: impl Fn(u64) -> Disk) -> Self {
         let mut trio = Self { network: Arc::default(), members: BTreeMap::new() };
         for id in 1..=3 {
             trio.start_node(NodeId::new(id), disk(id)).await;
@@ -116,7 +116,7 @@ impl Trio {
         trio
     }
 
-    async fn start_node(&mut self, id: NodeId, disk: Disk) {
+    pub(super) async fn start_node(&mut self, id: NodeId, disk: Disk) {
         let founder = |n: u64| InitialMember {
             name: format!("node-{n}"),
             peer_url: format!("https://node-{n}"),
@@ -140,7 +140,7 @@ impl Trio {
     }
 
     /// Stops a node as if it had been killed; its disk stays.
-    async fn kill(&mut self, id: NodeId) -> Disk {
+    pub(super) async fn kill(&mut self, id: NodeId) -> Disk {
         self.network.nodes.lock().unwrap().remove(&id);
         let member = self.members.remove(&id).expect("it runs");
         member.tasks.stop().cancel();
@@ -148,20 +148,20 @@ impl Trio {
         member.disk
     }
 
-    fn cut(&self, id: NodeId) {
+    pub(super) fn cut(&self, id: NodeId) {
         self.network.cut.lock().unwrap().insert(id);
     }
 
-    fn heal(&self) {
+    pub(super) fn heal(&self) {
         self.network.cut.lock().unwrap().clear();
     }
 
-    fn store(&self, id: NodeId) -> &Store {
+    pub(super) fn store(&self, id: NodeId) -> &Store {
         &self.members[&id].store
     }
 
     /// Waits until every running node that is not cut off names the same leader.
-    async fn leader(&self) -> NodeId {
+    pub(super) async fn leader(&self) -> NodeId {
         let cut = self.network.cut.lock().unwrap().clone();
         let agree = async {
             loop {
@@ -183,12 +183,12 @@ impl Trio {
         tokio::time::timeout(Duration::from_secs(10), agree).await.expect("a leader within ten seconds")
     }
 
-    fn others(&self, leader: NodeId) -> Vec<NodeId> {
+    pub(super) fn others(&self, leader: NodeId) -> Vec<NodeId> {
         self.members.keys().copied().filter(|id| *id != leader).collect()
     }
 
     /// Waits until all are equally far, and checks that they agree on how they got there.
-    async fn agree(&self) {
+    pub(super) async fn agree(&self) {
         let newest = self.members.values().map(|member| member.store.revision()).max().expect("a node");
         let mut hashes = BTreeSet::new();
         for member in self.members.values() {
@@ -200,12 +200,12 @@ impl Trio {
     }
 }
 
-async fn put(store: &Store, key: &str, value: &str) -> Result<Revision, StoreError> {
+pub(super) async fn put(store: &Store, key: &str, value: &str) -> Result<Revision, StoreError> {
     let done = store.txn(Txn::of(Op::Put(Put::of(key.to_owned(), value.to_owned())))).await?;
     Ok(done.revision)
 }
 
-async fn get(store: &Store, key: &str) -> Option<Bytes> {
+pub(super) async fn get(store: &Store, key: &str) -> Option<Bytes> {
     let found = store.range(Range::key(key.to_owned())).await.expect("a read");
     found.kvs.into_iter().next().map(|kv| kv.value)
 }

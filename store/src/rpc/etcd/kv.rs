@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use super::super::error;
 use super::range_stream::{self, RangeChunks};
 use super::{Front, convert};
-use crate::{Op, OpResult, Txn, TxnResult};
+use crate::{Op, OpResult, Store, Txn, TxnResult};
 use base::Revision;
 
 impl Front {
@@ -20,9 +20,9 @@ impl Front {
         })
     }
 
-    async fn one(&self, op: Op) -> Result<(Revision, OpResult), Status> {
+    async fn one(store: &Store, op: Op) -> Result<(Revision, OpResult), Status> {
         let TxnResult { revision, responses, .. } =
-            self.store.txn(Txn::of(op)).await.map_err(|refused| error::status(&refused))?;
+            store.txn(Txn::of(op)).await.map_err(|refused| error::status(&refused))?;
         let result = responses.into_iter().next();
         Ok((
             revision,
@@ -53,8 +53,9 @@ impl Kv for Front {
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
         self.admit(request.metadata())?;
+        let store = self.writer(request.metadata())?;
         let put = convert::put(request.into_inner());
-        match self.one(Op::Put(put)).await? {
+        match Self::one(&store, Op::Put(put)).await? {
             (revision, OpResult::Put { prev }) => Ok(Response::new(self.answers().put(revision, prev))),
             (_, other) => Err(mismatch("put", &other)),
         }
@@ -65,8 +66,9 @@ impl Kv for Front {
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
         self.admit(request.metadata())?;
+        let store = self.writer(request.metadata())?;
         let delete = convert::delete(request.into_inner())?;
-        match self.one(Op::Delete(delete)).await? {
+        match Self::one(&store, Op::Delete(delete)).await? {
             (revision, OpResult::Delete { deleted, prev }) => {
                 Ok(Response::new(self.answers().delete(revision, deleted, prev)))
             }
@@ -76,8 +78,9 @@ impl Kv for Front {
 
     async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
         self.admit(request.metadata())?;
+        let store = self.writer(request.metadata())?;
         let txn = convert::txn(request.into_inner())?;
-        let result = self.store.txn(txn).await.map_err(|refused| error::status(&refused))?;
+        let result = store.txn(txn).await.map_err(|refused| error::status(&refused))?;
         Ok(Response::new(self.answers().txn(result)))
     }
 
@@ -86,8 +89,9 @@ impl Kv for Front {
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
         self.admit(request.metadata())?;
+        let store = self.writer(request.metadata())?;
         let at = Revision::new(request.into_inner().revision);
-        self.store.compact(at).await.map_err(|refused| error::status(&refused))?;
+        store.compact(at).await.map_err(|refused| error::status(&refused))?;
         Ok(Response::new(pb::CompactionResponse { header: Some(self.header_now()) }))
     }
 }

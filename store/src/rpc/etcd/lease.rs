@@ -22,8 +22,9 @@ impl Lease for Front {
         request: Request<pb::LeaseGrantRequest>,
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
         self.admit(request.metadata())?;
+        let store = self.writer(request.metadata())?;
         let asked = request.into_inner();
-        let granted = self.store.lease_grant(LeaseId::new(asked.id), asked.ttl).await;
+        let granted = store.lease_grant(LeaseId::new(asked.id), asked.ttl).await;
         let lease = granted.map_err(|refused| error::status(&refused))?;
         Ok(Response::new(pb::LeaseGrantResponse {
             header: Some(self.header_now()),
@@ -38,8 +39,9 @@ impl Lease for Front {
         request: Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
         self.admit(request.metadata())?;
+        let store = self.writer(request.metadata())?;
         let id = LeaseId::new(request.into_inner().id);
-        self.store.lease_revoke(id).await.map_err(|refused| error::status(&refused))?;
+        store.lease_revoke(id).await.map_err(|refused| error::status(&refused))?;
         Ok(Response::new(pb::LeaseRevokeResponse { header: Some(self.header_now()) }))
     }
 

@@ -1,0 +1,81 @@
+//! The metadata that goes with a write: `navarch-request-id` and `navarch-fence`.
+//!
+//! ```text
+//! navarch-request-id: 4b2f9c0e-…        any text of up to 128 bytes; better random
+//! navarch-fence: 17 /election/leader    the epoch (the revision that created the key), a space, the key
+//! ```
+//! A key that is not plain ASCII goes percent-encoded; `%` itself is `%25`.
+
+use base::Revision;
+use bytes::Bytes;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+use super::Front;
+use crate::{Fence, Store, WriteOptions};
+
+const REQUEST_ID: &str = "navarch-request-id";
+const FENCE: &str = "navarch-fence";
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+impl Front {
+    /// The store as this request may write to it.
+    pub(super) fn writer(&self, metadata: &MetadataMap) -> Result<Store, Status> {
+        let options = options(metadata)?;
+        Ok(if options == WriteOptions::default() { self.store.clone() } else { self.store.with(options) })
+    }
+}
+
+fn options(metadata: &MetadataMap) -> Result<WriteOptions, Status> {
+    let request_id = metadata.get(REQUEST_ID).map(|value| {
+        let id = value.as_bytes();
+        let fits = (1..=REQUEST_ID_BYTES_MAX).contains(&id.len());
+        let refusal =
+            || Status::invalid_argument(format!("{REQUEST_ID} must have 1 to {REQUEST_ID_BYTES_MAX} bytes"));
+        fits.then(|| Bytes::copy_from_slice(id)).ok_or_else(refusal)
+    });
+    let fence = metadata.get(FENCE).map(|value| {
+        let refusal =
+            || Status::invalid_argument(format!("{FENCE} must read `<epoch> <percent-encoded key>`"));
+        value.to_str().ok().and_then(fence).ok_or_else(refusal)
+    });
+    Ok(WriteOptions { request_id: request_id.transpose()?, fence: fence.transpose()? })
+}
+
+fn fence(text: &str) -> Option<Fence> {
+    let (epoch, key) = text.split_once(' ')?;
+    let epoch = epoch.parse().ok().filter(|epoch| *epoch > 0)?;
+    let key = percent_decoded(key)?;
+    (!key.is_empty()).then(|| Fence { key, epoch: Revision::new(epoch) })
+}
+
+fn percent_decoded(text: &str) -> Option<Bytes> {
+    let mut rest = text.as_bytes();
+    let mut out = Vec::with_capacity(rest.len());
+    while let Some((&first, after)) = rest.split_first() {
+        if first != b'%' {
+            out.push(first);
+            rest = after;
+            continue;
+        }
+        let (digits, after) = after.split_at_checked(2)?;
+        out.push(u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = after;
+    }
+    Some(out.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fence_is_an_epoch_and_a_key() {
+        let of = |key: &'static str, epoch| Some(Fence { key: key.into(), epoch: Revision::new(epoch) });
+        assert_eq!(fence("17 /election/leader"), of("/election/leader", 17));
+        assert_eq!(fence("2 a%20b%25"), of("a b%", 2));
+        for broken in ["", "17", "17 ", "x key", "0 key", "-3 key", "3 a%2", "3 a%zz"] {
+            assert_eq!(fence(broken), None, "{broken}");
+        }
+    }
+}
