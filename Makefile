@@ -11,10 +11,10 @@ export NAVARCH_KUBECTL := $(CACHE)/kubectl
 # Tests against real processes: one cluster at a time.
 E2E := cli nodes security store workloads
 
-.PHONY: help up down test check fix e2e bench bin ci setup kubectl loc
+.PHONY: help up down test check fix e2e bench bench-store bin ci setup kubectl loc
 
 help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 up: setup ## build, then run a cluster in .navarch: 3 control nodes, 2 agents; Ctrl-C stops it
 	@cargo build --workspace
@@ -45,9 +45,19 @@ bin: setup ## build the binary and print its path
 	@cargo build --workspace >&2
 	@echo $(NAVARCH_BIN)
 
+# RocksDB is compiled once: a release build links the one of the dev profile (-O2 without assertions in both).
+RELEASE = cargo build --workspace && \
+	ROCKSDB_STATIC=1 ROCKSDB_LIB_DIR="$$(dirname "$$(ls -t $(CARGO_TARGET_DIR)/debug/build/librocksdb-sys-*/out/librocksdb.a | head -1)")" \
+	cargo build --workspace --release
+
 bench: setup kubectl ## pod start, failover and memory, with the release profile
-	@cargo build --workspace --release
+	@$(RELEASE)
 	@NAVARCH_BIN=$(CARGO_TARGET_DIR)/release/navarch $(CARGO_TARGET_DIR)/release/bench
+
+bench-store: setup ## the store beside Debian's etcd; ARGS="--seconds 2 --rounds 1 load" for a short look
+	@.ci/setup etcd
+	@$(RELEASE) --bin bench_store
+	@$(CARGO_TARGET_DIR)/release/bench_store $(ARGS)
 
 ci: check test ## what .ci/run runs
 
