@@ -126,6 +126,12 @@ pub(crate) struct ServerArgs {
     /// Name of the cluster: members of another are refused
     #[arg(long, default_value = "navarch")]
     pub(crate) cluster_name: String,
+    /// Minutes of history that can be read and watched from; 0: any age
+    #[arg(long, value_name = "MINUTES", default_value_t = 24 * 60)]
+    pub(crate) history_minutes: u32,
+    /// Mebibytes of changes kept as history; 0: any amount
+    #[arg(long, value_name = "MEBIBYTES", default_value_t = 2048)]
+    pub(crate) history_mebibytes: u32,
     /// Folder with api-ca, store-ca, NAME-api and NAME-store as .crt and .key; default DATA_DIR/pki
     #[arg(long, value_name = "FOLDER")]
     pub(crate) pki_dir: Option<PathBuf>,

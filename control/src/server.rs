@@ -16,7 +16,7 @@ use client::{Client, ElectionConfig, Informers};
 use controllers::ControllersConfig;
 use scheduler::SchedulerConfig;
 use store::rpc::{self, ClientPort, Network, PeerPort, Tls};
-use store::{Node, NodeConfig, Store};
+use store::{History, Node, NodeConfig, Store};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -268,12 +268,13 @@ async fn start_store(
     tasks: &Tasks,
 ) -> Result<Store> {
     let members = members::initial(args)?;
-    let config = NodeConfig::founding(
+    let founding = NodeConfig::founding(
         args.name.clone(),
         args.data_dir.join("store"),
         args.cluster_name.clone(),
         members,
     );
+    let config = NodeConfig { history: history(args), ..founding };
     let identity = config.identity()?;
     let tls = |admitted: &[&str]| store_tls(credentials, admitted);
     let network = Arc::new(Network::new(identity.clone(), &tls(&[MEMBERS])?));
@@ -286,6 +287,16 @@ async fn start_store(
     let port = ClientPort { listener: client, tls: tls(&[MEMBERS, STORE_CLIENTS])?, stop };
     tasks.spawn("store clients", rpc::serve_clients(node.store.clone(), port));
     Ok(node.store)
+}
+
+/// 0 means that this is no reason to forget.
+fn history(args: &ServerArgs) -> History {
+    let minutes = u64::from(args.history_minutes);
+    let mebibytes = u64::from(args.history_mebibytes);
+    History {
+        age: (minutes > 0).then(|| Duration::from_secs(minutes * 60)),
+        bytes: (mebibytes > 0).then_some(mebibytes * 1024 * 1024),
+    }
 }
 
 fn store_tls(credentials: &Credentials, admitted: &[&str]) -> Result<Tls> {

@@ -11,6 +11,8 @@ pub enum StoreError {
     Compacted { asked: Revision, compacted: Revision },
     #[error("revision {asked} is in the future; the newest is {newest}")]
     FutureRevision { asked: Revision, newest: Revision },
+    #[error("the state of {asked} is not kept any more; the oldest is of {oldest}")]
+    BeforeHistory { asked: String, oldest: String },
     #[error("no leader is known; nothing was written")]
     NoLeader,
     #[error("the request timed out; a write may or may not have happened")]

@@ -28,4 +28,4 @@ pub use mvcc::span::{End, Span};
 pub use node::{Cluster, Disk, Identity, InitialMember, MemoryDisk, Node, NodeConfig, Timings};
 pub use raft::peers::{Call, Intake, Peer, PeerError, PeerService, Peers, SnapshotFile, SnapshotOffer};
 pub use status::{Member, Role, Status};
-pub use store::{Store, WriteOptions};
+pub use store::{History, Store, WriteOptions};

@@ -6,6 +6,7 @@
 pub(crate) mod catch_up;
 pub(crate) mod compaction;
 pub(crate) mod fence;
+pub(crate) mod history;
 pub(crate) mod keyspace;
 pub(crate) mod layout;
 pub(crate) mod lease;

@@ -27,7 +27,7 @@ use crate::raft::replica::Replica;
 use crate::raft::service::Service;
 use crate::raft::state_machine::StateMachine;
 use crate::raft::types::MemberRecord;
-use crate::store::{Inner, ReadIndexTask, Store};
+use crate::store::{History, Inner, ReadIndexTask, Store, history};
 use crate::upkeep;
 
 const IDENTITY_FILE: &str = "member";
@@ -51,6 +51,8 @@ pub struct NodeConfig {
     pub timings: Timings,
     /// How many bytes of recent events stay in memory for watchers.
     pub watch_ring_bytes: usize,
+    /// How much of the past is kept.
+    pub history: History,
     /// A snapshot is taken, and the log shortened, each time this many entries were applied.
     pub snapshot_every_entries: u64,
 }
@@ -149,6 +151,7 @@ impl NodeConfig {
             cluster: Cluster::Static { token, members },
             timings: Timings::default(),
             watch_ring_bytes: 64 * 1024 * 1024,
+            history: History::default(),
             snapshot_every_entries: 10_000,
         }
     }
@@ -276,6 +279,7 @@ impl Node {
         );
         tasks.spawn("store snapshots", snapshots);
         tasks.spawn("store cleaning", upkeep::clean(replica, stop.clone()));
+        tasks.spawn("store history", history::keep(store.clone(), config.history, stop.clone()));
         tasks.spawn("store leases", leases::keep(store.clone(), stop.clone()));
         let reads = ReadIndexTask { store: store.clone(), inbox };
         tasks.spawn_infallible("store read index", reads.run(stop.clone()));

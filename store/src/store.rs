@@ -3,6 +3,7 @@
 //! Reads are answered here, from this node's replica, once the leader has confirmed how new they must be. Writes go
 //! through the leader's log, wherever it is.
 
+pub(crate) mod history;
 mod options;
 mod reads;
 mod writes;
@@ -13,6 +14,7 @@ use std::sync::atomic::AtomicU64;
 use base::{Clock, Entropy, LeaseId, NodeId, Revision, Tasks};
 use tokio::sync::{mpsc, watch};
 
+pub use history::History;
 pub use options::WriteOptions;
 pub(crate) use reads::ReadIndexTask;
 pub(crate) use writes::Forwarded;

@@ -7,13 +7,14 @@ use base::{NodeId, Revision};
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::metrics;
 use crate::mvcc::compaction::{self, Step};
 use crate::mvcc::layout;
-use crate::mvcc::tables::{Table, TableError};
+use crate::mvcc::tables::{Table, TableError, View};
 use crate::node::Identity;
 use crate::raft::handle::Handle;
 use crate::raft::peers::Peer;
@@ -23,7 +24,9 @@ use crate::status::Status;
 /// Up to where superseded rows are gone. This node's own business: it is not part of the replicated state.
 const CLEANED: &[u8] = b"cleaned";
 /// How many rows one step of cleaning looks at, before others get their turn.
-const CLEAN_ROWS_MAX: usize = 1000;
+const CLEAN_ROWS_MAX: usize = 500;
+/// How many times as long as a step took cleaning then rests: it takes a share of the disk, whatever the disk's speed.
+const CLEAN_REST: u32 = 3;
 
 /// Why Raft stopped. The process stops with it.
 #[derive(Debug, Error)]
@@ -143,6 +146,7 @@ pub(crate) async fn clean(replica: Arc<Replica>, stop: CancellationToken) -> Res
     loop {
         let compacted = progress.borrow_and_update().horizon.compacted;
         loop {
+            let began = Instant::now();
             let cleaned = clean_step(&replica, compacted).await.map_err(UpkeepError::Clean)?;
             if cleaned >= compacted {
                 break;
@@ -150,7 +154,7 @@ pub(crate) async fn clean(replica: Arc<Replica>, stop: CancellationToken) -> Res
             if stop.is_cancelled() {
                 return Ok(());
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(began.elapsed() * CLEAN_REST).await;
         }
         tokio::select! {
             biased;
@@ -162,12 +166,15 @@ pub(crate) async fn clean(replica: Arc<Replica>, stop: CancellationToken) -> Res
     }
 }
 
+/// Below which revision this node has cleaned.
+pub(crate) fn cleaned(view: &dyn View) -> Result<Revision, TableError> {
+    let row = view.get(Table::Meta, CLEANED)?;
+    Ok(Revision::new(row.map_or(Ok(0), |row| layout::decode_i64("meta", &row))?))
+}
+
 async fn clean_step(replica: &Arc<Replica>, compacted: Revision) -> Result<Revision, TableError> {
     let step = replica.read(true, move |view, _| {
-        let cleaned = match view.get(Table::Meta, CLEANED)? {
-            Some(row) => Revision::new(layout::decode_i64("meta", &row)?),
-            None => Revision::new(0),
-        };
+        let cleaned = cleaned(view)?;
         if cleaned >= compacted {
             return Ok(None);
         }

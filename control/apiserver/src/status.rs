@@ -336,7 +336,7 @@ impl Status {
 impl From<StoreError> for Status {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Compacted { .. } => {
+            StoreError::Compacted { .. } | StoreError::BeforeHistory { .. } => {
                 Self::expired("The resourceVersion for the provided list is too old.")
             }
             StoreError::NoLeader => Self::unavailable("the store has no leader"),

@@ -49,6 +49,7 @@ pub(crate) fn step(
         seen += 1;
         cursor.advance()?;
     }
-    changes.delete_range(Table::Rev, layout::rev_start(Revision::new(0)), layout::rev_start(clean_below));
+    // From where the last step ended: ranges that overlap would pile up in front of every read of the table.
+    changes.delete_range(Table::Rev, start, layout::rev_start(clean_below));
     Ok(Step { changes, clean_below })
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! ver    escaped(key) 00 01 | !be64(mod_revision) | !be32(sub)  -> format, kind, create, version, lease, value
 //! rev    be64(revision) | be32(sub)                             -> format, kind, create, version, lease, prev, key, value?
-//! rev    be64(revision) | ff ff ff ff                           -> be32(state hash)
+//! rev    be64(revision) | ff ff ff ff                           -> be32(state hash), be64(time), be64(bytes)
 //! lease  be64(id)                                               -> be64(ttl)
 //! lease  be64(id) | 01 | key                                    -> (empty)
 //! meta   name | 'q' be64(log index)                             -> see `machine` and `retries`
@@ -22,7 +22,7 @@ const INLINE_VALUE_BYTES_MAX: usize = 1024;
 const FORMAT: u8 = 1;
 const TERMINATOR: [u8; 2] = [0, 1];
 const VERSION_SUFFIX_BYTES: usize = 12;
-/// The place of the state hash among a revision's rows.
+/// The place of the mark, which begins with the state hash, among a revision's rows.
 const HASH_SUB: u32 = u32::MAX;
 
 /// Where a version of a key lives.
@@ -63,6 +63,17 @@ pub(crate) struct Recorded {
     pub(crate) version: Version,
     pub(crate) inline: bool,
     pub(crate) prev: Option<Place>,
+}
+
+/// What is known of a revision beside its changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// The hash of everything that led to it.
+    pub(crate) hash: u32,
+    /// The leader's wall time, in milliseconds since 1970; never falls.
+    pub(crate) time_ms: i64,
+    /// How many bytes of rows all revisions up to it have written.
+    pub(crate) written: u64,
 }
 
 fn escape_into(out: &mut BytesMut, key: &[u8]) {
@@ -196,6 +207,19 @@ pub(crate) fn rev_start(revision: Revision) -> Bytes {
 
 pub(crate) fn hash_key(revision: Revision) -> Bytes {
     rev_key(Place { revision, sub: HASH_SUB })
+}
+
+pub(crate) fn encode_mark(mark: &Mark) -> Bytes {
+    let mut out = BytesMut::with_capacity(20);
+    out.put_u32(mark.hash);
+    out.put_i64(mark.time_ms);
+    out.put_u64(mark.written);
+    out.freeze()
+}
+
+pub(crate) fn decode_mark(row: &[u8]) -> Result<Mark, TableError> {
+    let mut reader = Reader { table: "rev", rest: row };
+    Ok(Mark { hash: reader.u32()?, time_ms: reader.i64()?, written: reader.u64()? })
 }
 
 pub(crate) fn is_hash(place: Place) -> bool {
@@ -362,7 +386,7 @@ mod tests {
         #[test]
         fn corrupt_rows_are_errors_and_never_panics(row: Vec<u8>) {
             let _ = (split_ver_key(&row), unescape(&row), decode_version(&row), decode_recorded(&row));
-            let _ = (decode_rev_key(&row), decode_lease_key(&row));
+            let _ = (decode_rev_key(&row), decode_lease_key(&row), decode_mark(&row));
         }
     }
 

@@ -10,18 +10,20 @@ use serde::{Deserialize, Serialize};
 
 use super::fence::{self, Fence};
 use super::keyspace::Horizon;
-use super::layout;
+use super::layout::{self, Mark};
 use super::lease;
 use super::overlay::Overlay;
 use super::request::{Event, Lease, Txn, TxnResult};
 use super::retries::{Asker, Earlier, RequestId, Retries};
 use super::tables::{Table, TableError, View};
-use super::txn::{Stop, Writer};
+use super::txn::{Finished, Stop, Writer};
 use crate::error::StoreError;
 
 const REVISION: &[u8] = b"revision";
 const COMPACTED: &[u8] = b"compacted";
 const HASH: &[u8] = b"hash";
+const TIME: &[u8] = b"time";
+const WRITTEN: &[u8] = b"written";
 const LAST_NODE: &[u8] = b"last_node";
 
 /// What a client asks of the replicated state.
@@ -85,6 +87,9 @@ pub(crate) struct OutcomeCodec {
 pub(crate) struct Machine {
     horizon: Horizon,
     hash: u32,
+    /// Of the newest revision: its time, and the bytes written up to it.
+    time_ms: i64,
+    written: u64,
     last_node: NodeId,
     retries: Retries,
     codec: OutcomeCodec,
@@ -107,6 +112,8 @@ impl Machine {
                 compacted: Revision::new(number(COMPACTED, 0)?),
             },
             hash,
+            time_ms: number(TIME, 0)?,
+            written: number(WRITTEN, 0)?.cast_unsigned(),
             last_node: NodeId::new(number(LAST_NODE, 0)?.cast_unsigned()),
             retries: Retries::load(view)?,
             codec,
@@ -136,7 +143,9 @@ impl Machine {
         let before = self.horizon;
         let fence = entry.command.fence.as_ref();
         let admitted = fence.map_or(Ok(()), |fence| fence::check(rows, fence, before.newest));
-        let acted = admitted.and_then(|()| self.act(rows, &entry.command.action));
+        // The clock of a new leader may be behind the last one's; the times of revisions never fall.
+        let time_ms = self.time_ms.max(entry.time_ms);
+        let acted = admitted.and_then(|()| self.act(rows, &entry.command.action, time_ms));
         let (outcome, events, leases_changed) = match acted {
             Ok(done) => (Ok(done.reply), done.events, done.leases_changed),
             Err(Stop::Refused(refusal)) => (Err(refusal), None, false),
@@ -149,7 +158,7 @@ impl Machine {
         // Running a command of our own again is harmless when it changed nothing; a client is promised one answer.
         if changed || request.asker == Asker::Client {
             let answer = (self.codec.encode)(&outcome);
-            self.retries.keep(rows, entry.index, entry.time_ms, request, &answer);
+            self.retries.keep(rows, entry.index, time_ms, request, &answer);
         }
         Ok(Applied { outcome, events, leases_changed })
     }
@@ -164,13 +173,13 @@ impl Machine {
         Err(TableError::Diverged { revision: revision.get(), ours, theirs })
     }
 
-    fn act(&mut self, rows: &mut Overlay<'_>, action: &Action) -> Result<Done, Stop> {
+    fn act(&mut self, rows: &mut Overlay<'_>, action: &Action, time_ms: i64) -> Result<Done, Stop> {
         match action {
             Action::Txn(txn) => {
                 let mut writer = Writer::new(rows, self.horizon, self.hash);
                 let reply = Reply::Txn(writer.run(txn)?);
                 let finished = writer.finish();
-                Ok(Done { reply, events: self.advance(rows, finished), leases_changed: false })
+                Ok(Done { reply, events: self.advance(rows, finished, time_ms), leases_changed: false })
             }
             Action::Compact(at) => {
                 self.compact(*at)?;
@@ -189,7 +198,7 @@ impl Machine {
                 lease::revoke(&mut writer, &keys)?;
                 let finished = writer.finish();
                 rows.delete(Table::Lease, layout::lease_key(*id));
-                let events = self.advance(rows, finished);
+                let events = self.advance(rows, finished, time_ms);
                 Ok(Done { reply: Reply::Revoked, events, leases_changed: true })
             }
             Action::TakeNodeId { above } => {
@@ -215,13 +224,17 @@ impl Machine {
     fn advance(
         &mut self,
         rows: &mut Overlay<'_>,
-        finished: Option<(Vec<Arc<Event>>, u32)>,
+        finished: Option<Finished>,
+        time_ms: i64,
     ) -> Option<(Revision, Vec<Arc<Event>>)> {
-        let (events, hash) = finished?;
+        let Finished { events, hash, bytes } = finished?;
         let revision = self.horizon.newest.next();
         self.horizon.newest = revision;
         self.hash = hash;
-        rows.put(Table::Rev, layout::hash_key(revision), Bytes::copy_from_slice(&hash.to_be_bytes()));
+        self.time_ms = time_ms;
+        self.written += bytes;
+        let mark = Mark { hash, time_ms, written: self.written };
+        rows.put(Table::Rev, layout::hash_key(revision), layout::encode_mark(&mark));
         Some((revision, events))
     }
 
@@ -231,6 +244,8 @@ impl Machine {
         };
         number(REVISION, self.horizon.newest.get());
         number(COMPACTED, self.horizon.compacted.get());
+        number(TIME, self.time_ms);
+        number(WRITTEN, self.written.cast_signed());
         number(LAST_NODE, self.last_node.get().cast_signed());
         rows.put(Table::Meta, Bytes::from_static(HASH), Bytes::copy_from_slice(&self.hash.to_be_bytes()));
     }

@@ -45,11 +45,28 @@ pub(crate) struct Writer<'o, 'v> {
     sub: u32,
     events: Vec<Arc<Event>>,
     hash: crc32fast::Hasher,
+    bytes: u64,
+}
+
+/// A revision that a writer made.
+pub(crate) struct Finished {
+    pub(crate) events: Vec<Arc<Event>>,
+    /// The state hash after it.
+    pub(crate) hash: u32,
+    /// How many bytes its rows take.
+    pub(crate) bytes: u64,
 }
 
 impl<'o, 'v> Writer<'o, 'v> {
     pub(crate) fn new(rows: &'o mut Overlay<'v>, horizon: Horizon, hash: u32) -> Self {
-        Self { rows, horizon, sub: 0, events: Vec::new(), hash: crc32fast::Hasher::new_with_initial(hash) }
+        Self {
+            rows,
+            horizon,
+            sub: 0,
+            events: Vec::new(),
+            hash: crc32fast::Hasher::new_with_initial(hash),
+            bytes: 0,
+        }
     }
 
     /// Runs a transaction whose shape `validate::check` has accepted.
@@ -59,9 +76,10 @@ impl<'o, 'v> Writer<'o, 'v> {
         Ok(self.execute(txn, &path)?)
     }
 
-    /// The events of the new revision, and the state hash after it; `None`: nothing changed.
-    pub(crate) fn finish(self) -> Option<(Vec<Arc<Event>>, u32)> {
-        (self.sub > 0).then(|| (self.events, self.hash.finalize()))
+    /// `None`: nothing changed.
+    pub(crate) fn finish(self) -> Option<Finished> {
+        let Self { events, hash, bytes, .. } = self;
+        (self.sub > 0).then(|| Finished { events, hash: hash.finalize(), bytes })
     }
 
     /// Deletes every key of `span` and returns what they held.
@@ -234,6 +252,7 @@ impl<'o, 'v> Writer<'o, 'v> {
         self.hash.update(&ver_key);
         self.hash.update(&ver_row);
         let recorded = layout::encode_recorded(key, &version, prev_place);
+        self.bytes += (ver_key.len() + ver_row.len() + recorded.len()) as u64;
         self.rows.put(Table::Ver, ver_key, ver_row);
         self.rows.put(Table::Rev, layout::rev_key(place), recorded);
         let kind = version.kind;

@@ -1,6 +1,7 @@
 //! Whole nodes in one process: alone, three together over a network in memory, and on a real disk.
 
 mod cluster;
+mod history;
 mod restart;
 mod retries;
 mod single;

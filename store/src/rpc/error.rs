@@ -10,7 +10,7 @@ pub(super) const DUPLICATE_WATCH_ID: &str = "mvcc: duplicate watch ID provided o
 
 pub(super) fn status(error: &StoreError) -> Status {
     let (code, text) = match error {
-        StoreError::Compacted { .. } => (Code::OutOfRange, COMPACTED),
+        StoreError::Compacted { .. } | StoreError::BeforeHistory { .. } => (Code::OutOfRange, COMPACTED),
         StoreError::FutureRevision { .. } => {
             (Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision")
         }

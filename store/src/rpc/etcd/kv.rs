@@ -37,7 +37,8 @@ impl Kv for Front {
 
     async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
         self.admit(request.metadata())?;
-        let range = convert::range(request.into_inner())?;
+        let (metadata, _, asked) = request.into_parts();
+        let range = self.pinned(&metadata, convert::range(asked)?).await?;
         let result = self.store.range(range).await.map_err(|refused| error::status(&refused))?;
         Ok(Response::new(self.answers().range(result)))
     }
@@ -47,7 +48,9 @@ impl Kv for Front {
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
         self.admit(request.metadata())?;
-        let chunks = range_stream::start(self.clone(), convert::range(request.into_inner())?)?;
+        let (metadata, _, asked) = request.into_parts();
+        let range = self.pinned(&metadata, convert::range(asked)?).await?;
+        let chunks = range_stream::start(self.clone(), range)?;
         Ok(Response::new(chunks))
     }
 

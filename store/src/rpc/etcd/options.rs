@@ -1,21 +1,24 @@
-//! The metadata that goes with a write: `navarch-request-id` and `navarch-fence`.
+//! The metadata that goes with a write, `navarch-request-id` and `navarch-fence`, and with a range: `navarch-at`.
 //!
 //! ```text
 //! navarch-request-id: 4b2f9c0e-…        any text of up to 128 bytes; better random
 //! navarch-fence: 17 /election/leader    the epoch (the revision that created the key), a space, the key
+//! navarch-at: 2026-11-21T05:00:00Z      reads what was current then; also milliseconds since 1970
 //! ```
 //! A key that is not plain ASCII goes percent-encoded; `%` itself is `%25`.
 
-use base::Revision;
+use base::{Revision, Timestamp};
 use bytes::Bytes;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
+use super::super::error;
 use super::Front;
-use crate::{Fence, Store, WriteOptions};
+use crate::{Fence, Range, Store, WriteOptions};
 
 const REQUEST_ID: &str = "navarch-request-id";
 const FENCE: &str = "navarch-fence";
+const AT: &str = "navarch-at";
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
 impl Front {
@@ -23,6 +26,26 @@ impl Front {
     pub(super) fn writer(&self, metadata: &MetadataMap) -> Result<Store, Status> {
         let options = options(metadata)?;
         Ok(if options == WriteOptions::default() { self.store.clone() } else { self.store.with(options) })
+    }
+
+    /// The range as of the wall time that the request names, if it names one.
+    pub(super) async fn pinned(&self, metadata: &MetadataMap, range: Range) -> Result<Range, Status> {
+        let Some(value) = metadata.get(AT) else { return Ok(range) };
+        let time = value.to_str().ok().and_then(time).ok_or_else(|| {
+            Status::invalid_argument(format!("{AT} must be a time in RFC 3339, or milliseconds since 1970"))
+        })?;
+        if range.revision.is_some() {
+            return Err(Status::invalid_argument(format!("a range has either a revision or {AT}")));
+        }
+        let at = self.store.revision_at(time).await.map_err(|refused| error::status(&refused))?;
+        Ok(Range { revision: Some(at), ..range })
+    }
+}
+
+fn time(text: &str) -> Option<Timestamp> {
+    match text.parse::<i64>() {
+        Ok(ms) => Timestamp::from_millisecond(ms).ok(),
+        Err(_) => text.parse().ok(),
     }
 }
 

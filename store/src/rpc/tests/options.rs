@@ -80,3 +80,21 @@ async fn a_stale_fence_is_refused_and_says_who_holds_the_key() {
     assert!(kv.txn(with(txn, "navarch-fence", "2 /leader")).await.is_ok());
     served.stop().await;
 }
+
+#[tokio::test]
+async fn a_range_can_name_a_wall_time() {
+    let served = Served::start().await;
+    let mut kv = KvClient::new(served.channel());
+    kv.put(put("k", "1")).await.unwrap();
+    let range = pb::RangeRequest { key: "k".into(), ..Default::default() };
+    let now = kv.range(with(range.clone(), "navarch-at", "99999999999999")).await.unwrap().into_inner();
+    assert_eq!(now.kvs[0].value, "1");
+    let before = kv.range(with(range.clone(), "navarch-at", "1999-12-31T23:59:59Z")).await.unwrap();
+    assert!(before.into_inner().kvs.is_empty());
+    kv.compact(pb::CompactionRequest { revision: 2, physical: false }).await.unwrap();
+    let gone = kv.range(with(range.clone(), "navarch-at", "1999-12-31T23:59:59Z")).await.unwrap_err();
+    assert_eq!(gone.message(), "etcdserver: mvcc: required revision has been compacted");
+    let wrong = kv.range(with(range, "navarch-at", "yesterday")).await.unwrap_err();
+    expect!["navarch-at must be a time in RFC 3339, or milliseconds since 1970"].assert_eq(wrong.message());
+    served.stop().await;
+}
