@@ -9,7 +9,7 @@ export NAVARCH_BIN := $(CARGO_TARGET_DIR)/debug/navarch
 export NAVARCH_KUBECTL := $(CACHE)/kubectl
 
 # Tests against real processes: one cluster at a time.
-E2E := cli nodes security store workloads
+E2E := cli etcdctl nodes security store workloads
 
 .PHONY: help up down test check fix e2e bench bench-store bin ci setup kubectl loc
 

@@ -122,6 +122,19 @@ impl Cluster {
         self.run_etcdctl(arguments).status.success()
     }
 
+    /// The variables of `etcd.env`.
+    ///
+    /// # Panics
+    /// When `up` did not write the file as a shell reads it.
+    pub fn etcd_variables(&self) -> Vec<(String, String)> {
+        let text = std::fs::read_to_string(self.dir().join("etcd.env")).expect("etcd.env");
+        let variable = |line: &str| {
+            let (name, value) = line.strip_prefix("export ")?.split_once('=')?;
+            Some((name.to_owned(), value.trim_matches('\'').to_owned()))
+        };
+        text.lines().map(|line| variable(line).expect("export NAME='VALUE'")).collect()
+    }
+
     fn run_etcdctl(&self, arguments: &str) -> Output {
         let unset = if arguments.contains("--endpoints") { "unset ETCDCTL_ENDPOINTS;" } else { "" };
         let script = format!(". '{}'; {unset} etcdctl {arguments}", self.dir().join("etcd.env").display());

@@ -1,5 +1,6 @@
 //! Real processes, tested from the outside: a cluster that cleans up after itself, kubectl, and patience.
 
 pub mod cluster;
+pub mod etcdctl;
 pub mod eventually;
 pub mod kubectl;
