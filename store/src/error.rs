@@ -47,6 +47,10 @@ pub enum StoreError {
     LearnerNotReady,
     #[error("another change of the members is in progress")]
     MembershipBusy,
+    #[error("there are as many learners as may be")]
+    TooManyLearners,
+    #[error("those that would be left and run would be no majority")]
+    TooFewRunning,
     #[error("removing this member would leave no voter")]
     LastVoter,
     /// `holder` says who holds the lease key now.

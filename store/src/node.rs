@@ -55,6 +55,8 @@ pub struct NodeConfig {
     pub history: History,
     /// A snapshot is taken, and the log shortened, each time this many entries were applied.
     pub snapshot_every_entries: u64,
+    /// How many members may be learners that nobody has asked to become voters.
+    pub learners_max: usize,
 }
 
 /// Where a node keeps its files.
@@ -153,6 +155,7 @@ impl NodeConfig {
             watch_ring_bytes: 64 * 1024 * 1024,
             history: History::default(),
             snapshot_every_entries: 10_000,
+            learners_max: 1,
         }
     }
 
@@ -202,6 +205,7 @@ impl NodeConfig {
             name: member.name.clone(),
             peer_url: member.peer_url.clone(),
             client_urls: member.client_urls.clone(),
+            ..MemberRecord::default()
         };
         (1..).zip(members.iter().map(record)).collect()
     }
@@ -261,6 +265,7 @@ impl Node {
             origin: entropy.u64(),
             entropy,
             timings: config.timings,
+            learners_max: config.learners_max,
             leases: LeaseBook::default(),
             serial: AtomicU64::new(0),
             read_index,

@@ -1,6 +1,7 @@
 //! What a node says about itself and its cluster.
 
 use base::{NodeId, Revision};
+use serde::{Deserialize, Serialize};
 
 /// A snapshot of one node's view.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,11 +33,30 @@ pub enum Role {
 }
 
 /// A node that takes part in the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     pub id: NodeId,
     pub name: String,
     pub peer_url: String,
     pub client_urls: Vec<String>,
     pub is_learner: bool,
+}
+
+/// A node that shall take part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewMember {
+    /// Empty when it is not known before the node is started.
+    pub name: String,
+    pub peer_url: String,
+    pub client_urls: Vec<String>,
+    /// It is promoted by itself; else it stays a learner until somebody promotes it.
+    pub votes_when_ready: bool,
+}
+
+/// Where a member is found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addresses {
+    pub peer_url: String,
+    /// `None`: as before.
+    pub client_urls: Option<Vec<String>>,
 }

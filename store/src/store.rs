@@ -4,6 +4,7 @@
 //! through the leader's log, wherever it is.
 
 pub(crate) mod history;
+mod members;
 mod options;
 mod reads;
 mod writes;
@@ -11,7 +12,7 @@ mod writes;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use base::{Clock, Entropy, LeaseId, NodeId, Revision, Tasks};
+use base::{Clock, Entropy, LeaseId, Revision, Tasks};
 use tokio::sync::{mpsc, watch};
 
 pub use history::History;
@@ -29,10 +30,9 @@ use crate::mvcc::tables::TableError;
 use crate::mvcc::{keyspace, validate};
 use crate::node::{Identity, Node, NodeConfig, Timings};
 use crate::raft::handle::Handle;
-use crate::raft::membership;
 use crate::raft::peers::{Peer, Peers};
 use crate::raft::replica::Replica;
-use crate::status::{Member, Status};
+use crate::status::Status;
 
 /// The replicated key space, seen from one node. Clones are cheap and share everything.
 #[derive(Clone)]
@@ -49,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) timings: Timings,
+    pub(crate) learners_max: usize,
     pub(crate) leases: LeaseBook,
     /// Names this process in request ids.
     pub(crate) origin: u64,
@@ -211,47 +212,6 @@ impl Store {
     /// Changes whenever leader, role, members or indexes change.
     pub fn status_changes(&self) -> watch::Receiver<Status> {
         self.inner.status.clone()
-    }
-
-    /// Hands leadership to another voter. Returns once this node sees it, or the request's time is over.
-    ///
-    /// # Errors
-    /// [`StoreError::NoLeader`] when this node does not lead, [`StoreError::MemberNotFound`] for a stranger.
-    pub async fn transfer_leadership(&self, to: NodeId) -> Result<(), StoreError> {
-        membership::transfer(&self.inner, to).await
-    }
-
-    pub fn members(&self) -> Vec<Member> {
-        self.status().members
-    }
-
-    /// Adds a learner, under an id that was never used. It must be started with this id, and promoted once caught up.
-    ///
-    /// # Errors
-    /// When the address is a member's already, or this node does not lead.
-    pub async fn member_add(
-        &self,
-        name: String,
-        peer_url: String,
-        client_urls: Vec<String>,
-    ) -> Result<Member, StoreError> {
-        membership::add(self, name, peer_url, client_urls).await
-    }
-
-    /// Lets a learner vote.
-    ///
-    /// # Errors
-    /// [`StoreError::LearnerNotReady`] while it lags behind.
-    pub async fn member_promote(&self, id: NodeId) -> Result<(), StoreError> {
-        membership::promote(&self.inner, id).await
-    }
-
-    /// Removes a member. Its id is never used again.
-    ///
-    /// # Errors
-    /// [`StoreError::LastVoter`] when nobody would be left.
-    pub async fn member_remove(&self, id: NodeId) -> Result<(), StoreError> {
-        membership::remove(&self.inner, id).await
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {

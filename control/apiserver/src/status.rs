@@ -366,6 +366,8 @@ impl From<StoreError> for Status {
             | StoreError::MemberNotLearner
             | StoreError::LearnerNotReady
             | StoreError::MembershipBusy
+            | StoreError::TooManyLearners
+            | StoreError::TooFewRunning
             | StoreError::LastVoter => {
                 tracing::error!(%error, "the store refused a request of the API server");
                 Self::internal(error.to_string())

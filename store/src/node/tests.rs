@@ -2,6 +2,7 @@
 
 mod cluster;
 mod history;
+mod members;
 mod restart;
 mod retries;
 mod single;

@@ -136,13 +136,7 @@ impl Handle {
         };
         let membership = metrics.membership_config.membership();
         let voters: Vec<u64> = membership.voter_ids().collect();
-        let members = membership.nodes().map(|(id, member)| Member {
-            id: NodeId::new(*id),
-            name: member.name.clone(),
-            peer_url: member.peer_url.clone(),
-            client_urls: member.client_urls.clone(),
-            is_learner: !voters.contains(id),
-        });
+        let members = membership.nodes().map(|(id, member)| member.member(*id, !voters.contains(id)));
         RaftView {
             role,
             failure: metrics.running_state.as_ref().err().map(ToString::to_string),

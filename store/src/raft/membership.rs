@@ -1,84 +1,157 @@
-//! Changes of the members. Ids come from the log and are never used again.
+//! Changes of the members, made where the leader is. Ids come from the log and are never used again.
+//!
+//! Every change is one that its asker may repeat: an answer can be lost, a leader can die. Nobody becomes a voter who
+//! has not caught up, and nobody is removed when those who stay would not be enough.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use base::NodeId;
-use openraft::ChangeMembers;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
+use openraft::{ChangeMembers, Instant as _};
+use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use super::types::{MemberRecord, TypeConfig};
+use super::types::{MemberRecord, Membership, TypeConfig};
 use crate::error::StoreError;
 use crate::mvcc::machine::{Action, Reply};
-use crate::status::Member;
+use crate::status::{Addresses, Member, NewMember};
 use crate::store::{Inner, Store};
 
 /// How many entries a learner may lag behind when it is promoted.
 const PROMOTE_LAG_MAX: u64 = 1000;
+/// A member that has answered the leader within this time counts as running; as etcd's HealthInterval.
+const RUNNING_WITHIN: Duration = Duration::from_secs(5);
 
-pub(crate) async fn add(
-    store: &Store,
-    name: String,
-    peer_url: String,
-    client_urls: Vec<String>,
-) -> Result<Member, StoreError> {
-    let members = store.members();
-    if members.iter().any(|member| member.peer_url == peer_url) {
+/// What is asked of the leader.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum MemberChange {
+    Add {
+        member: NewMember,
+        /// The same in every attempt of one request.
+        request: u64,
+    },
+    Promote(NodeId),
+    Remove(NodeId),
+    Update {
+        id: NodeId,
+        to: Addresses,
+    },
+}
+
+impl Store {
+    /// Makes a change if this node leads. [`StoreError::NoLeader`]: it does not, nothing was done.
+    pub(crate) async fn change_members_here(&self, change: MemberChange) -> Result<Member, StoreError> {
+        require_leader(self.inner())?;
+        match change {
+            MemberChange::Add { member, request } => add(self, member, request).await,
+            MemberChange::Promote(id) => promote(self.inner(), id).await,
+            MemberChange::Remove(id) => remove(self.inner(), id).await,
+            MemberChange::Update { id, to } => update(self.inner(), id, to).await,
+        }
+    }
+}
+
+async fn add(store: &Store, asked: NewMember, request: u64) -> Result<Member, StoreError> {
+    let known = membership(store.inner());
+    if let Some((id, record)) = known.nodes().find(|(_, record)| record.added_by == request) {
+        return Ok(member(&known, *id, record));
+    }
+    if known.nodes().any(|(_, record)| record.peer_url == asked.peer_url) {
         return Err(StoreError::MemberExists);
     }
-    require_leader(store.inner())?;
-    let above = members.iter().map(|member| member.id).max().unwrap_or_default();
-    let Reply::Node(id) = store.propose(Action::TakeNodeId { above }).await? else {
-        return Err(StoreError::Timeout);
+    if !asked.votes_when_ready && learners(&known) >= store.inner().learners_max {
+        return Err(StoreError::TooManyLearners);
+    }
+    let id = take_id(store, &known).await?;
+    let record = MemberRecord {
+        name: asked.name,
+        peer_url: asked.peer_url,
+        client_urls: asked.client_urls,
+        votes_when_ready: asked.votes_when_ready,
+        added_by: request,
+        ..MemberRecord::default()
     };
-    let record = MemberRecord { name, peer_url, client_urls };
     let nodes = BTreeMap::from([(id.get(), record.clone())]);
     change(store.inner(), ChangeMembers::AddNodes(nodes)).await?;
-    let MemberRecord { name, peer_url, client_urls } = record;
-    Ok(Member { id, name, peer_url, client_urls, is_learner: true })
+    Ok(member(&known, id.get(), &record))
 }
 
-pub(crate) async fn promote(inner: &Inner, id: NodeId) -> Result<(), StoreError> {
-    require_leader(inner)?;
-    let receiver = inner.raft.raft().metrics();
-    let (known, voter, lag) = {
-        let metrics = receiver.borrow_watched();
-        let membership = metrics.membership_config.membership();
-        let matched = metrics.replication.as_ref().and_then(|all| all.get(&id.get()).copied().flatten());
-        let last = metrics.last_log_index.unwrap_or(0);
-        (
-            membership.get_node(&id.get()).is_some(),
-            membership.voter_ids().any(|voter| voter == id.get()),
-            last.saturating_sub(matched.map_or(0, |id| id.index)),
-        )
-    };
-    match (known, voter) {
-        (false, _) => Err(StoreError::MemberNotFound),
-        (true, true) => Err(StoreError::MemberNotLearner),
-        (true, false) if lag > PROMOTE_LAG_MAX => Err(StoreError::LearnerNotReady),
-        (true, false) => change(inner, ChangeMembers::AddVoterIds(BTreeSet::from([id.get()]))).await,
+/// Those that somebody wants as learners; who is on the way to be a voter is not counted.
+fn learners(known: &Membership) -> usize {
+    let voters: BTreeSet<u64> = known.voter_ids().collect();
+    known.nodes().filter(|(id, record)| !voters.contains(id) && !record.votes_when_ready).count()
+}
+
+async fn take_id(store: &Store, known: &Membership) -> Result<NodeId, StoreError> {
+    let above = NodeId::new(known.nodes().map(|(id, _)| *id).max().unwrap_or_default());
+    // Boxed: proposing may end up at whoever leads, which may end up here.
+    match Box::pin(store.propose(Action::TakeNodeId { above })).await? {
+        Reply::Node(id) => Ok(id),
+        _ => Err(StoreError::Timeout),
     }
 }
 
-pub(crate) async fn remove(inner: &Inner, id: NodeId) -> Result<(), StoreError> {
-    require_leader(inner)?;
-    let receiver = inner.raft.raft().metrics();
-    let membership = receiver.borrow_watched().membership_config.membership().clone();
-    if membership.get_node(&id.get()).is_none() {
-        return Err(StoreError::MemberNotFound);
+async fn promote(inner: &Inner, id: NodeId) -> Result<Member, StoreError> {
+    let known = membership(inner);
+    let Some(record) = known.get_node(&id.get()) else { return Err(StoreError::MemberNotFound) };
+    if known.voter_ids().any(|voter| voter == id.get()) {
+        return Err(StoreError::MemberNotLearner);
     }
-    let voters: BTreeSet<u64> = membership.voter_ids().collect();
+    if !is_caught_up(inner, id.get()) {
+        return Err(StoreError::LearnerNotReady);
+    }
+    let record = MemberRecord { votes_when_ready: false, replaces: None, ..record.clone() };
+    let voter = Member { is_learner: false, ..member(&known, id.get(), &record) };
+    let steps = vec![
+        ChangeMembers::SetNodes(BTreeMap::from([(id.get(), record)])),
+        ChangeMembers::AddVoterIds(BTreeSet::from([id.get()])),
+    ];
+    change(inner, ChangeMembers::Batch(steps)).await?;
+    Ok(voter)
+}
+
+async fn remove(inner: &Inner, id: NodeId) -> Result<Member, StoreError> {
+    let known = membership(inner);
+    let Some(record) = known.get_node(&id.get()) else { return Err(StoreError::MemberNotFound) };
+    let gone = member(&known, id.get(), record);
     let ids = BTreeSet::from([id.get()]);
-    if !voters.contains(&id.get()) {
-        return change(inner, ChangeMembers::RemoveNodes(ids)).await;
+    if gone.is_learner {
+        change(inner, ChangeMembers::RemoveNodes(ids)).await?;
+        return Ok(gone);
     }
-    if voters.len() == 1 {
+    let stay: BTreeSet<u64> = known.voter_ids().filter(|voter| *voter != id.get()).collect();
+    if stay.is_empty() {
         return Err(StoreError::LastVoter);
     }
-    change(inner, ChangeMembers::RemoveVoters(ids)).await
+    let running = running(inner);
+    if stay.iter().filter(|voter| running.contains(voter)).count() <= stay.len() / 2 {
+        return Err(StoreError::TooFewRunning);
+    }
+    change(inner, ChangeMembers::RemoveVoters(ids)).await?;
+    Ok(gone)
 }
 
+async fn update(inner: &Inner, id: NodeId, to: Addresses) -> Result<Member, StoreError> {
+    let known = membership(inner);
+    let Some(old) = known.get_node(&id.get()) else { return Err(StoreError::MemberNotFound) };
+    if known.nodes().any(|(other, record)| *other != id.get() && record.peer_url == to.peer_url) {
+        return Err(StoreError::MemberExists);
+    }
+    let record = MemberRecord {
+        peer_url: to.peer_url,
+        client_urls: to.client_urls.unwrap_or_else(|| old.client_urls.clone()),
+        ..old.clone()
+    };
+    let updated = member(&known, id.get(), &record);
+    if record != *old {
+        change(inner, ChangeMembers::SetNodes(BTreeMap::from([(id.get(), record)]))).await?;
+    }
+    Ok(updated)
+}
+
+/// Hands leadership to another voter, and returns once this node sees it.
 pub(crate) async fn transfer(inner: &Inner, to: NodeId) -> Result<(), StoreError> {
     require_leader(inner)?;
     if !inner.status.borrow().members.iter().any(|member| member.id == to && !member.is_learner) {
@@ -94,10 +167,54 @@ pub(crate) async fn transfer(inner: &Inner, to: NodeId) -> Result<(), StoreError
     }
 }
 
+/// Who takes over best when this leader goes: a running voter that has the most of the log. `None`: nobody, or this
+/// node does not lead.
+pub(crate) fn successor(inner: &Inner) -> Option<NodeId> {
+    require_leader(inner).ok()?;
+    let running = running(inner);
+    let known = membership(inner);
+    let me = inner.identity.node_id.get();
+    let candidates = known.voter_ids().filter(|id| *id != me && running.contains(id));
+    candidates.max_by_key(|id| matched(inner, *id)).map(NodeId::new)
+}
+
 fn require_leader(inner: &Inner) -> Result<(), StoreError> {
     let leads =
         inner.raft.raft().metrics().borrow_watched().current_leader == Some(inner.identity.node_id.get());
     if leads { Ok(()) } else { Err(StoreError::NoLeader) }
+}
+
+fn membership(inner: &Inner) -> Membership {
+    inner.raft.raft().metrics().borrow_watched().membership_config.membership().clone()
+}
+
+fn member(known: &Membership, id: u64, record: &MemberRecord) -> Member {
+    let is_learner = !known.voter_ids().any(|voter| voter == id);
+    record.member(id, is_learner)
+}
+
+/// The last log index that a member is known to hold; `None` before it was heard of.
+fn matched(inner: &Inner, id: u64) -> Option<u64> {
+    let receiver = inner.raft.raft().metrics();
+    let metrics = receiver.borrow_watched();
+    metrics.replication.as_ref()?.get(&id)?.map(|matched| matched.index)
+}
+
+fn is_caught_up(inner: &Inner, id: u64) -> bool {
+    let last = inner.raft.raft().metrics().borrow_watched().last_log_index.unwrap_or(0);
+    running(inner).contains(&id)
+        && matched(inner, id).is_some_and(|matched| last.saturating_sub(matched) <= PROMOTE_LAG_MAX)
+}
+
+/// Those that have answered this leader lately, and itself.
+pub(crate) fn running(inner: &Inner) -> BTreeSet<u64> {
+    let receiver = inner.raft.raft().metrics();
+    let metrics = receiver.borrow_watched();
+    let heard = metrics.heartbeat.iter().flatten().filter_map(|(id, at)| {
+        let at = at.as_ref()?;
+        (at.elapsed() < RUNNING_WITHIN).then_some(*id)
+    });
+    heard.chain([inner.identity.node_id.get()]).collect()
 }
 
 async fn change(inner: &Inner, members: ChangeMembers<u64, MemberRecord>) -> Result<(), StoreError> {

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use base::NodeId;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::mvcc::machine::Outcome;
+use crate::status::Member;
 
 openraft::declare_raft_types!(
     /// Our instance of openraft.
@@ -48,4 +50,24 @@ pub(crate) struct MemberRecord {
     pub(crate) name: String,
     pub(crate) peer_url: String,
     pub(crate) client_urls: Vec<String>,
+    /// Drawn by chance when the member's directory was made; 0: not known, it was not started yet.
+    pub(crate) incarnation: u64,
+    /// It becomes a voter by itself, once it has caught up.
+    pub(crate) votes_when_ready: bool,
+    /// In the place of this voter, whose disk is lost.
+    pub(crate) replaces: Option<u64>,
+    /// The request that added it.
+    pub(crate) added_by: u64,
+}
+
+impl MemberRecord {
+    pub(crate) fn member(&self, id: u64, is_learner: bool) -> Member {
+        Member {
+            id: NodeId::new(id),
+            name: self.name.clone(),
+            peer_url: self.peer_url.clone(),
+            client_urls: self.client_urls.clone(),
+            is_learner,
+        }
+    }
 }

@@ -37,7 +37,12 @@ pub(super) fn status(error: &StoreError) -> Status {
             Code::FailedPrecondition,
             "etcdserver: can only promote a learner member which is in sync with leader",
         ),
-        StoreError::MembershipBusy => (Code::Unavailable, "etcdserver: unhealthy cluster"),
+        StoreError::MembershipBusy | StoreError::TooFewRunning => {
+            (Code::Unavailable, "etcdserver: unhealthy cluster")
+        }
+        StoreError::TooManyLearners => {
+            (Code::FailedPrecondition, "etcdserver: too many learner members in cluster")
+        }
         StoreError::LastVoter => (
             Code::FailedPrecondition,
             "etcdserver: re-configuration failed due to not enough started members",
@@ -60,6 +65,10 @@ pub(super) fn watch_status(error: &WatchError) -> Status {
 
 pub(super) fn no_leader() -> Status {
     Status::unavailable("etcdserver: no leader")
+}
+
+pub(super) fn not_for_learners() -> Status {
+    Status::failed_precondition("etcdserver: rpc not supported for learner")
 }
 
 pub(super) fn not_leader() -> Status {

@@ -95,8 +95,16 @@ impl Front {
         self.header(self.store.revision())
     }
 
-    /// Refuses a request that asks for a leader while none is known.
+    /// Refuses what a learner may not answer, and a request that asks for a leader while none is known.
     fn admit(&self, metadata: &MetadataMap) -> Result<(), tonic::Status> {
+        if self.store.is_learner() {
+            return Err(error::not_for_learners());
+        }
+        self.admit_to_learners(metadata)
+    }
+
+    /// As [`Front::admit`], for the few things that a learner does answer.
+    fn admit_to_learners(&self, metadata: &MetadataMap) -> Result<(), tonic::Status> {
         if wants_leader(metadata) && self.status.borrow().leader.is_none() {
             return Err(error::no_leader());
         }

@@ -16,8 +16,10 @@ use crate::metrics;
 use crate::mvcc::lease;
 use crate::mvcc::machine::{Action, Command, Outcome, Reply};
 use crate::raft::handle::Proposed;
+use crate::raft::membership::MemberChange;
 use crate::raft::peers::{Call, Peer};
 use crate::raft::types::Proposal;
+use crate::status::Member;
 
 /// How long to wait before asking the same node again when nothing was heard of another leader.
 const RETRY_AFTER: Duration = Duration::from_millis(25);
@@ -29,6 +31,7 @@ pub(crate) enum Forwarded {
     Propose(Bytes),
     KeepAlive(LeaseId),
     TimeToLive(LeaseId),
+    Member(MemberChange),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,6 +39,7 @@ pub(crate) enum ForwardAnswer {
     Outcome(Outcome),
     /// Seconds left; `None`: no such lease.
     Lease(Option<i64>),
+    Member(Result<Member, StoreError>),
     /// Ask somebody else.
     NotLeader,
 }
@@ -51,7 +55,9 @@ impl Store {
         }
         match answer? {
             ForwardAnswer::Outcome(outcome) => outcome,
-            ForwardAnswer::Lease(_) | ForwardAnswer::NotLeader => Err(StoreError::Timeout),
+            ForwardAnswer::Lease(_) | ForwardAnswer::Member(_) | ForwardAnswer::NotLeader => {
+                Err(StoreError::Timeout)
+            }
         }
     }
 
@@ -61,7 +67,21 @@ impl Store {
     ) -> Result<Option<i64>, StoreError> {
         match self.ask_leader(&question).await? {
             ForwardAnswer::Lease(remaining) => Ok(remaining),
-            ForwardAnswer::Outcome(_) | ForwardAnswer::NotLeader => Err(StoreError::Timeout),
+            ForwardAnswer::Outcome(_) | ForwardAnswer::Member(_) | ForwardAnswer::NotLeader => {
+                Err(StoreError::Timeout)
+            }
+        }
+    }
+
+    pub(super) async fn ask_leader_to_change_members(
+        &self,
+        question: Forwarded,
+    ) -> Result<Member, StoreError> {
+        match self.ask_leader(&question).await? {
+            ForwardAnswer::Member(changed) => changed,
+            ForwardAnswer::Outcome(_) | ForwardAnswer::Lease(_) | ForwardAnswer::NotLeader => {
+                Err(StoreError::Timeout)
+            }
         }
     }
 
@@ -71,6 +91,10 @@ impl Store {
             Forwarded::Propose(command) => self.propose_here(command).await,
             Forwarded::KeepAlive(id) => self.about_lease(id, true).await,
             Forwarded::TimeToLive(id) => self.about_lease(id, false).await,
+            Forwarded::Member(change) => match self.change_members_here(change).await {
+                Err(StoreError::NoLeader) => ForwardAnswer::NotLeader,
+                changed => ForwardAnswer::Member(changed),
+            },
         }
     }
 

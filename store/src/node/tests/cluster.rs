@@ -91,15 +91,24 @@ impl Peers for End {
     }
 }
 
-struct Member {
-    store: Store,
+pub(super) struct Member {
+    pub(super) store: Store,
     tasks: Tasks,
     disk: Disk,
 }
 
 pub(super) struct Trio {
     network: Arc<Network>,
-    members: BTreeMap<NodeId, Member>,
+    pub(super) members: BTreeMap<NodeId, Member>,
+}
+
+fn trio() -> Cluster {
+    let founder = |n: u64| InitialMember {
+        name: format!("node-{n}"),
+        peer_url: format!("https://node-{n}"),
+        client_urls: Vec::new(),
+    };
+    Cluster::Static { token: "trio".into(), members: (1..=3).map(founder).collect() }
 }
 
 impl Trio {
@@ -117,15 +126,21 @@ impl Trio {
     }
 
     pub(super) async fn start_node(&mut self, id: NodeId, disk: Disk) {
-        let founder = |n: u64| InitialMember {
-            name: format!("node-{n}"),
-            peer_url: format!("https://node-{n}"),
-            client_urls: Vec::new(),
-        };
+        self.start_in(id, disk, trio()).await;
+    }
+
+    /// Starts a member that was added.
+    pub(super) async fn start_joined(&mut self, id: NodeId) {
+        let cluster_id = self.members.values().next().expect("a member").store.status().cluster_id;
+        let disk = Disk::Memory(MemoryDisk::default());
+        self.start_in(id, disk, Cluster::Joined { cluster_id, node_id: id }).await;
+    }
+
+    async fn start_in(&mut self, id: NodeId, disk: Disk, cluster: Cluster) {
         let config = NodeConfig {
             name: format!("node-{id}"),
             disk: disk.clone(),
-            cluster: Cluster::Static { token: "trio".into(), members: (1..=3).map(founder).collect() },
+            cluster,
             snapshot_every_entries: 50,
             watch_ring_bytes: 4000,
             ..NodeConfig::in_memory()

@@ -1,4 +1,4 @@
-//! The Cluster service: who the members are, and changing that.
+//! The Cluster service: who the members are, and changing that, through any voter.
 
 use base::NodeId;
 use proto::etcdserverpb as pb;
@@ -7,27 +7,31 @@ use tonic::{Request, Response, Status};
 
 use super::super::error;
 use super::Front;
+use crate::{Addresses, NewMember};
 
 #[tonic::async_trait]
 impl Cluster for Front {
-    /// A member begins as a learner and votes once it has caught up and is promoted.
+    /// A member begins as a learner. Unless it was asked for as one, it votes by itself once it has caught up: it never
+    /// makes the majority larger before it can help to reach it.
     async fn member_add(
         &self,
         request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
         self.admit(request.metadata())?;
         let asked = request.into_inner();
-        let [peer_url] = &asked.peer_ur_ls[..] else { return Err(error::bad_member_urls()) };
-        if !peer_url.starts_with("https://") {
-            return Err(error::bad_member_urls());
-        }
-        if !asked.is_learner {
-            return Err(Status::unimplemented("a member is added as a learner, then promoted"));
-        }
-        let added = self.store.member_add(String::new(), peer_url.clone(), Vec::new()).await;
-        let member = Some(member(added.map_err(|refused| error::status(&refused))?));
+        let new = NewMember {
+            name: String::new(),
+            peer_url: peer_url(asked.peer_ur_ls)?,
+            client_urls: Vec::new(),
+            votes_when_ready: !asked.is_learner,
+        };
+        let added = self.store.member_add(new).await.map_err(|refused| error::status(&refused))?;
         let header = Some(self.header_now());
-        Ok(Response::new(pb::MemberAddResponse { header, member, members: self.members() }))
+        Ok(Response::new(pb::MemberAddResponse {
+            header,
+            member: Some(member(added)),
+            members: self.members(),
+        }))
     }
 
     async fn member_remove(
@@ -37,17 +41,21 @@ impl Cluster for Front {
         self.admit(request.metadata())?;
         let id = NodeId::new(request.into_inner().id);
         self.store.member_remove(id).await.map_err(|refused| error::status(&refused))?;
-        Ok(Response::new(pb::MemberRemoveResponse {
-            header: Some(self.header_now()),
-            members: self.members(),
-        }))
+        let (header, members) = (Some(self.header_now()), self.members());
+        Ok(Response::new(pb::MemberRemoveResponse { header, members }))
     }
 
     async fn member_update(
         &self,
-        _request: Request<pb::MemberUpdateRequest>,
+        request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
-        Err(Status::unimplemented("the addresses of a member cannot be changed"))
+        self.admit(request.metadata())?;
+        let asked = request.into_inner();
+        let to = Addresses { peer_url: peer_url(asked.peer_ur_ls)?, client_urls: None };
+        let updated = self.store.member_update(NodeId::new(asked.id), to).await;
+        updated.map_err(|refused| error::status(&refused))?;
+        let (header, members) = (Some(self.header_now()), self.members());
+        Ok(Response::new(pb::MemberUpdateResponse { header, members }))
     }
 
     async fn member_list(
@@ -68,10 +76,8 @@ impl Cluster for Front {
         self.admit(request.metadata())?;
         let id = NodeId::new(request.into_inner().id);
         self.store.member_promote(id).await.map_err(|refused| error::status(&refused))?;
-        Ok(Response::new(pb::MemberPromoteResponse {
-            header: Some(self.header_now()),
-            members: self.members(),
-        }))
+        let (header, members) = (Some(self.header_now()), self.members());
+        Ok(Response::new(pb::MemberPromoteResponse { header, members }))
     }
 }
 
@@ -79,6 +85,18 @@ impl Front {
     /// The members as this node knows them.
     pub(super) fn members(&self) -> Vec<pb::Member> {
         self.store.members().into_iter().map(member).collect()
+    }
+}
+
+/// Members speak to each other over TLS at one address: `https://host:port`.
+fn peer_url(mut urls: Vec<String>) -> Result<String, Status> {
+    let (Some(url), true) = (urls.pop(), urls.is_empty()) else { return Err(error::bad_member_urls()) };
+    let authority = url.strip_prefix("https://").and_then(|rest| rest.rsplit_once(':'));
+    match authority {
+        Some((host, port)) if !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok() => {
+            Ok(url)
+        }
+        Some(_) | None => Err(error::bad_member_urls()),
     }
 }
 

@@ -36,7 +36,11 @@ impl Kv for Front {
     type RangeStreamStream = RangeChunks;
 
     async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
-        self.admit(request.metadata())?;
+        if request.get_ref().serializable {
+            self.admit_to_learners(request.metadata())?;
+        } else {
+            self.admit(request.metadata())?;
+        }
         let (metadata, _, asked) = request.into_parts();
         let range = self.pinned(&metadata, convert::range(asked)?).await?;
         let result = self.store.range(range).await.map_err(|refused| error::status(&refused))?;
