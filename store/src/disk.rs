@@ -1,12 +1,13 @@
-//! Where rows and the log live: two traits, RocksDB behind them, and a twin in memory for tests and simulation.
+//! Where rows and the log live: two traits; RocksDB and our own segments behind them, and a twin in memory for tests
+//! and simulation.
 //!
 //! Only this room names rocksdb or bincode. It knows bytes and tables, nothing of Raft and nothing of MVCC's meaning.
 
 pub(crate) mod codec;
 pub(crate) mod files;
 pub(crate) mod memory;
-pub(crate) mod rocks_log;
 pub(crate) mod rocks_state;
+pub(crate) mod segments;
 
 use std::io;
 use std::path::PathBuf;
@@ -88,7 +89,8 @@ pub(crate) trait LogDisk: Send + Sync + 'static {
     /// The entries with `from <= index < to`, in order.
     fn entries(&self, from: u64, to: u64) -> io::Result<Vec<(u64, Bytes)>>;
 
-    /// Performs the writes atomically; durable on return if any of them asks for it.
+    /// Performs the writes in order; durable on return if any of them asks for it. After a crash those that were not
+    /// durable are there up to some write.
     fn write(&self, writes: &[LogWrite]) -> io::Result<()>;
 
     /// Whether calls may wait for a device.

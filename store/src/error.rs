@@ -102,6 +102,12 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The member may have forgotten its vote, or entries that it acknowledged.
+    #[error(
+        "the log is corrupt: {file}, byte {offset}: {what}; this member must not vote again under its id: move its \
+         directory away, and let it join again under a new one"
+    )]
+    CorruptLog { file: String, offset: u64, what: &'static str },
     #[error("the timings are not usable: {reason}")]
     Timings { reason: String },
     #[error("raft did not start: {reason}")]

@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use crate::disk::memory::{MemoryLog, MemoryTables};
-use crate::disk::rocks_log::RocksLog;
 use crate::disk::rocks_state::RocksState;
+use crate::disk::segments::{LogOpenError, SegmentedLog};
 use crate::disk::{LogDisk, StateDisk, files};
 use crate::error::StartError;
 use crate::leases::{self, LeaseBook};
@@ -321,7 +321,13 @@ async fn open_disks(disk: &Disk, identity: &Identity) -> Result<Disks, StartErro
         let failed = |error| StartError::open(&path, error);
         std::fs::create_dir_all(&path).map_err(failed)?;
         claim(&path, &identity)?;
-        let log: Arc<dyn LogDisk> = Arc::new(RocksLog::open(&path.join("log")).map_err(failed)?);
+        let log = SegmentedLog::open(&path.join("log")).map_err(|error| match error {
+            LogOpenError::Io(error) => failed(error),
+            LogOpenError::Corrupt { path, offset, what } => {
+                StartError::CorruptLog { file: path.display().to_string(), offset, what }
+            }
+        })?;
+        let log: Arc<dyn LogDisk> = Arc::new(log);
         let tables = RocksState::open(&path.join("state")).map_err(|error| failed(error.into()))?;
         Ok((log, Arc::new(tables) as Arc<dyn StateDisk>))
     });

@@ -25,7 +25,6 @@ use rocksdb::{
 };
 
 use super::files::{self, Kept};
-use super::rocks_log::io_error;
 use super::{APPLIED, Arrived, Frozen, StateDisk};
 use crate::mvcc::tables::{Change, Changes, Cursor, Table, TableError, View};
 use crate::raft::peers::{Intake, SnapshotFile};
@@ -100,8 +99,20 @@ impl RocksState {
     }
 }
 
+/// RocksDB's errors as the standard library's, so that callers need not know RocksDB.
 fn table_error(error: rocksdb::Error) -> TableError {
-    TableError::Io(io_error(error))
+    let text = error.to_string();
+    let kind = match error.kind() {
+        rocksdb::ErrorKind::Corruption => io::ErrorKind::InvalidData,
+        rocksdb::ErrorKind::IOError if text.contains("No space left") => io::ErrorKind::StorageFull,
+        rocksdb::ErrorKind::IOError if text.contains("Read-only file system") => {
+            io::ErrorKind::ReadOnlyFilesystem
+        }
+        rocksdb::ErrorKind::IOError if text.contains("Permission denied") => io::ErrorKind::PermissionDenied,
+        rocksdb::ErrorKind::IOError if text.to_lowercase().contains("lock") => io::ErrorKind::ResourceBusy,
+        _ => io::ErrorKind::Other,
+    };
+    TableError::Io(io::Error::new(kind, error))
 }
 
 fn families(cache: &Cache) -> impl Iterator<Item = ColumnFamilyDescriptor> + '_ {

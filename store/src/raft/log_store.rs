@@ -311,38 +311,46 @@ impl Tail {
 }
 
 impl LogWriter {
-    /// Writes until every [`LogStore`] is gone.
+    /// Writes until every [`LogStore`] is gone. A disk that waits gets a thread of its own, so that no batch waits for
+    /// one.
     ///
     /// # Errors
     /// The first write that failed.
     pub(crate) async fn run(mut self) -> Result<(), LogWriteError> {
-        let mut jobs = Vec::new();
-        while self.queue.recv_many(&mut jobs, QUEUE_MAX).await > 0 {
-            let batch = Batch::of(std::mem::take(&mut jobs));
-            let started = tokio::time::Instant::now();
-            let result = write(&self.disk, batch.writes).await;
-            metrics::observe_log_sync(started.elapsed());
-            for done in batch.votes {
-                let _ = done.send(copy(&result));
+        if !self.disk.waits() {
+            let mut jobs = Vec::new();
+            while self.queue.recv_many(&mut jobs, QUEUE_MAX).await > 0 {
+                self.write(&mut jobs)?;
             }
-            for callback in batch.appends {
-                callback.io_completed(copy(&result));
+            return Ok(());
+        }
+        let writing = tokio::task::spawn_blocking(move || {
+            let mut jobs = Vec::new();
+            while self.queue.blocking_recv_many(&mut jobs, QUEUE_MAX) > 0 {
+                self.write(&mut jobs)?;
             }
-            result.map_err(LogWriteError)?;
-            if let Some(durable) = batch.last_appended {
-                self.state.lock().unwrap_or_else(PoisonError::into_inner).tail.shrink(durable);
-            }
+            Ok(())
+        });
+        writing.await.map_err(|error| LogWriteError(io::Error::other(error)))?
+    }
+
+    fn write(&self, jobs: &mut Vec<Job>) -> Result<(), LogWriteError> {
+        let batch = Batch::of(jobs);
+        let started = tokio::time::Instant::now();
+        let result = self.disk.write(&batch.writes);
+        metrics::observe_log_sync(started.elapsed());
+        for done in batch.votes {
+            let _ = done.send(copy(&result));
+        }
+        for callback in batch.appends {
+            callback.io_completed(copy(&result));
+        }
+        result.map_err(LogWriteError)?;
+        if let Some(durable) = batch.last_appended {
+            self.state.lock().unwrap_or_else(PoisonError::into_inner).tail.shrink(durable);
         }
         Ok(())
     }
-}
-
-async fn write(disk: &Arc<dyn LogDisk>, writes: Vec<LogWrite>) -> io::Result<()> {
-    if !disk.waits() {
-        return disk.write(&writes);
-    }
-    let disk = disk.clone();
-    tokio::task::spawn_blocking(move || disk.write(&writes)).await.map_err(io::Error::other)?
 }
 
 fn copy(result: &io::Result<()>) -> io::Result<()> {
@@ -361,10 +369,10 @@ struct Batch {
 }
 
 impl Batch {
-    fn of(jobs: Vec<Job>) -> Self {
+    fn of(jobs: &mut Vec<Job>) -> Self {
         let mut batch =
             Self { writes: Vec::new(), votes: Vec::new(), appends: Vec::new(), last_appended: None };
-        for job in jobs {
+        for job in jobs.drain(..) {
             match job {
                 Job::Vote(vote, done) => {
                     batch.writes.push(LogWrite::Vote(record::encode_vote(&vote)));

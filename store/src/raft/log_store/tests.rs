@@ -8,8 +8,8 @@ use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use tokio_util::sync::CancellationToken;
 
-use crate::disk::rocks_log::RocksLog;
 use crate::disk::rocks_state::RocksState;
+use crate::disk::segments::SegmentedLog;
 use crate::disk::{LogDisk, StateDisk};
 use crate::node::MemoryDisk;
 use crate::raft::log_store::{self, LogStore};
@@ -44,12 +44,12 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, Guard> for InMemory {
     }
 }
 
-struct OnRocksDb;
+struct OnFiles;
 
-impl StoreBuilder<TypeConfig, LogStore, StateMachine, Guard> for OnRocksDb {
+impl StoreBuilder<TypeConfig, LogStore, StateMachine, Guard> for OnFiles {
     async fn build(&self) -> Result<(Guard, LogStore, StateMachine), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().expect("a directory");
-        let log = RocksLog::open(&dir.path().join("log")).expect("a log");
+        let log = SegmentedLog::open(&dir.path().join("log")).expect("a log");
         let tables = RocksState::open(&dir.path().join("state")).expect("tables");
         Ok(assemble(Arc::new(log), Arc::new(tables), Some(dir)).expect("it opens"))
     }
@@ -61,6 +61,6 @@ async fn the_memory_disk_conforms() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rocksdb_conforms() {
-    Suite::test_all(OnRocksDb).await.expect("openraft's suite");
+async fn the_disk_conforms() {
+    Suite::test_all(OnFiles).await.expect("openraft's suite");
 }
