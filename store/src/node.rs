@@ -283,6 +283,7 @@ impl Node {
             stop.clone(),
         );
         tasks.spawn("store snapshots", snapshots);
+        tasks.spawn_infallible("store watch hub", watch_hub(replica.clone(), stop.clone()));
         tasks.spawn("store cleaning", upkeep::clean(replica, stop.clone()));
         tasks.spawn("store history", history::keep(store.clone(), config.history, stop.clone()));
         tasks.spawn("store leases", leases::keep(store.clone(), stop.clone()));
@@ -292,6 +293,10 @@ impl Node {
         info!(name = %identity.name, node = %identity.node_id, "the store has started");
         Ok(Self { service: Service::of(store.clone()), store, identity })
     }
+}
+
+async fn watch_hub(replica: Arc<Replica>, stop: tokio_util::sync::CancellationToken) {
+    replica.hub.distribute(stop).await;
 }
 
 /// Stops Raft with the rest, so that the log's writer finishes what is queued and ends.

@@ -1,56 +1,67 @@
-//! The events of past revisions, read back from the `rev` table for a watch that starts behind.
+//! The events of past revisions, read back from the `rev` table for watches that start behind.
 
 use std::sync::Arc;
 
 use base::Revision;
 
 use super::layout::{self, Place, Recorded, Version};
-use super::request::{Event, KeyValue, Watch, WatchBatch};
+use super::request::{Event, KeyValue};
 use super::tables::{Table, TableError, View};
 
 /// What a scan found, and where the next one goes on.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Past {
-    pub(crate) batches: Vec<WatchBatch>,
+    /// Only revisions with wanted events, and of each only those.
+    pub(crate) revisions: Vec<(Revision, Vec<Arc<Event>>)>,
     pub(crate) next: Revision,
 }
 
-/// Reads whole revisions from `from` up to `newest`, stopping after about `rows_max` rows.
-pub(crate) fn read(
-    view: &dyn View,
-    watch: &Watch,
-    from: Revision,
-    newest: Revision,
-    rows_max: usize,
-) -> Result<Past, TableError> {
-    let mut batches: Vec<WatchBatch> = Vec::new();
-    let end = layout::rev_start(newest.next());
-    let mut cursor = view.cursor(Table::Rev, &layout::rev_start(from), Some(&end))?;
-    let mut seen = 0;
+pub(crate) struct Wanted<'a> {
+    pub(crate) key: &'a dyn Fn(&[u8]) -> bool,
+    /// Also what the keys held before.
+    pub(crate) prev: bool,
+    pub(crate) from: Revision,
+    pub(crate) to: Revision,
+}
+
+/// How much one scan reads, about; a revision is never split.
+#[derive(Clone, Copy)]
+pub(crate) struct Budget {
+    pub(crate) rows: usize,
+    pub(crate) bytes: usize,
+}
+
+/// Reads whole revisions, from the first wanted one on.
+pub(crate) fn read(view: &dyn View, wanted: &Wanted<'_>, budget: Budget) -> Result<Past, TableError> {
+    let mut revisions: Vec<(Revision, Vec<Arc<Event>>)> = Vec::new();
+    let end = layout::rev_start(wanted.to.next());
+    let mut cursor = view.cursor(Table::Rev, &layout::rev_start(wanted.from), Some(&end))?;
+    let (mut rows, mut bytes) = (0, 0);
     while let Some(row) = cursor.key() {
         let place = layout::decode_rev_key(row)?;
-        if seen >= rows_max && place.sub == 0 && place.revision > from {
-            return Ok(Past { batches, next: place.revision });
+        let spent = rows >= budget.rows || bytes >= budget.bytes;
+        if spent && place.sub == 0 && place.revision > wanted.from {
+            return Ok(Past { revisions, next: place.revision });
         }
-        seen += 1;
+        rows += 1;
         if !layout::is_hash(place) {
             let recorded = layout::decode_recorded(cursor.value())?;
-            if watch.span.contains(&recorded.key) {
-                let event = Arc::new(event(view, watch, recorded, place)?);
-                match batches.last_mut() {
-                    Some(last) if last.revision == place.revision => last.events.push(event),
-                    Some(_) | None => {
-                        batches.push(WatchBatch { revision: place.revision, events: vec![event] });
-                    }
+            if (wanted.key)(&recorded.key) {
+                let event = event(view, wanted.prev, recorded, place)?;
+                bytes += event.kv.value.len() + event.prev.as_ref().map_or(0, |prev| prev.value.len());
+                let event = Arc::new(event);
+                match revisions.last_mut() {
+                    Some((revision, events)) if *revision == place.revision => events.push(event),
+                    Some(_) | None => revisions.push((place.revision, vec![event])),
                 }
             }
         }
         cursor.advance()?;
     }
-    Ok(Past { batches, next: newest.next() })
+    Ok(Past { revisions, next: wanted.to.next() })
 }
 
-fn event(view: &dyn View, watch: &Watch, recorded: Recorded, place: Place) -> Result<Event, TableError> {
+fn event(view: &dyn View, with_prev: bool, recorded: Recorded, place: Place) -> Result<Event, TableError> {
     let Recorded { key, version, inline, prev } = recorded;
     let kind = version.kind;
     let version = if inline {
@@ -60,7 +71,7 @@ fn event(view: &dyn View, watch: &Watch, recorded: Recorded, place: Place) -> Re
         full_version(view, &key, place)?.ok_or(missing)?
     };
     let prev = match prev {
-        Some(prev) if watch.prev_kv => previous(view, &key, prev)?,
+        Some(prev) if with_prev => previous(view, &key, prev)?,
         Some(_) | None => None,
     };
     Ok(Event { kind, kv: version.into_key_value(key, place), prev })

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::record;
 use super::types::{Entry, LogId, StoredMembership};
 use crate::disk::{APPLIED, Arrived, StateDisk, codec, read};
-use crate::hub::Ring;
+use crate::hub::Hub;
 use crate::metrics;
 use crate::mvcc::keyspace::Horizon;
 use crate::mvcc::machine::{Applied, Machine, Outcome, OutcomeCodec, Stamped};
@@ -31,7 +31,7 @@ pub(crate) struct Progress {
 
 pub(crate) struct Replica {
     pub(crate) disk: Arc<dyn StateDisk>,
-    pub(crate) ring: Ring,
+    pub(crate) hub: Hub,
     core: Mutex<Core>,
     progress: watch::Sender<Progress>,
 }
@@ -74,7 +74,7 @@ impl Replica {
         let progress = core.progress(0);
         Ok(Self {
             disk,
-            ring: Ring::new(progress.horizon.newest.next(), ring_bytes_max),
+            hub: Hub::new(progress.horizon.newest, ring_bytes_max),
             core: Mutex::new(core),
             progress: watch::Sender::new(progress),
         })
@@ -128,11 +128,13 @@ impl Replica {
             leases += u64::from(applied.leases_changed);
             if let Some((revision, events)) = applied.events {
                 metrics::count_events(events.len());
-                self.ring.push(revision, events);
+                self.hub.push(revision, events);
             }
             outcomes.push(Some(applied.outcome));
         }
-        self.progress.send_replace(core.progress(leases));
+        let progress = core.progress(leases);
+        self.progress.send_replace(progress);
+        self.hub.publish(progress.horizon.newest);
         Ok(outcomes)
     }
 
@@ -143,8 +145,8 @@ impl Replica {
         *core = Core::load(self.disk.as_ref())?;
         let leases = self.progress.borrow().leases + 1;
         let progress = core.progress(leases);
-        self.ring.restart(progress.horizon.newest.next());
         self.progress.send_replace(progress);
+        self.hub.restart(progress.horizon.newest);
         Ok(())
     }
 

@@ -17,13 +17,13 @@ use proto::etcdserverpb::cluster_server::ClusterServer;
 use proto::etcdserverpb::kv_server::KvServer;
 use proto::etcdserverpb::lease_server::LeaseServer;
 use proto::etcdserverpb::maintenance_server::MaintenanceServer;
-use proto::etcdserverpb::watch_server::WatchServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
 
+use self::watch::WatchService;
 use super::error;
 use super::listen::{ServeError, connections, until_stopped};
 use super::tls::Tls;
@@ -59,7 +59,7 @@ pub async fn serve_clients(store: Store, port: ClientPort) -> Result<(), ServeEr
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_ANSWER_MAX))
         .add_service(KvServer::new(front.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(WatchServer::new(front.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(WatchService::new(front.clone()))
         .add_service(LeaseServer::new(front.clone()))
         .add_service(ClusterServer::new(front.clone()))
         .add_service(MaintenanceServer::new(front))

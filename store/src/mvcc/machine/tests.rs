@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::disk::memory::MemoryTables;
 use crate::disk::{StateDisk, codec, read};
-use crate::mvcc::request::{Compare, Delete, EventKind, Op, OpResult, Put, Range, Watch};
+use crate::mvcc::catch_up::{Budget, Wanted};
+use crate::mvcc::request::{Compare, Delete, EventKind, Op, OpResult, Put, Range};
 use crate::mvcc::span::Span;
 use crate::mvcc::{catch_up, compaction, keyspace};
 
@@ -70,16 +71,16 @@ impl Bench {
     }
 
     fn history(&self, from: i64) -> Vec<String> {
-        let watch = Watch { prev_kv: true, ..Watch::of(Span::all()) };
         let newest = self.machine.horizon().newest;
         let mut next = Revision::new(from);
         let mut lines = Vec::new();
         while next <= newest {
-            let past =
-                read(&self.tables, |view| catch_up::read(view, &watch, next, newest, 1)).expect("sound rows");
-            for batch in &past.batches {
-                let events: Vec<String> = batch.events.iter().map(|event| show(event)).collect();
-                lines.push(format!("{}: {}", batch.revision, events.join(", ")));
+            let wanted = Wanted { key: &|_| true, prev: true, from: next, to: newest };
+            let budget = Budget { rows: 1, bytes: usize::MAX };
+            let past = read(&self.tables, |view| catch_up::read(view, &wanted, budget)).expect("sound rows");
+            for (revision, events) in &past.revisions {
+                let events: Vec<String> = events.iter().map(|event| show(event)).collect();
+                lines.push(format!("{revision}: {}", events.join(", ")));
             }
             next = past.next;
         }

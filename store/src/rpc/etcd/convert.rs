@@ -8,8 +8,8 @@ use tonic::Status;
 
 use super::super::error;
 use crate::{
-    Compare, Delete, End, Event, EventKind, KeyValue, Op, OpResult, Put, Range, RangeResult, Relation, Sort,
-    SortTarget, Span, Target, Txn, TxnResult,
+    Compare, Delete, End, KeyValue, Op, OpResult, Put, Range, RangeResult, Relation, Sort, SortTarget, Span,
+    Target, Txn, TxnResult,
 };
 
 /// etcd's two fields for an interval of keys.
@@ -138,18 +138,6 @@ pub(super) fn key_value(kv: KeyValue) -> mvccpb::KeyValue {
         mod_revision: kv.mod_revision.get(),
         version: kv.version,
         lease: kv.lease.get(),
-    }
-}
-
-pub(super) fn event(event: &Event) -> mvccpb::Event {
-    let kind = match event.kind {
-        EventKind::Put => mvccpb::event::EventType::Put,
-        EventKind::Delete => mvccpb::event::EventType::Delete,
-    };
-    mvccpb::Event {
-        r#type: kind.into(),
-        kv: Some(key_value(event.kv.clone())),
-        prev_kv: event.prev.clone().map(key_value),
     }
 }
 

@@ -1,30 +1,86 @@
 //! The Watch service: one session for each stream, any number of watches in it.
+//!
+//! Written by hand where a generated service would build a message for each watch of each event: the events were
+//! encoded once (`hub`), and a response is put together from those bytes.
 
+mod codec;
 mod frames;
-mod running;
 mod session;
 
-use std::pin::Pin;
+use std::convert::Infallible;
+use std::task::{Context, Poll};
 
-use futures::Stream;
+use futures::stream::BoxStream;
+use futures::{FutureExt as _, StreamExt as _};
 use proto::etcdserverpb as pb;
-use proto::etcdserverpb::watch_server::Watch;
+use tonic::codegen::{Body, BoxFuture, Service, StdError, http};
+use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Front, wants_leader};
+use super::{Front, MESSAGE_BYTES_MAX, wants_leader};
+use codec::WatchCodec;
+use frames::Frame;
 use session::Session;
 
-#[tonic::async_trait]
-impl Watch for Front {
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send>>;
+#[derive(Clone)]
+pub(super) struct WatchService {
+    front: Front,
+}
 
-    async fn watch(
-        &self,
-        request: Request<Streaming<pb::WatchRequest>>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        self.admit(request.metadata())?;
-        let needs_leader = wants_leader(request.metadata());
-        let session = Session::new(self.clone(), request.into_inner(), needs_leader);
-        Ok(Response::new(Box::pin(futures::stream::try_unfold(session, Session::next))))
+impl WatchService {
+    pub(super) fn new(front: Front) -> Self {
+        Self { front }
+    }
+}
+
+impl NamedService for WatchService {
+    const NAME: &'static str = "etcdserverpb.Watch";
+}
+
+impl<B> Service<http::Request<B>> for WatchService
+where
+    B: Body + Send + 'static,
+    B::Error: Into<StdError> + Send + 'static,
+{
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Self::Error>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let method = WatchMethod { front: self.front.clone() };
+        async move {
+            if request.uri().path() != "/etcdserverpb.Watch/Watch" {
+                return Ok(Status::unimplemented("").into_http());
+            }
+            let grpc = Grpc::new(WatchCodec);
+            let mut grpc = grpc.apply_max_message_size_config(Some(MESSAGE_BYTES_MAX), None);
+            Ok(grpc.streaming(method, request).await)
+        }
+        .boxed()
+    }
+}
+
+struct WatchMethod {
+    front: Front,
+}
+
+impl StreamingService<pb::WatchRequest> for WatchMethod {
+    type Response = Frame;
+    type ResponseStream = BoxStream<'static, Result<Frame, Status>>;
+    type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
+
+    fn call(&mut self, request: Request<Streaming<pb::WatchRequest>>) -> Self::Future {
+        let front = self.front.clone();
+        async move {
+            front.admit(request.metadata())?;
+            let needs_leader = wants_leader(request.metadata());
+            let session = Session::new(front, request.into_inner(), needs_leader);
+            Ok(Response::new(futures::stream::try_unfold(session, Session::next).boxed()))
+        }
+        .boxed()
     }
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use base::Revision;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::stream::{FuturesUnordered, StreamExt as _};
 use proto::etcdserverpb as pb;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -17,9 +16,9 @@ use tonic::{Status, Streaming};
 
 use super::super::super::error;
 use super::super::{Front, convert};
-use super::frames::{self, Filters};
-use super::running::{self, Handle, Happened, Running};
-use crate::{StoreError, Watch, WatchBatch, WatchError};
+use super::frames::{self, Filters, Frame, Manner, RESPONSE_BYTES_MAX};
+use crate::Peer;
+use crate::hub::{Found, News, Reader};
 
 /// etcd's `--watch-progress-notify-interval`.
 const NOTIFY_EVERY: Duration = Duration::from_mins(10);
@@ -33,119 +32,117 @@ pub(super) struct Session {
     requests: Streaming<pb::WatchRequest>,
     /// The client sends no more requests.
     half_closed: bool,
-    running: FuturesUnordered<BoxFuture<'static, (Running, Happened)>>,
-    handles: BTreeMap<i64, Handle>,
-    serial: u64,
+    reader: Reader,
+    watches: BTreeMap<i64, Watching>,
     next_id: i64,
     /// The revision about which the client asked whether every watch has reached it.
     progress: Option<Revision>,
     notify: Interval,
-    /// Ends when the stream must end for want of a leader.
-    leaderless: BoxFuture<'static, ()>,
-    outbox: VecDeque<pb::WatchResponse>,
+    /// Quiet watches are to give a sign of life once they have caught up.
+    signs_due: bool,
+    /// Ends when the stream must end.
+    over: BoxFuture<'static, Status>,
+    outbox: VecDeque<Frame>,
+}
+
+struct Watching {
+    manner: Manner,
+    /// The client wants a sign of life now and then.
+    notify: bool,
+    /// Something was sent since the last round of such signs.
+    active: bool,
+    /// The first revision that it may deliver.
+    start: Revision,
 }
 
 impl Session {
     pub(super) fn new(front: Front, requests: Streaming<pb::WatchRequest>, needs_leader: bool) -> Self {
-        let leaderless: BoxFuture<'static, ()> = if needs_leader {
-            Box::pin(leader_lost(front.status.clone()))
-        } else {
-            Box::pin(std::future::pending())
-        };
-        let mut notify = tokio::time::interval_at(Instant::now() + NOTIFY_EVERY, NOTIFY_EVERY);
+        let inner = front.store.inner();
+        let every = inner.entropy.jittered(NOTIFY_EVERY);
+        let mut notify = tokio::time::interval_at(Instant::now() + every, every);
         notify.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
-            front,
             requests,
             half_closed: false,
-            running: FuturesUnordered::new(),
-            handles: BTreeMap::new(),
-            serial: 0,
+            reader: Reader::new(inner.replica.clone()),
+            watches: BTreeMap::new(),
             next_id: 0,
             progress: None,
             notify,
-            leaderless,
+            signs_due: false,
+            over: Box::pin(over(front.stop.clone(), needs_leader.then(|| inner.leader.clone()))),
             outbox: VecDeque::new(),
+            front,
         }
     }
 
     /// The next response; `None` once the client has finished and nothing is left to watch.
-    pub(super) async fn next(mut self) -> Result<Option<(pb::WatchResponse, Self)>, Status> {
+    pub(super) async fn next(mut self) -> Result<Option<(Frame, Self)>, Status> {
         loop {
-            if let Some(response) = self.outbox.pop_front() {
-                return Ok(Some((response, self)));
+            if let Some(frame) = self.outbox.pop_front() {
+                return Ok(Some((frame, self)));
             }
-            if self.half_closed && self.handles.is_empty() {
+            if self.half_closed && self.watches.is_empty() {
                 return Ok(None);
             }
             tokio::select! {
                 biased;
-                () = self.front.stop.cancelled() => return Err(error::stopped()),
-                () = &mut self.leaderless => return Err(error::no_leader()),
+                status = &mut self.over => return Err(status),
                 request = self.requests.message(), if !self.half_closed => match request? {
-                    Some(request) => self.serve(request)?,
+                    Some(request) => self.serve(request),
                     None => self.half_closed = true,
                 },
-                Some((running, happened)) = self.running.next(), if !self.running.is_empty() => {
-                    self.happened(running, happened)?;
-                }
+                news = self.reader.next() => self.tell(news.map_err(|end| error::watch_status(&end))?),
                 _ = self.notify.tick() => self.ask_for_signs(),
             }
         }
     }
 
-    fn serve(&mut self, request: pb::WatchRequest) -> Result<(), Status> {
+    fn serve(&mut self, request: pb::WatchRequest) {
         use pb::watch_request::RequestUnion;
         match request.request_union {
-            Some(RequestUnion::CreateRequest(create)) => self.create(create)?,
+            Some(RequestUnion::CreateRequest(create)) => self.create(create),
             Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id),
             Some(RequestUnion::ProgressRequest(_)) => self.ask_for_progress(),
             None => {}
         }
-        Ok(())
     }
 
-    fn create(&mut self, create: pb::WatchCreateRequest) -> Result<(), Status> {
+    fn create(&mut self, create: pb::WatchCreateRequest) {
         let key = if create.key.is_empty() { Bytes::from_static(&[0]) } else { create.key };
         let span = convert::span(key, create.range_end);
-        if create.watch_id != 0 && self.handles.contains_key(&create.watch_id) {
-            self.refuse(error::DUPLICATE_WATCH_ID);
-            return Ok(());
+        if create.watch_id != 0 && self.watches.contains_key(&create.watch_id) {
+            return self.refuse(error::DUPLICATE_WATCH_ID);
         }
         if span.is_empty() {
-            self.refuse(error::EMPTY_WATCH);
-            return Ok(());
+            return self.refuse(error::EMPTY_WATCH);
         }
         if create.start_revision < 0 {
-            self.refuse(error::COMPACTED);
-            return Ok(());
+            return self.refuse(error::COMPACTED);
         }
         let id = if create.watch_id == 0 { self.free_id() } else { create.watch_id };
         let start = convert::positive(create.start_revision);
-        let watcher = match self.front.store.watch(Watch { span, start, prev_kv: create.prev_kv }) {
-            Ok(watcher) => watcher,
-            Err(StoreError::Compacted { compacted, .. }) => {
-                self.push(pb::WatchResponse { watch_id: id, created: true, ..Default::default() });
-                self.push_compacted(id, compacted);
-                return Ok(());
-            }
-            Err(refused) => return Err(error::status(&refused)),
+        let compacted = self.front.store.replica().progress().horizon.compacted;
+        if start.is_some_and(|start| start < compacted) {
+            self.push(pb::WatchResponse { watch_id: id, created: true, ..Default::default() });
+            return self.push_compacted(id, compacted);
+        }
+        let first = self.reader.add(id.cast_unsigned(), span, start, create.prev_kv);
+        let manner = Manner {
+            filters: Filters::of(&create.filters),
+            prev_kv: create.prev_kv,
+            fragment: create.fragment,
         };
+        let watching = Watching { manner, notify: create.progress_notify, active: false, start: first };
+        self.watches.insert(id, watching);
         // A watch from now on delivers everything after the revision that this response names.
-        let header =
-            self.front.header(if start.is_none() { watcher.position() } else { self.front.store.revision() });
-        self.serial += 1;
-        let (running, mut handle) = running::start(id, self.serial, watcher);
-        handle.filters = Filters::of(&create.filters);
-        handle.fragment = create.fragment;
-        handle.notify = create.progress_notify;
-        handle.start = start.unwrap_or(Revision::new(0));
-        self.handles.insert(id, handle);
-        self.running.push(Box::pin(running.step()));
-        let created =
-            pb::WatchResponse { watch_id: id, created: true, header: Some(header), ..Default::default() };
-        self.outbox.push_back(created);
-        Ok(())
+        let now = match start {
+            None => Revision::new(first.get() - 1),
+            Some(_) => self.front.store.revision(),
+        };
+        let header = Some(self.front.header(now));
+        let created = pb::WatchResponse { watch_id: id, created: true, header, ..Default::default() };
+        self.outbox.push_back(created.into());
     }
 
     /// Of a watch that never came to be.
@@ -160,7 +157,7 @@ impl Session {
     }
 
     fn free_id(&mut self) -> i64 {
-        while self.handles.contains_key(&self.next_id) {
+        while self.watches.contains_key(&self.next_id) {
             self.next_id += 1;
         }
         self.next_id += 1;
@@ -169,89 +166,77 @@ impl Session {
 
     /// Nothing about the watch follows its cancellation. An unknown id is not answered, as in etcd.
     fn cancel(&mut self, id: i64) {
-        if self.handles.remove(&id).is_some() {
+        if self.watches.remove(&id).is_some() {
+            self.reader.remove(id.cast_unsigned());
             self.push(pb::WatchResponse { watch_id: id, canceled: true, ..Default::default() });
-            self.answer_progress();
         }
     }
 
-    fn happened(&mut self, running: Running, happened: Happened) -> Result<(), Status> {
-        let id = running.id;
-        let Some(handle) = self.handles.get_mut(&id).filter(|handle| handle.serial == running.serial) else {
-            return Ok(());
-        };
-        match happened {
-            Happened::Canceled => return Ok(()),
-            Happened::Batch(batch) => self.deliver(id, &batch),
-            Happened::Reached(revision) => {
-                handle.reached = revision;
-                let sign = std::mem::take(&mut handle.notify_due);
-                if sign {
-                    let header = Some(self.front.header(revision));
-                    self.outbox.push_back(pb::WatchResponse { watch_id: id, header, ..Default::default() });
+    fn tell(&mut self, news: News) {
+        match news {
+            News::Found(found) => found.into_iter().for_each(|found| self.deliver(found)),
+            News::Compacted { watches, compacted, .. } => {
+                for watch in watches {
+                    self.watches.remove(&watch.cast_signed());
+                    self.push_compacted(watch.cast_signed(), compacted);
                 }
-                self.answer_progress();
             }
-            Happened::Failed(WatchError::Compacted { compacted, .. }) => {
-                self.handles.remove(&id);
-                self.push_compacted(id, compacted);
-                self.answer_progress();
-                return Ok(());
+            News::Reached(revision) => {
+                if let Some(asked) = self.progress.take_if(|asked| *asked <= revision) {
+                    self.answer(NO_WATCH, asked);
+                }
+                if std::mem::take(&mut self.signs_due) {
+                    self.give_signs(revision);
+                }
             }
-            Happened::Failed(failed) => return Err(error::watch_status(&failed)),
         }
-        self.running.push(Box::pin(running.step()));
-        Ok(())
     }
 
-    fn deliver(&mut self, id: i64, batch: &WatchBatch) {
-        let Some(handle) = self.handles.get_mut(&id) else { return };
-        let bytes_max = handle.fragment.then_some(frames::FRAGMENT_BYTES_MAX);
-        let responses = frames::responses(id, &batch.events, handle.filters, bytes_max);
-        handle.active |= !responses.is_empty();
-        let header = self.front.header(batch.revision);
-        let with_header = |response| pb::WatchResponse { header: Some(header), ..response };
-        self.outbox.extend(responses.into_iter().map(with_header));
+    fn deliver(&mut self, Found { watch, pieces }: Found) {
+        let id = watch.cast_signed();
+        let Some(watching) = self.watches.get_mut(&id) else { return };
+        let head = |revision| pb::WatchResponse {
+            header: Some(self.front.header(revision)),
+            watch_id: id,
+            ..Default::default()
+        };
+        let frames = frames::responses(pieces, watching.manner, RESPONSE_BYTES_MAX, head);
+        watching.active |= !frames.is_empty();
+        self.outbox.extend(frames);
     }
 
-    /// A quiet watch that asked for it tells how far it is, as soon as it is there.
     fn ask_for_signs(&mut self) {
-        let now = self.front.store.revision();
-        let header = self.front.header(now);
-        for (&watch_id, handle) in &mut self.handles {
-            let quiet = !std::mem::take(&mut handle.active);
-            if !handle.notify || !quiet || now < handle.start {
-                continue;
-            }
-            if handle.reached >= now {
-                let header = Some(header);
-                self.outbox.push_back(pb::WatchResponse { watch_id, header, ..Default::default() });
-            } else {
-                handle.notify_due = true;
-                handle.ask(now);
+        if self.watches.values().any(|watching| watching.notify) {
+            self.signs_due = true;
+            self.reader.ask(self.front.store.revision());
+        }
+    }
+
+    /// Of quiet watches that asked for it.
+    fn give_signs(&mut self, reached: Revision) {
+        let header = Some(self.front.header(reached));
+        for (&watch_id, watching) in &mut self.watches {
+            let quiet = !std::mem::take(&mut watching.active);
+            if quiet && watching.notify && watching.start <= reached.next() {
+                let sign = pb::WatchResponse { watch_id, header, ..Default::default() };
+                self.outbox.push_back(sign.into());
             }
         }
     }
 
+    /// Answered once every watch has handed out what came before. Without a watch, or with one of the future, there
+    /// is no answer, as in etcd.
     fn ask_for_progress(&mut self) {
         let now = self.front.store.revision();
-        self.progress = Some(now);
-        for handle in self.handles.values() {
-            handle.ask(now);
+        if !self.watches.is_empty() && self.watches.values().all(|watching| watching.start <= now.next()) {
+            self.progress = Some(now);
+            self.reader.ask(now);
         }
-        self.answer_progress();
     }
 
-    /// Answers once every watch has handed out what came before. A watch of the future leaves it unanswered.
-    fn answer_progress(&mut self) {
-        let Some(asked) = self.progress else { return };
-        if self.handles.values().any(|handle| handle.start > asked) {
-            self.progress = None;
-        } else if self.handles.values().all(|handle| handle.reached >= asked) {
-            self.progress = None;
-            let header = Some(self.front.header(asked));
-            self.outbox.push_back(pb::WatchResponse { watch_id: NO_WATCH, header, ..Default::default() });
-        }
+    fn answer(&mut self, watch_id: i64, reached: Revision) {
+        let header = Some(self.front.header(reached));
+        self.outbox.push_back(pb::WatchResponse { watch_id, header, ..Default::default() }.into());
     }
 
     fn push_compacted(&mut self, id: i64, compacted: Revision) {
@@ -265,16 +250,34 @@ impl Session {
 
     fn push(&mut self, response: pb::WatchResponse) {
         let header = Some(self.front.header_now());
-        self.outbox.push_back(pb::WatchResponse { header, ..response });
+        self.outbox.push_back(pb::WatchResponse { header, ..response }.into());
     }
 }
 
-async fn leader_lost(mut status: watch::Receiver<crate::Status>) {
+/// Why a stream ends from this side: the port stops, or there has been no leader for long and the client cares.
+async fn over(
+    stop: tokio_util::sync::CancellationToken,
+    leader: Option<watch::Receiver<Option<Peer>>>,
+) -> Status {
+    let leaderless = async {
+        match leader {
+            Some(leader) => leader_lost(leader).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => error::stopped(),
+        () = leaderless => error::no_leader(),
+    }
+}
+
+async fn leader_lost(mut leader: watch::Receiver<Option<Peer>>) {
     loop {
-        if status.wait_for(|status| status.leader.is_none()).await.is_err() {
+        if leader.wait_for(Option::is_none).await.is_err() {
             return std::future::pending().await;
         }
-        let found = status.wait_for(|status| status.leader.is_some());
+        let found = leader.wait_for(Option::is_some);
         if tokio::time::timeout(LEADERLESS_TIME_MAX, found).await.is_err() {
             return;
         }
