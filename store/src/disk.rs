@@ -43,6 +43,12 @@ pub(crate) trait StateDisk: Send + Sync + 'static {
     /// About how many bytes the tables take.
     fn size_bytes(&self) -> u64;
 
+    /// About how many bytes of the tables are not garbage.
+    fn live_bytes(&self) -> u64;
+
+    /// How much room the tables' disk has.
+    fn room(&self) -> io::Result<Room>;
+
     /// Whether calls may wait for a device; long ones then belong on a blocking thread.
     fn waits(&self) -> bool;
 }
@@ -60,6 +66,13 @@ pub(crate) fn read<T>(disk: &dyn StateDisk, f: impl FnOnce(&dyn View) -> T) -> T
         }
     });
     out.expect("with_view calls back once")
+}
+
+/// The space of a file system, as far as we may use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) free_bytes: u64,
+    pub(crate) total_bytes: u64,
 }
 
 /// A copy of the tables at one moment. Its files stay while this is held.

@@ -56,6 +56,8 @@ pub enum StoreError {
     /// `holder` says who holds the lease key now.
     #[error("lease key {key:?} is held by {holder}, not by the sender (epoch {epoch})")]
     Fenced { key: String, epoch: Revision, holder: String },
+    #[error("there is no space for more; delete and compact, or raise the quota, then disarm the alarm")]
+    NoSpace,
     #[error("the store is stopping")]
     Stopping,
 }

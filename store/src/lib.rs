@@ -19,6 +19,7 @@ mod upkeep;
 pub use error::{StartError, StoreError, WatchError};
 pub use hub::Watcher;
 pub use leases::LeaseStatus;
+pub use mvcc::alarm::{Alarm, AlarmKind};
 pub use mvcc::fence::Fence;
 pub use mvcc::request::{
     Compare, Delete, Event, EventKind, KeyValue, Lease, Op, OpResult, Put, Range, RangeResult, Relation,
@@ -28,4 +29,4 @@ pub use mvcc::span::{End, Span};
 pub use node::{Cluster, Disk, Identity, InitialMember, MemoryDisk, Node, NodeConfig, Timings};
 pub use raft::peers::{Call, Intake, Peer, PeerError, PeerService, Peers, SnapshotFile, SnapshotOffer};
 pub use status::{Addresses, Member, NewMember, Role, Status};
-pub use store::{History, Store, WriteOptions};
+pub use store::{History, KeySpaceHash, Store, WriteOptions};

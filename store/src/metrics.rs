@@ -17,6 +17,7 @@ const CURRENT_REVISION: &str = "etcd_debugging_mvcc_current_revision";
 const COMPACT_REVISION: &str = "etcd_debugging_mvcc_compact_revision";
 const EVENTS: &str = "etcd_debugging_mvcc_events_total";
 const DB_SIZE: &str = "etcd_mvcc_db_total_size_in_bytes";
+const DISK_FREE: &str = "navarch_store_disk_free_bytes";
 const READ_INDEX_FAILED: &str = "etcd_server_read_indexes_failed_total";
 const LEASES_EXPIRED: &str = "etcd_debugging_lease_expired_total";
 
@@ -33,6 +34,7 @@ pub fn describe() {
     describe_gauge!(COMPACT_REVISION, "The oldest readable revision.");
     describe_counter!(EVENTS, "Changes of keys.");
     describe_gauge!(DB_SIZE, "About how many bytes the tables take on disk.");
+    describe_gauge!(DISK_FREE, "How many bytes the file system of the tables has left.");
     describe_counter!(READ_INDEX_FAILED, "Rounds that could not confirm the newest revision.");
     describe_counter!(LEASES_EXPIRED, "Leases that ended because nobody kept them alive.");
 }
@@ -45,6 +47,10 @@ pub(crate) fn observe_status(status: &Status) {
     gauge!(CURRENT_REVISION).set(approximate(status.revision.get().cast_unsigned()));
     gauge!(COMPACT_REVISION).set(approximate(status.compacted.get().cast_unsigned()));
     gauge!(DB_SIZE).set(approximate(status.db_size_bytes));
+}
+
+pub(crate) fn observe_room(free_bytes: u64) {
+    gauge!(DISK_FREE).set(approximate(free_bytes));
 }
 
 pub(crate) fn count_leader_change() {

@@ -3,6 +3,7 @@
 //! Everything here is a function of rows and a command. No async, no disk, no clock, no chance: two replicas that
 //! apply the same commands hold the same rows. Rows are reached through [`tables::View`].
 
+pub(crate) mod alarm;
 pub(crate) mod catch_up;
 pub(crate) mod compaction;
 pub(crate) mod fence;
@@ -15,6 +16,7 @@ pub(crate) mod overlay;
 pub(crate) mod request;
 pub(crate) mod retries;
 pub(crate) mod span;
+pub(crate) mod state_hash;
 pub(crate) mod tables;
 pub(crate) mod txn;
 pub(crate) mod validate;

@@ -27,7 +27,7 @@ use crate::raft::replica::Replica;
 use crate::raft::service::Service;
 use crate::raft::state_machine::StateMachine;
 use crate::raft::types::MemberRecord;
-use crate::store::{History, Inner, ReadIndexTask, Store, history};
+use crate::store::{History, Inner, ReadIndexTask, Space, Store, history, keep_room};
 use crate::upkeep;
 
 const IDENTITY_FILE: &str = "member";
@@ -57,6 +57,10 @@ pub struct NodeConfig {
     pub snapshot_every_entries: u64,
     /// How many members may be learners that nobody has asked to become voters.
     pub learners_max: usize,
+    /// How large the tables may grow before only deletions are taken; `None`: as they like.
+    pub quota_bytes: Option<u64>,
+    /// How much of the disk is left to deletions: below it only they are taken. Never more than a twentieth of it.
+    pub disk_reserve_bytes: u64,
 }
 
 /// Where a node keeps its files.
@@ -156,6 +160,8 @@ impl NodeConfig {
             history: History::default(),
             snapshot_every_entries: 10_000,
             learners_max: 1,
+            quota_bytes: Some(8 * 1024 * 1024 * 1024),
+            disk_reserve_bytes: 256 * 1024 * 1024,
         }
     }
 
@@ -266,6 +272,7 @@ impl Node {
             entropy,
             timings: config.timings,
             learners_max: config.learners_max,
+            space: Space::new(config.quota_bytes, config.disk_reserve_bytes),
             leases: LeaseBook::default(),
             serial: AtomicU64::new(0),
             read_index,
@@ -286,6 +293,7 @@ impl Node {
         tasks.spawn_infallible("store watch hub", watch_hub(replica.clone(), stop.clone()));
         tasks.spawn("store cleaning", upkeep::clean(replica, stop.clone()));
         tasks.spawn("store history", history::keep(store.clone(), config.history, stop.clone()));
+        tasks.spawn_infallible("store space", keep_room(store.clone(), stop.clone()));
         tasks.spawn("store leases", leases::keep(store.clone(), stop.clone()));
         let reads = ReadIndexTask { store: store.clone(), inbox };
         tasks.spawn_infallible("store read index", reads.run(stop.clone()));

@@ -3,6 +3,8 @@
 use base::{NodeId, Revision};
 use serde::{Deserialize, Serialize};
 
+use crate::mvcc::alarm::Alarm;
+
 /// A snapshot of one node's view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -17,6 +19,7 @@ pub struct Status {
     pub revision: Revision,
     pub compacted: Revision,
     pub db_size_bytes: u64,
+    pub alarms: Vec<Alarm>,
     /// By id.
     pub members: Vec<Member>,
 }

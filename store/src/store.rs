@@ -4,9 +4,11 @@
 //! through the leader's log, wherever it is.
 
 pub(crate) mod history;
+mod maintenance;
 mod members;
 mod options;
 mod reads;
+mod space;
 mod writes;
 
 use std::sync::Arc;
@@ -16,8 +18,10 @@ use base::{Clock, Entropy, LeaseId, Revision, Tasks};
 use tokio::sync::{mpsc, watch};
 
 pub use history::History;
+pub use maintenance::KeySpaceHash;
 pub use options::WriteOptions;
 pub(crate) use reads::ReadIndexTask;
+pub(crate) use space::{Space, keep_room};
 pub(crate) use writes::Forwarded;
 
 use crate::error::StoreError;
@@ -50,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) timings: Timings,
     pub(crate) learners_max: usize,
+    pub(crate) space: Space,
     pub(crate) leases: LeaseBook,
     /// Names this process in request ids.
     pub(crate) origin: u64,
@@ -102,12 +107,15 @@ impl Store {
     /// [`StoreError::Timeout`] when the outcome is unknown; every other error means that nothing was changed.
     pub async fn txn(&self, txn: Txn) -> Result<TxnResult, StoreError> {
         validate::check(&txn)?;
+        self.make_sure_of_room(space::cost(&txn)).await?;
         if self.options.fence.is_none() && validate::is_read_only(&txn) {
             return self.read_txn(txn).await;
         }
         match self.propose(Action::Txn(txn)).await? {
             Reply::Txn(result) => Ok(result),
-            Reply::Compacted | Reply::Lease(_) | Reply::Revoked | Reply::Node(_) => Err(StoreError::Timeout),
+            Reply::Compacted | Reply::Lease(_) | Reply::Revoked | Reply::Node(_) | Reply::Alarm(_) => {
+                Err(StoreError::Timeout)
+            }
         }
     }
 
@@ -156,10 +164,13 @@ impl Store {
     /// When the id is taken, or the time to live too long.
     pub async fn lease_grant(&self, id: LeaseId, ttl_seconds: i64) -> Result<Lease, StoreError> {
         let id = if id.is_none() { self.fresh_lease_id() } else { id };
+        self.make_sure_of_room(space::LEASE_COST).await?;
         let ttl_seconds = ttl_seconds.max(self.inner.timings.lease_ttl_seconds_min());
         match self.propose(Action::LeaseGrant(Lease { id, ttl_seconds })).await? {
             Reply::Lease(lease) => Ok(lease),
-            Reply::Txn(_) | Reply::Compacted | Reply::Revoked | Reply::Node(_) => Err(StoreError::Timeout),
+            Reply::Txn(_) | Reply::Compacted | Reply::Revoked | Reply::Node(_) | Reply::Alarm(_) => {
+                Err(StoreError::Timeout)
+            }
         }
     }
 

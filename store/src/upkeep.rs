@@ -22,7 +22,7 @@ use crate::raft::replica::Replica;
 use crate::status::Status;
 
 /// Up to where superseded rows are gone. This node's own business: it is not part of the replicated state.
-const CLEANED: &[u8] = b"cleaned";
+pub(crate) const CLEANED: &[u8] = b"cleaned";
 /// How many rows one step of cleaning looks at, before others get their turn.
 const CLEAN_ROWS_MAX: usize = 500;
 /// How many times as long as a step took cleaning then rests: it takes a share of the disk, whatever the disk's speed.
@@ -52,6 +52,7 @@ pub(crate) fn status_of(raft: &Handle, replica: &Replica, identity: &Identity) -
         revision: progress.horizon.newest,
         compacted: progress.horizon.compacted,
         db_size_bytes: replica.disk.size_bytes(),
+        alarms: replica.alarms().all().collect(),
         members: view.members,
     }
 }

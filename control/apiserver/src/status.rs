@@ -340,6 +340,7 @@ impl From<StoreError> for Status {
                 Self::expired("The resourceVersion for the provided list is too old.")
             }
             StoreError::NoLeader => Self::unavailable("the store has no leader"),
+            StoreError::NoSpace => Self::internal("etcdserver: mvcc: database space exceeded"),
             StoreError::Timeout => Self::new(
                 StatusCode::GATEWAY_TIMEOUT,
                 "Timeout",

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::Room;
 use crate::raft::peers::SnapshotFile;
 
 /// A directory that goes away with its last holder, once it is superseded.
@@ -79,6 +80,13 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
         sync_dir(parent)?;
     }
     Ok(())
+}
+
+/// The room on the file system of `path`, without what only root may use.
+pub(crate) fn room(path: &Path) -> io::Result<Room> {
+    let found = nix::sys::statvfs::statvfs(path).map_err(io::Error::from)?;
+    let block = found.fragment_size();
+    Ok(Room { free_bytes: block * found.blocks_available(), total_bytes: block * found.blocks() })
 }
 
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {

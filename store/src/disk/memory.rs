@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 
-use super::{APPLIED, Arrived, Frozen, LogDisk, LogHead, LogWrite, StateDisk, codec};
+use super::{APPLIED, Arrived, Frozen, LogDisk, LogHead, LogWrite, Room, StateDisk, codec};
 use crate::mvcc::tables::{Change, Changes, Cursor, Table, TableError, View};
 use crate::raft::peers::{Intake, SnapshotFile};
 
@@ -22,9 +22,16 @@ pub(crate) struct MemoryTables {
     rows: Arc<RwLock<Rows>>,
     bytes: Arc<AtomicU64>,
     frozen: Arc<Mutex<Option<Frozen>>>,
+    /// What a test says of the room; `None`: there is plenty.
+    room: Arc<Mutex<Option<Room>>>,
 }
 
 impl MemoryTables {
+    #[cfg(test)]
+    pub(crate) fn set_room(&self, room: Room) {
+        *lock(&self.room) = Some(room);
+    }
+
     fn replace(&self, rows: Rows) {
         self.bytes.store(rows.iter().map(|((_, key), value)| size(key, value)).sum(), Ordering::Relaxed);
         *self.rows.write().unwrap_or_else(PoisonError::into_inner) = rows;
@@ -107,6 +114,15 @@ impl StateDisk for MemoryTables {
 
     fn size_bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn live_bytes(&self) -> u64 {
+        self.size_bytes()
+    }
+
+    fn room(&self) -> io::Result<Room> {
+        let plenty = Room { free_bytes: u64::MAX, total_bytes: u64::MAX };
+        Ok(lock(&self.room).unwrap_or(plenty))
     }
 
     fn waits(&self) -> bool {

@@ -25,7 +25,7 @@ use rocksdb::{
 };
 
 use super::files::{self, Kept};
-use super::{APPLIED, Arrived, Frozen, StateDisk};
+use super::{APPLIED, Arrived, Frozen, Room, StateDisk};
 use crate::mvcc::tables::{Change, Changes, Cursor, Table, TableError, View};
 use crate::raft::peers::{Intake, SnapshotFile};
 
@@ -92,6 +92,17 @@ impl RocksState {
 
     fn newest(&self) -> MutexGuard<'_, Option<Frozen>> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds up properties of all tables.
+    fn sum(&self, properties: [&str; 2]) -> u64 {
+        let db = self.db.load_full();
+        let size = |table| {
+            let family = family(&db, table).ok()?;
+            let property = |name: &str| db.property_int_value_cf(family, name).ok().flatten();
+            Some(properties.into_iter().filter_map(property).sum::<u64>())
+        };
+        Table::ALL.into_iter().filter_map(size).sum()
     }
 
     fn fresh_dir(&self, prefix: &str) -> PathBuf {
@@ -230,19 +241,16 @@ impl StateDisk for RocksState {
     }
 
     fn size_bytes(&self) -> u64 {
-        let db = self.db.load_full();
         // What is not flushed yet counts, too: a young store has no file at all.
-        let properties = ["rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"];
-        let size = |table| {
-            let family = family(&db, table).ok()?;
-            Some(
-                properties
-                    .iter()
-                    .filter_map(|name| db.property_int_value_cf(family, *name).ok().flatten())
-                    .sum::<u64>(),
-            )
-        };
-        Table::ALL.into_iter().filter_map(size).sum()
+        self.sum(["rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"])
+    }
+
+    fn live_bytes(&self) -> u64 {
+        self.sum(["rocksdb.estimate-live-data-size", "rocksdb.cur-size-all-mem-tables"])
+    }
+
+    fn room(&self) -> io::Result<Room> {
+        files::room(&self.root)
     }
 
     fn waits(&self) -> bool {

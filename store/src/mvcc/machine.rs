@@ -8,6 +8,7 @@ use base::{LeaseId, NodeId, Revision};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::alarm::{self, Alarm, AlarmChange, Alarms};
 use super::fence::{self, Fence};
 use super::keyspace::Horizon;
 use super::layout::{self, Mark};
@@ -45,6 +46,7 @@ pub(crate) enum Action {
     TakeNodeId {
         above: NodeId,
     },
+    Alarm(AlarmChange),
 }
 
 /// A command as the leader put it into the log.
@@ -65,6 +67,8 @@ pub(crate) enum Reply {
     Lease(Lease),
     Revoked,
     Node(NodeId),
+    /// The alarm that was raised or cleared.
+    Alarm(Option<Alarm>),
 }
 
 pub(crate) type Outcome = Result<Reply, StoreError>;
@@ -91,6 +95,7 @@ pub(crate) struct Machine {
     time_ms: i64,
     written: u64,
     last_node: NodeId,
+    alarms: Alarms,
     retries: Retries,
     codec: OutcomeCodec,
 }
@@ -115,6 +120,7 @@ impl Machine {
             time_ms: number(TIME, 0)?,
             written: number(WRITTEN, 0)?.cast_unsigned(),
             last_node: NodeId::new(number(LAST_NODE, 0)?.cast_unsigned()),
+            alarms: Alarms::load(view)?,
             retries: Retries::load(view)?,
             codec,
         })
@@ -126,6 +132,10 @@ impl Machine {
 
     pub(crate) fn hash(&self) -> u32 {
         self.hash
+    }
+
+    pub(crate) fn alarms(&self) -> &Alarms {
+        &self.alarms
     }
 
     /// Applies one command to `rows`. An error is final: this replica cannot go on.
@@ -151,7 +161,8 @@ impl Machine {
             Err(Stop::Refused(refusal)) => (Err(refusal), None, false),
             Err(Stop::Failed(failure)) => return Err(failure),
         };
-        let changed = before != self.horizon || leases_changed || matches!(outcome, Ok(Reply::Node(_)));
+        let noted = matches!(outcome, Ok(Reply::Node(_) | Reply::Alarm(Some(_))));
+        let changed = before != self.horizon || leases_changed || noted;
         if changed {
             self.save(rows);
         }
@@ -176,6 +187,9 @@ impl Machine {
     fn act(&mut self, rows: &mut Overlay<'_>, action: &Action, time_ms: i64) -> Result<Done, Stop> {
         match action {
             Action::Txn(txn) => {
+                if self.alarms.no_space() && alarm::grows(txn) {
+                    return Err(StoreError::NoSpace.into());
+                }
                 let mut writer = Writer::new(rows, self.horizon, self.hash);
                 let reply = Reply::Txn(writer.run(txn)?);
                 let finished = writer.finish();
@@ -186,6 +200,9 @@ impl Machine {
                 Ok(Done::quiet(Reply::Compacted))
             }
             Action::LeaseGrant(asked) => {
+                if self.alarms.no_space() {
+                    return Err(StoreError::NoSpace.into());
+                }
                 let reply = Reply::Lease(lease::grant(rows, *asked)?);
                 Ok(Done { reply, events: None, leases_changed: true })
             }
@@ -205,6 +222,7 @@ impl Machine {
                 self.last_node = NodeId::new(self.last_node.max(*above).get() + 1);
                 Ok(Done::quiet(Reply::Node(self.last_node)))
             }
+            Action::Alarm(change) => Ok(Done::quiet(Reply::Alarm(self.alarms.change(rows, *change)))),
         }
     }
 

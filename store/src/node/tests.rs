@@ -6,3 +6,4 @@ mod members;
 mod restart;
 mod retries;
 mod single;
+mod space;

@@ -13,6 +13,7 @@ use super::types::{Entry, LogId, StoredMembership};
 use crate::disk::{APPLIED, Arrived, StateDisk, codec, read};
 use crate::hub::Hub;
 use crate::metrics;
+use crate::mvcc::alarm::Alarms;
 use crate::mvcc::keyspace::Horizon;
 use crate::mvcc::machine::{Applied, Machine, Outcome, OutcomeCodec, Stamped};
 use crate::mvcc::overlay::Overlay;
@@ -34,6 +35,7 @@ pub(crate) struct Replica {
     pub(crate) hub: Hub,
     core: Mutex<Core>,
     progress: watch::Sender<Progress>,
+    alarms: watch::Sender<Alarms>,
 }
 
 struct Core {
@@ -75,6 +77,7 @@ impl Replica {
         Ok(Self {
             disk,
             hub: Hub::new(progress.horizon.newest, ring_bytes_max),
+            alarms: watch::Sender::new(core.machine.alarms().clone()),
             core: Mutex::new(core),
             progress: watch::Sender::new(progress),
         })
@@ -86,6 +89,10 @@ impl Replica {
 
     pub(crate) fn watch_progress(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()
+    }
+
+    pub(crate) fn alarms(&self) -> Alarms {
+        self.alarms.borrow().clone()
     }
 
     pub(crate) fn applied(&self) -> (Option<LogId>, StoredMembership) {
@@ -133,6 +140,7 @@ impl Replica {
             outcomes.push(Some(applied.outcome));
         }
         let progress = core.progress(leases);
+        self.publish_alarms(&core);
         self.progress.send_replace(progress);
         self.hub.publish(progress.horizon.newest);
         Ok(outcomes)
@@ -145,6 +153,7 @@ impl Replica {
         *core = Core::load(self.disk.as_ref())?;
         let leases = self.progress.borrow().leases + 1;
         let progress = core.progress(leases);
+        self.publish_alarms(&core);
         self.progress.send_replace(progress);
         self.hub.restart(progress.horizon.newest);
         Ok(())
@@ -171,6 +180,16 @@ impl Replica {
         } else {
             work()
         }
+    }
+
+    fn publish_alarms(&self, core: &Core) {
+        self.alarms.send_if_modified(|alarms| {
+            let changed = alarms != core.machine.alarms();
+            if changed {
+                alarms.clone_from(core.machine.alarms());
+            }
+            changed
+        });
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Core> {

@@ -50,6 +50,7 @@ pub(super) fn status(error: &StoreError) -> Status {
         StoreError::Fenced { .. } => {
             return Status::failed_precondition(format!("etcdserver: fenced: {error}"));
         }
+        StoreError::NoSpace => (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
         StoreError::Stopping => return stopped(),
     };
     Status::new(code, text)
@@ -97,4 +98,16 @@ pub(super) fn invalid_sort() -> Status {
 
 pub(super) fn bad_member_urls() -> Status {
     Status::invalid_argument("etcdserver: given member URLs are invalid")
+}
+
+pub(super) fn no_downgrade() -> Status {
+    Status::failed_precondition("etcdserver: no inflight downgrade job")
+}
+
+pub(super) fn downgrade_target() -> Status {
+    Status::invalid_argument("etcdserver: invalid downgrade target version")
+}
+
+pub(super) fn downgrade_format() -> Status {
+    Status::invalid_argument("etcdserver: wrong downgrade target version format")
 }

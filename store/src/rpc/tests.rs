@@ -4,6 +4,7 @@ mod cluster;
 mod etcdctl;
 mod kv;
 mod leases;
+mod maintenance;
 mod options;
 mod peers;
 mod ports;
@@ -22,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{ClientPort, Tls, serve_clients};
-use crate::Store;
+use crate::node::NoPeers;
+use crate::{Node, NodeConfig};
 
 const ADMITTED: &str = "store clients";
 
@@ -70,8 +72,14 @@ struct Served {
 
 impl Served {
     async fn start() -> Self {
+        Self::start_with(NodeConfig::in_memory()).await
+    }
+
+    async fn start_with(config: NodeConfig) -> Self {
         let tasks = Tasks::new(CancellationToken::new());
-        let store = Store::in_memory(Arc::new(SystemClock), Arc::new(SeededEntropy::new(7)), &tasks).await;
+        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SeededEntropy::new(7)));
+        let node = Node::start(config, Arc::new(NoPeers), clock, entropy, &tasks).await;
+        let store = node.expect("a node on memory starts").store;
         let authority = Authority::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -1,16 +1,18 @@
-//! The Maintenance service: status, hashes, leadership, and an honest answer about what does not exist here.
+//! The Maintenance service: status, alarms, hashes, leadership.
 
 use std::pin::Pin;
 
 use base::{NodeId, Revision};
 use futures::Stream;
 use proto::etcdserverpb as pb;
+use proto::etcdserverpb::alarm_request::AlarmAction;
+use proto::etcdserverpb::downgrade_request::DowngradeAction;
 use proto::etcdserverpb::maintenance_server::Maintenance;
 use tonic::{Request, Response, Status};
 
 use super::super::error;
 use super::Front;
-use crate::StoreError;
+use crate::{Alarm, AlarmKind, StoreError};
 
 /// The version of etcd whose API this is: clients switch features on by it.
 const VERSION: &str = "3.7.0";
@@ -20,15 +22,33 @@ const STORAGE_VERSION: &str = "3.7.0";
 impl Maintenance for Front {
     type SnapshotStream = Pin<Box<dyn Stream<Item = Result<pb::SnapshotResponse, Status>> + Send>>;
 
-    /// No alarm exists yet, so none is listed and none can be raised.
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
-        use pb::alarm_request::AlarmAction;
-        match request.get_ref().action() {
-            AlarmAction::Get | AlarmAction::Deactivate => {
-                Ok(Response::new(pb::AlarmResponse { header: Some(self.header_now()), alarms: Vec::new() }))
+        self.admit(request.metadata())?;
+        let asked = request.into_inner();
+        let refused = |refused: StoreError| error::status(&refused);
+        let named = alarm_kind(asked.alarm());
+        let about = named.map(|kind| Alarm { member: NodeId::new(asked.member_id), kind });
+        let mut alarms = Vec::new();
+        match (asked.action(), about) {
+            (AlarmAction::Get, _) => {
+                self.store.read_barrier().await.map_err(refused)?;
+                alarms = self.store.alarms();
+                alarms.retain(|alarm| named.is_none_or(|kind| alarm.kind == kind));
             }
-            AlarmAction::Activate => Err(Status::unimplemented("alarms cannot be raised by hand")),
+            (AlarmAction::Activate, Some(alarm)) => {
+                self.store.alarm_raise(alarm).await.map_err(refused)?;
+                alarms.push(alarm);
+            }
+            (AlarmAction::Deactivate, Some(alarm)) => {
+                if self.store.alarm_disarm(alarm).await.map_err(refused)? {
+                    alarms.push(alarm);
+                }
+            }
+            // As etcd: no alarm is named NONE, and nothing happens.
+            (AlarmAction::Activate | AlarmAction::Deactivate, None) => {}
         }
+        let alarms = alarms.into_iter().map(alarm_member).collect();
+        Ok(Response::new(pb::AlarmResponse { header: Some(self.header_now()), alarms }))
     }
 
     async fn status(
@@ -40,22 +60,29 @@ impl Maintenance for Front {
         if status.leader.is_none() {
             errors.push("etcdserver: no leader".to_owned());
         }
+        errors.extend(status.alarms.iter().map(|alarm| {
+            let pb::AlarmMember { member_id, alarm } = alarm_member(*alarm);
+            // The text form of the message, with the space at its end, as etcd prints it.
+            let kind = pb::AlarmType::try_from(alarm).unwrap_or_default().as_str_name();
+            format!("memberID:{member_id} alarm:{kind} ")
+        }));
+        let bytes = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         Ok(Response::new(pb::StatusResponse {
             header: Some(self.header_now()),
             version: VERSION.to_owned(),
-            db_size: i64::try_from(status.db_size_bytes).unwrap_or(i64::MAX),
+            db_size: bytes(status.db_size_bytes),
             leader: status.leader.map_or(0, NodeId::get),
             raft_index: status.committed_index,
             raft_term: status.term,
             raft_applied_index: status.applied_index,
             errors,
-            db_size_in_use: i64::try_from(status.db_size_bytes).unwrap_or(i64::MAX),
+            db_size_in_use: bytes(self.store.live_bytes().min(status.db_size_bytes)),
             is_learner: self
                 .members()
                 .iter()
                 .any(|member| member.id == status.node_id.get() && member.is_learner),
             storage_version: STORAGE_VERSION.to_owned(),
-            db_size_quota: 0,
+            db_size_quota: self.store.quota_bytes().map_or(0, bytes),
             downgrade_info: Some(pb::DowngradeInfo::default()),
         }))
     }
@@ -68,32 +95,27 @@ impl Maintenance for Front {
         Ok(Response::new(pb::DefragmentResponse { header: Some(self.header_now()) }))
     }
 
-    async fn hash(&self, _request: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
-        Err(Status::unimplemented("use HashKV"))
+    /// For tests of a quiet cluster, as in etcd: it is taken at whatever this member has applied.
+    async fn hash(&self, request: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
+        self.admit(request.metadata())?;
+        let hash = self.store.hash_everything().await.map_err(|refused| error::status(&refused))?;
+        Ok(Response::new(pb::HashResponse { header: Some(self.header_now()), hash }))
     }
 
-    /// The rolling hash of everything up to the newest revision: equal on members that are at the same revision. It is
-    /// not the number that etcd would compute.
+    /// Equal on members that answer for the same revision and the same compaction. It is not the number that etcd
+    /// would compute.
     async fn hash_kv(
         &self,
         request: Request<pb::HashKvRequest>,
     ) -> Result<Response<pb::HashKvResponse>, Status> {
         self.admit(request.metadata())?;
-        self.store.read_barrier().await.map_err(|refused| error::status(&refused))?;
-        let (revision, hash) = self.store.hash();
-        let asked = request.into_inner().revision;
-        if asked > revision.get() {
-            let newest = revision;
-            return Err(error::status(&StoreError::FutureRevision { asked: Revision::new(asked), newest }));
-        }
-        if asked > 0 && asked != revision.get() {
-            return Err(Status::unimplemented("only the newest revision has a hash"));
-        }
+        let asked = Some(Revision::new(request.into_inner().revision)).filter(|asked| asked.get() != 0);
+        let found = self.store.hash_key_space(asked).await.map_err(|refused| error::status(&refused))?;
         Ok(Response::new(pb::HashKvResponse {
-            header: Some(self.header_now()),
-            hash,
-            compact_revision: self.store.status().compacted.get(),
-            hash_revision: revision.get(),
+            header: Some(self.header(found.newest)),
+            hash: found.hash,
+            compact_revision: found.compacted.get(),
+            hash_revision: found.at.get(),
         }))
     }
 
@@ -120,10 +142,44 @@ impl Maintenance for Front {
         Ok(Response::new(pb::MoveLeaderResponse { header: Some(self.header_now()) }))
     }
 
+    /// There is no older version whose files we could write: every target is refused as etcd refuses one that is out of
+    /// reach, and no downgrade is ever under way.
     async fn downgrade(
         &self,
-        _request: Request<pb::DowngradeRequest>,
+        request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
-        Err(Status::unimplemented("there is no older version to go to"))
+        self.admit(request.metadata())?;
+        Err(match request.get_ref().action() {
+            DowngradeAction::Cancel => error::no_downgrade(),
+            DowngradeAction::Validate | DowngradeAction::Enable => {
+                if is_version(&request.get_ref().version) {
+                    error::downgrade_target()
+                } else {
+                    error::downgrade_format()
+                }
+            }
+        })
     }
+}
+
+/// Whether this is a version as `3.6` or `3.6.1`.
+fn is_version(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('.').collect();
+    (2..=3).contains(&parts.len()) && parts.iter().all(|part| part.parse::<u32>().is_ok())
+}
+
+fn alarm_kind(kind: pb::AlarmType) -> Option<AlarmKind> {
+    match kind {
+        pb::AlarmType::None => None,
+        pb::AlarmType::Nospace => Some(AlarmKind::NoSpace),
+        pb::AlarmType::Corrupt => Some(AlarmKind::Corrupt),
+    }
+}
+
+fn alarm_member(alarm: Alarm) -> pb::AlarmMember {
+    let kind = match alarm.kind {
+        AlarmKind::NoSpace => pb::AlarmType::Nospace,
+        AlarmKind::Corrupt => pb::AlarmType::Corrupt,
+    };
+    pb::AlarmMember { member_id: alarm.member.get(), alarm: kind.into() }
 }

@@ -9,14 +9,17 @@ use tokio::process::Command;
 
 use super::{ADMITTED, Served};
 
-struct Ctl {
+pub(super) struct Ctl {
     served: Served,
     files: tempfile::TempDir,
 }
 
 impl Ctl {
     async fn start() -> Self {
-        let served = Served::start().await;
+        Self::on(Served::start().await)
+    }
+
+    pub(super) fn on(served: Served) -> Self {
         let files = tempfile::tempdir().unwrap();
         let tls = served.authority.tls(ADMITTED);
         for (name, pem) in [("ca", &tls.ca_pem), ("cert", &tls.certificate_pem), ("key", &tls.key_pem)] {
@@ -25,7 +28,7 @@ impl Ctl {
         Self { served, files }
     }
 
-    fn command(&self, arguments: &str) -> Command {
+    pub(super) fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new("/usr/bin/etcdctl");
         let file = |name: &str| self.files.path().join(name);
         command
@@ -41,8 +44,12 @@ impl Ctl {
         command
     }
 
+    pub(super) async fn stop(self) {
+        self.served.stop().await;
+    }
+
     /// Both outputs; the exit code when it is not 0.
-    async fn run(&self, command: &mut Command) -> String {
+    pub(super) async fn run(&self, command: &mut Command) -> String {
         let output = tokio::time::timeout(Duration::from_secs(30), command.output()).await.unwrap().unwrap();
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         for line in String::from_utf8_lossy(&output.stderr).lines() {
@@ -57,7 +64,7 @@ impl Ctl {
         text
     }
 
-    async fn check(&self, arguments: &str, expected: &Expect) {
+    pub(super) async fn check(&self, arguments: &str, expected: &Expect) {
         expected.assert_eq(&self.run(&mut self.command(arguments)).await);
     }
 }

@@ -1,0 +1,95 @@
+//! What operators ask of a store: its alarms, its hashes, its size.
+
+use base::Revision;
+
+use super::{Store, unreadable};
+use crate::disk::APPLIED;
+use crate::error::StoreError;
+use crate::mvcc::alarm::{Alarm, AlarmChange, Lasts};
+use crate::mvcc::machine::{Action, Reply};
+use crate::mvcc::state_hash;
+use crate::upkeep::CLEANED;
+
+/// The hash of a key space, and what it was taken over. Members with equal numbers must have equal hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeySpaceHash {
+    pub hash: u32,
+    pub at: Revision,
+    pub compacted: Revision,
+    /// The newest revision meanwhile.
+    pub newest: Revision,
+}
+
+impl Store {
+    /// The alarms that are on, as far as this node knows.
+    pub fn alarms(&self) -> Vec<Alarm> {
+        self.inner().replica.alarms().all().collect()
+    }
+
+    /// Raises an alarm, which lasts until somebody disarms it.
+    ///
+    /// # Errors
+    /// When no leader takes it.
+    pub async fn alarm_raise(&self, alarm: Alarm) -> Result<(), StoreError> {
+        self.change_alarm(AlarmChange::Raise(alarm, Lasts::UntilDisarmed)).await.map(drop)
+    }
+
+    /// Clears an alarm; false: it was not on.
+    ///
+    /// # Errors
+    /// When no leader takes it.
+    pub async fn alarm_disarm(&self, alarm: Alarm) -> Result<bool, StoreError> {
+        self.change_alarm(AlarmChange::Clear(alarm)).await.map(|cleared| cleared.is_some())
+    }
+
+    pub(crate) async fn change_alarm(&self, change: AlarmChange) -> Result<Option<Alarm>, StoreError> {
+        match self.propose(Action::Alarm(change)).await? {
+            Reply::Alarm(alarm) => Ok(alarm),
+            Reply::Txn(_) | Reply::Compacted | Reply::Lease(_) | Reply::Revoked | Reply::Node(_) => {
+                Err(StoreError::Timeout)
+            }
+        }
+    }
+
+    /// The hash of what this node holds for readers at `at` (`None`: the newest revision), without asking others.
+    ///
+    /// # Errors
+    /// When the revision is not readable.
+    pub async fn hash_key_space(&self, at: Option<Revision>) -> Result<KeySpaceHash, StoreError> {
+        let found = self.inner().replica.read(true, move |view, horizon| {
+            let at = match horizon.resolve(at) {
+                Ok(at) => at,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            // A compaction may have come between the rows and the horizon; the rows have more then, never less.
+            let (newest, compacted) = (horizon.newest, horizon.compacted);
+            if at < compacted {
+                return Ok(Err(StoreError::Compacted { asked: at, compacted }));
+            }
+            let hash = state_hash::key_space(view, at, compacted)?;
+            Ok(Ok(KeySpaceHash { hash, at, compacted, newest }))
+        });
+        found.await.map_err(|error| unreadable(&error))?
+    }
+
+    /// The hash of everything that is replicated, as of now.
+    ///
+    /// # Errors
+    /// When the rows cannot be read.
+    pub async fn hash_everything(&self) -> Result<u32, StoreError> {
+        let found = self.inner().replica.read(true, |view, horizon| {
+            state_hash::everything(view, horizon.newest, horizon.compacted, &[APPLIED, CLEANED])
+        });
+        found.await.map_err(|error| unreadable(&error))
+    }
+
+    /// How large the tables may grow; `None`: as they like.
+    pub fn quota_bytes(&self) -> Option<u64> {
+        self.inner().space.quota_bytes()
+    }
+
+    /// About how many bytes of the tables are not garbage.
+    pub fn live_bytes(&self) -> u64 {
+        self.inner().replica.disk.live_bytes()
+    }
+}
