@@ -4,7 +4,7 @@
 //! Prints figures and judges none: they are one machine's, in one run. What counts is the ratio within a run.
 //!
 //! ```text
-//! bench_store [--seconds N] [--rounds N] [--only etcd|ours|wall] [PART…]     parts: load
+//! bench_store [--seconds N] [--rounds N] [--only etcd|ours|wall] [PART…]     parts: load, watch
 //! ```
 
 mod fleet;
@@ -13,6 +13,7 @@ mod member;
 mod plan;
 mod table;
 mod wall;
+mod watchers;
 mod workers;
 
 use anyhow::{Context as _, Result, bail};

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use crate::fleet::{Fleet, System};
 use crate::load::{self, Measured};
 use crate::table::{Goal, Table};
+use crate::watchers::{self, Idle};
 use crate::workers;
 
 pub(crate) struct Plan {
@@ -23,7 +24,7 @@ impl Default for Plan {
     }
 }
 
-const PARTS: &[&str] = &["load"];
+const PARTS: &[&str] = &["load", "watch"];
 
 pub(crate) async fn run(plan: &Plan) -> Result<()> {
     for part in &plan.parts {
@@ -38,6 +39,9 @@ pub(crate) async fn run(plan: &Plan) -> Result<()> {
             eprintln!("round {round} of {}: {}", plan.rounds, system.name());
             if wanted("load") {
                 requests(plan, system, &mut table).await?;
+            }
+            if wanted("watch") && system != System::Wall {
+                watches(plan, system, &mut table).await?;
             }
         }
     }
@@ -64,6 +68,25 @@ async fn requests(plan: &Plan, system: System, table: &mut Table) -> Result<()> 
         let getters = workers::getters(&connections, clients);
         let (measured, _) = load::drive(&fleet, getters, plan.time).await?;
         note(&format!("get, {clients} clients"), goal, measured);
+    }
+    Ok(())
+}
+
+/// Events to many watchers of the same keys; and puts while thousands of watches have nothing to say.
+async fn watches(plan: &Plan, system: System, table: &mut Table) -> Result<()> {
+    let fleet = Fleet::start(system).await?;
+    let connections = fleet.connections().await?;
+    for watchers in [1, 300] {
+        let measured = watchers::fan_out(&fleet, &connections, watchers, plan.time).await?;
+        table.add(&format!("events to {watchers} watchers, prev_kv"), Goal::Rate(2.5), system, &measured);
+    }
+    workers::fill(&connections, workers::KEYS).await?;
+    for watches in [0, 10_000] {
+        let idle = Idle::open(&connections, watches).await?;
+        let putters = workers::putters(&connections, 64, workers::KEYS);
+        let (measured, _) = load::drive(&fleet, putters, plan.time).await?;
+        let work = format!("put, 64 clients, {watches} idle watches in {} streams", idle.streams());
+        table.add(&work, Goal::Rate(2.5), system, &measured);
     }
     Ok(())
 }
