@@ -2,8 +2,14 @@
 
 use std::error::Error;
 
-const FILES: &[&str] =
-    &["proto/agent.proto", "proto/cri.proto", "proto/etcd.proto", "proto/mvcc.proto", "proto/peer.proto"];
+const FILES: &[&str] = &[
+    "proto/agent.proto",
+    "proto/cri.proto",
+    "proto/etcd.proto",
+    "proto/mvcc.proto",
+    "proto/peer.proto",
+    "proto/replica.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(FILES, ["proto"])?;

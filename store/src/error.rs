@@ -58,6 +58,8 @@ pub enum StoreError {
     Fenced { key: String, epoch: Revision, holder: String },
     #[error("there is no space for more; delete and compact, or raise the quota, then disarm the alarm")]
     NoSpace,
+    #[error("this member's data cannot be trusted; it serves nothing until it is rebuilt")]
+    Corrupt,
     #[error("the store is stopping")]
     Stopping,
 }
@@ -67,6 +69,8 @@ pub enum StoreError {
 pub enum WatchError {
     #[error("revision {asked} has been compacted; the oldest readable revision is {compacted}")]
     Compacted { asked: Revision, compacted: Revision },
+    #[error("this member's data cannot be trusted")]
+    Corrupt,
     #[error("the store is stopping")]
     Stopping,
 }

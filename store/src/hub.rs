@@ -169,6 +169,11 @@ impl Hub {
     /// Readers end with an error.
     fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+        self.rouse();
+    }
+
+    /// Has every reader look again whether it may deliver at all.
+    pub(crate) fn rouse(&self) {
         for line in self.interest().lines.values() {
             line.notify.notify_one();
         }

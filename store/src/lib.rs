@@ -28,5 +28,5 @@ pub use mvcc::request::{
 pub use mvcc::span::{End, Span};
 pub use node::{Cluster, Disk, Identity, InitialMember, MemoryDisk, Node, NodeConfig, Timings};
 pub use raft::peers::{Call, Intake, Peer, PeerError, PeerService, Peers, SnapshotFile, SnapshotOffer};
-pub use status::{Addresses, Member, NewMember, Role, Status};
-pub use store::{History, KeySpaceHash, Store, WriteOptions};
+pub use status::{Addresses, Health, Member, NewMember, Role, Status};
+pub use store::{History, KeySpaceHash, RebuildError, Store, WriteOptions};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-use crate::status::{Role, Status};
+use crate::status::{Health, Role, Status};
 
 const HAS_LEADER: &str = "etcd_server_has_leader";
 const IS_LEADER: &str = "etcd_server_is_leader";
@@ -19,6 +19,8 @@ const EVENTS: &str = "etcd_debugging_mvcc_events_total";
 const DB_SIZE: &str = "etcd_mvcc_db_total_size_in_bytes";
 const DISK_FREE: &str = "navarch_store_disk_free_bytes";
 const READ_INDEX_FAILED: &str = "etcd_server_read_indexes_failed_total";
+const COMPARISONS: &str = "navarch_store_replica_comparisons_total";
+const UNTRUSTED: &str = "navarch_store_replica_untrusted_info";
 const LEASES_EXPIRED: &str = "etcd_debugging_lease_expired_total";
 
 /// Describes every metric of this crate to the installed recorder.
@@ -36,6 +38,8 @@ pub fn describe() {
     describe_gauge!(DB_SIZE, "About how many bytes the tables take on disk.");
     describe_gauge!(DISK_FREE, "How many bytes the file system of the tables has left.");
     describe_counter!(READ_INDEX_FAILED, "Rounds that could not confirm the newest revision.");
+    describe_counter!(COMPARISONS, "Comparisons of this replica with the others.");
+    describe_gauge!(UNTRUSTED, "Whether this replica is under suspicion or quarantined: 1 or 0.");
     describe_counter!(LEASES_EXPIRED, "Leases that ended because nobody kept them alive.");
 }
 
@@ -46,6 +50,7 @@ pub(crate) fn observe_status(status: &Status) {
     gauge!(PROPOSALS_APPLIED).set(approximate(status.applied_index));
     gauge!(CURRENT_REVISION).set(approximate(status.revision.get().cast_unsigned()));
     gauge!(COMPACT_REVISION).set(approximate(status.compacted.get().cast_unsigned()));
+    gauge!(UNTRUSTED).set(f64::from(u8::from(status.health != Health::Sound)));
     gauge!(DB_SIZE).set(approximate(status.db_size_bytes));
 }
 
@@ -63,6 +68,10 @@ pub(crate) fn count_failed_proposal() {
 
 pub(crate) fn count_failed_read_index() {
     counter!(READ_INDEX_FAILED).increment(1);
+}
+
+pub(crate) fn count_comparison() {
+    counter!(COMPARISONS).increment(1);
 }
 
 pub(crate) fn count_expired_lease() {

@@ -15,6 +15,7 @@ pub(crate) mod machine;
 pub(crate) mod overlay;
 pub(crate) mod request;
 pub(crate) mod retries;
+pub(crate) mod scrub;
 pub(crate) mod span;
 pub(crate) mod state_hash;
 pub(crate) mod tables;

@@ -14,9 +14,8 @@ use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use crate::disk::memory::{MemoryLog, MemoryTables};
-use crate::disk::rocks_state::RocksState;
 use crate::disk::segments::{LogOpenError, SegmentedLog};
-use crate::disk::{LogDisk, StateDisk, files};
+use crate::disk::{LogDisk, files};
 use crate::error::StartError;
 use crate::leases::{self, LeaseBook};
 use crate::raft::handle::{self, Handle};
@@ -27,8 +26,13 @@ use crate::raft::replica::Replica;
 use crate::raft::service::Service;
 use crate::raft::state_machine::StateMachine;
 use crate::raft::types::MemberRecord;
+use crate::store::audit::{self, Auditor};
+use crate::store::rebuild::Offered;
 use crate::store::{History, Inner, ReadIndexTask, Space, Store, history, keep_room};
 use crate::upkeep;
+use repair::Repair;
+
+mod repair;
 
 const IDENTITY_FILE: &str = "member";
 /// Reads that may queue for the next ReadIndex round.
@@ -247,21 +251,28 @@ impl Node {
     ) -> Result<Self, StartError> {
         let identity = config.identity()?;
         let raft_config = handle::config(&config.timings, &config.name, config.snapshot_every_entries)?;
-        let (log, tables) = open_disks(&config.disk, &identity).await?;
+        let log = open_log(&config.disk, &identity).await?;
         let (log_store, writer) = log_store::open(log).map_err(|error| config.disk.failed(error))?;
         tasks.spawn("store log writer", writer.run());
-        let replica = Replica::open(tables, config.watch_ring_bytes)
-            .map_err(|error| config.disk.failed(error.into()))?;
-        let replica = Arc::new(replica);
+        let (me, stop) = (identity.node_id, tasks.stop());
+        let opening = Repair { config: &config, me, peers: &*peers, log: &log_store, stop };
+        let replica = Arc::new(opening.open().await?);
         let network = Factory { me: identity.node_id.get(), peers: peers.clone() };
         let machine = StateMachine { replica: replica.clone() };
-        let raft = Handle::start(raft_config, network, log_store, machine).await?;
+        let raft = Handle::start(raft_config, network, log_store.clone(), machine).await;
+        let raft = raft.inspect_err(|_| {
+            if replica.health.is_quarantined() {
+                repair::condemn(&config.disk);
+            }
+        })?;
+        replica.run();
         raft.found(config.founders()).await?;
 
         let now = upkeep::status_of(&raft, &replica, &identity);
         let (leader_tx, leader) = watch::channel(upkeep::leader_of(&now));
         let (status_tx, status) = watch::channel(now);
         let (read_index, inbox) = mpsc::channel(READ_QUEUE);
+        let (claims, claimed) = mpsc::channel(audit::CLAIMS_MAX);
         let store = Store::new(Inner {
             raft: raft.clone(),
             replica: replica.clone(),
@@ -276,6 +287,10 @@ impl Node {
             leases: LeaseBook::default(),
             serial: AtomicU64::new(0),
             read_index,
+            log: log_store,
+            claims,
+            offered: Offered::default(),
+            rebuilding: tokio::sync::Mutex::default(),
             status,
             leader,
         });
@@ -291,13 +306,15 @@ impl Node {
         );
         tasks.spawn("store snapshots", snapshots);
         tasks.spawn_infallible("store watch hub", watch_hub(replica.clone(), stop.clone()));
-        tasks.spawn("store cleaning", upkeep::clean(replica, stop.clone()));
+        tasks.spawn("store cleaning", upkeep::clean(replica.clone(), stop.clone()));
+        let auditor = Auditor { store: store.clone(), claims: claimed };
+        tasks.spawn_infallible("store audit", auditor.run(stop.clone()));
         tasks.spawn("store history", history::keep(store.clone(), config.history, stop.clone()));
         tasks.spawn_infallible("store space", keep_room(store.clone(), stop.clone()));
         tasks.spawn("store leases", leases::keep(store.clone(), stop.clone()));
         let reads = ReadIndexTask { store: store.clone(), inbox };
         tasks.spawn_infallible("store read index", reads.run(stop.clone()));
-        tasks.spawn_infallible("store shutdown", shut_down(raft, stop.clone()));
+        tasks.spawn_infallible("store shutdown", shut_down(raft, replica, stop.clone()));
         info!(name = %identity.name, node = %identity.node_id, "the store has started");
         Ok(Self { service: Service::of(store.clone()), store, identity })
     }
@@ -308,8 +325,9 @@ async fn watch_hub(replica: Arc<Replica>, stop: tokio_util::sync::CancellationTo
 }
 
 /// Stops Raft with the rest, so that the log's writer finishes what is queued and ends.
-async fn shut_down(raft: Handle, stop: tokio_util::sync::CancellationToken) {
+async fn shut_down(raft: Handle, replica: Arc<Replica>, stop: tokio_util::sync::CancellationToken) {
     stop.cancelled().await;
+    replica.health.close();
     raft.shut_down().await;
 }
 
@@ -322,11 +340,9 @@ impl Disk {
     }
 }
 
-type Disks = (Arc<dyn LogDisk>, Arc<dyn StateDisk>);
-
-async fn open_disks(disk: &Disk, identity: &Identity) -> Result<Disks, StartError> {
+async fn open_log(disk: &Disk, identity: &Identity) -> Result<Arc<dyn LogDisk>, StartError> {
     let path = match disk {
-        Disk::Memory(memory) => return Ok((Arc::new(memory.log.clone()), Arc::new(memory.tables.clone()))),
+        Disk::Memory(memory) => return Ok(Arc::new(memory.log.clone())),
         Disk::Directory(path) => path.clone(),
     };
     let identity = identity.clone();
@@ -340,9 +356,7 @@ async fn open_disks(disk: &Disk, identity: &Identity) -> Result<Disks, StartErro
                 StartError::CorruptLog { file: path.display().to_string(), offset, what }
             }
         })?;
-        let log: Arc<dyn LogDisk> = Arc::new(log);
-        let tables = RocksState::open(&path.join("state")).map_err(|error| failed(error.into()))?;
-        Ok((log, Arc::new(tables) as Arc<dyn StateDisk>))
+        Ok(Arc::new(log) as Arc<dyn LogDisk>)
     });
     opened.await.map_err(|error| disk.failed(std::io::Error::other(error)))?
 }

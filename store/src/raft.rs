@@ -3,6 +3,7 @@
 //! No type of openraft leaves this room, and none is written to disk.
 
 pub(crate) mod handle;
+pub(crate) mod health;
 pub(crate) mod log_store;
 pub(crate) mod membership;
 pub(crate) mod network;

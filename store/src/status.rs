@@ -20,8 +20,23 @@ pub struct Status {
     pub compacted: Revision,
     pub db_size_bytes: u64,
     pub alarms: Vec<Alarm>,
+    pub health: Health,
     /// By id.
     pub members: Vec<Member>,
+}
+
+/// Whether a node's copy of the data can be trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    Sound,
+    /// It differs from the leader's, and who is wrong is being found out. Nothing is served meanwhile.
+    Suspect {
+        why: String,
+    },
+    /// It is wrong or cannot be read. Nothing is served until the member is rebuilt.
+    Quarantined {
+        why: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,11 +3,13 @@
 //! Reads are answered here, from this node's replica, once the leader has confirmed how new they must be. Writes go
 //! through the leader's log, wherever it is.
 
+pub(crate) mod audit;
 pub(crate) mod history;
 mod maintenance;
 mod members;
 mod options;
 mod reads;
+pub(crate) mod rebuild;
 mod space;
 mod writes;
 
@@ -21,6 +23,7 @@ pub use history::History;
 pub use maintenance::KeySpaceHash;
 pub use options::WriteOptions;
 pub(crate) use reads::ReadIndexTask;
+pub use rebuild::RebuildError;
 pub(crate) use space::{Space, keep_room};
 pub(crate) use writes::Forwarded;
 
@@ -30,10 +33,10 @@ use crate::leases::{LeaseBook, LeaseStatus};
 use crate::mvcc::lease;
 use crate::mvcc::machine::{Action, Reply};
 use crate::mvcc::request::{Lease, Range, RangeResult, Txn, TxnResult, Watch};
-use crate::mvcc::tables::TableError;
 use crate::mvcc::{keyspace, validate};
 use crate::node::{Identity, Node, NodeConfig, Timings};
 use crate::raft::handle::Handle;
+use crate::raft::log_store::LogStore;
 use crate::raft::peers::{Peer, Peers};
 use crate::raft::replica::Replica;
 use crate::status::Status;
@@ -60,6 +63,13 @@ pub(crate) struct Inner {
     pub(crate) origin: u64,
     pub(crate) serial: AtomicU64,
     pub(crate) read_index: mpsc::Sender<reads::Waiting>,
+    pub(crate) log: LogStore,
+    /// Differences that this replica is to look at.
+    pub(crate) claims: mpsc::Sender<audit::Claim>,
+    /// The copy that another member is taking.
+    pub(crate) offered: rebuild::Offered,
+    /// Held while this replica is rebuilt.
+    pub(crate) rebuilding: tokio::sync::Mutex<()>,
     pub(crate) status: watch::Receiver<Status>,
     /// The leader that this node knows. Changes far less often than the status.
     pub(crate) leader: watch::Receiver<Option<Peer>>,
@@ -86,6 +96,7 @@ impl Store {
     /// When the revision is not readable, or no leader can confirm that this node is up to date.
     pub async fn range(&self, request: Range) -> Result<RangeResult, StoreError> {
         validate::check_span(&request.span)?;
+        self.require_sound()?;
         if !request.serializable {
             self.read_barrier().await?;
         }
@@ -98,7 +109,7 @@ impl Store {
             let found = keyspace::range(view, &request, at)?;
             Ok(Ok(RangeResult { revision: horizon.newest, ..found }))
         });
-        found.await.map_err(|error| unreadable(&error))?
+        found.await.map_err(|error| self.unreadable(&error))?
     }
 
     /// Runs a transaction. One that can change nothing is answered like a range.
@@ -107,6 +118,7 @@ impl Store {
     /// [`StoreError::Timeout`] when the outcome is unknown; every other error means that nothing was changed.
     pub async fn txn(&self, txn: Txn) -> Result<TxnResult, StoreError> {
         validate::check(&txn)?;
+        self.require_sound()?;
         self.make_sure_of_room(space::cost(&txn)).await?;
         if self.options.fence.is_none() && validate::is_read_only(&txn) {
             return self.read_txn(txn).await;
@@ -132,6 +144,7 @@ impl Store {
     /// # Errors
     /// When the first revision asked for has been compacted.
     pub fn watch(&self, watch: Watch) -> Result<Watcher, StoreError> {
+        self.require_sound()?;
         let compacted = self.inner.replica.progress().horizon.compacted;
         match watch.start {
             Some(asked) if asked.get() > 0 && asked < compacted => {
@@ -202,7 +215,7 @@ impl Store {
             let Some(lease) = lease::find(view, id)? else { return Ok(None) };
             Ok(Some(LeaseStatus { lease, remaining_seconds, keys: lease::keys(view, id)? }))
         });
-        found.await.map_err(|error| unreadable(&error))
+        found.await.map_err(|error| self.unreadable(&error))
     }
 
     /// Every lease, by id.
@@ -212,7 +225,7 @@ impl Store {
     pub async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
         self.read_barrier().await?;
         let found = self.inner.replica.read(false, |view, _| lease::all(view)).await;
-        found.map_err(|error| unreadable(&error))
+        found.map_err(|error| self.unreadable(&error))
     }
 
     /// How this node sees itself and the cluster, now.
@@ -232,11 +245,4 @@ impl Store {
     pub(crate) fn replica(&self) -> &Arc<Replica> {
         &self.inner.replica
     }
-}
-
-/// A read that the disk failed. The same disk fails the next write, which stops the process; the caller only learns
-/// that there is no answer.
-fn unreadable(error: &TableError) -> StoreError {
-    tracing::error!(%error, source = ?std::error::Error::source(error), "cannot read the state");
-    StoreError::Stopping
 }

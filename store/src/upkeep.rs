@@ -53,6 +53,7 @@ pub(crate) fn status_of(raft: &Handle, replica: &Replica, identity: &Identity) -
         compacted: progress.horizon.compacted,
         db_size_bytes: replica.disk.size_bytes(),
         alarms: replica.alarms().all().collect(),
+        health: replica.health.get(),
         members: view.members,
     }
 }
@@ -79,6 +80,7 @@ pub(crate) async fn publish(
 ) -> Result<(), UpkeepError> {
     let Told { status, leader: leader_tx } = told;
     let mut changes = raft.changes();
+    let mut health = replica.health.changes();
     loop {
         let failure = raft.view().failure;
         let now = status_of(&raft, &replica, &identity);
@@ -109,6 +111,7 @@ pub(crate) async fn publish(
         tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),
+            changed = health.changed() => if changed.is_err() { return Ok(()) },
             changed = changes.changed() => if !changed {
                 return Err(UpkeepError::RaftStopped { reason: "its task has ended".to_owned() });
             },

@@ -348,6 +348,7 @@ impl From<StoreError> for Status {
             ),
             StoreError::TooLarge { limit, .. } => Self::body_too_large(limit),
             StoreError::Fenced { .. } => Self::fenced(&error.to_string()),
+            StoreError::Corrupt => Self::unavailable("this server's copy of the data cannot be trusted"),
             StoreError::Stopping => Self::unavailable("the server is stopping"),
             StoreError::FutureRevision { asked, newest } => {
                 Self::version_too_large(asked.get(), newest.get())

@@ -38,6 +38,19 @@ impl MemoryTables {
     }
 }
 
+#[cfg(test)]
+impl MemoryTables {
+    /// Changes one bit of a row behind everybody's back, as a broken memory or disk does.
+    pub(crate) fn flip(&self, table: Table, prefix: &[u8]) {
+        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        let from = (table, Bytes::copy_from_slice(prefix));
+        let (_, row) = rows.range_mut(from..).next().expect("a row to flip");
+        let mut changed = row.to_vec();
+        *changed.last_mut().expect("a row that is not empty") ^= 1;
+        *row = changed.into();
+    }
+}
+
 fn size(key: &[u8], value: &[u8]) -> u64 {
     (key.len() + value.len()) as u64
 }

@@ -133,12 +133,13 @@ impl Reader {
     /// What comes next. Waits for it; dropping the future loses nothing.
     ///
     /// # Errors
-    /// When the store is stopping.
+    /// When the store is stopping, or what it holds cannot be trusted.
     pub(crate) async fn next(&mut self) -> Result<News, WatchError> {
         loop {
             if self.replica.hub.is_closed() {
                 return Err(WatchError::Stopping);
             }
+            self.replica.health.admit_watcher().await?;
             if let Some(news) = self.step() {
                 return Ok(news);
             }
@@ -296,8 +297,8 @@ impl Reader {
         read: Result<Result<Past, Revision>, TableError>,
     ) -> Result<Option<News>, WatchError> {
         let read = read.map_err(|error| {
-            tracing::error!(%error, "cannot read past events");
-            WatchError::Stopping
+            self.replica.failed(&error);
+            if error.is_damage() { WatchError::Corrupt } else { WatchError::Stopping }
         })?;
         // All watches of the group may have been removed meanwhile.
         let Some(place) = self.behind.iter().position(|one| one.id == group) else { return Ok(None) };

@@ -79,6 +79,16 @@ pub(crate) struct Applied {
     pub(crate) outcome: Outcome,
     pub(crate) events: Option<(Revision, Vec<Arc<Event>>)>,
     pub(crate) leases_changed: bool,
+    /// The leader was at another state when it proposed this.
+    pub(crate) difference: Option<Difference>,
+}
+
+/// Two replicas had other hashes at one revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Difference {
+    pub(crate) revision: Revision,
+    pub(crate) ours: u32,
+    pub(crate) theirs: u32,
 }
 
 /// Turns an outcome into bytes and back; handed in, because only `disk` knows the codec.
@@ -140,7 +150,7 @@ impl Machine {
 
     /// Applies one command to `rows`. An error is final: this replica cannot go on.
     pub(crate) fn apply(&mut self, rows: &mut Overlay<'_>, entry: &Stamped) -> Result<Applied, TableError> {
-        self.compare_with_leader(rows, entry)?;
+        let difference = compare_with_leader(rows, entry)?;
         let request = entry.command.request;
         if let Some(earlier) = self.retries.find(rows, request)? {
             let outcome = match earlier {
@@ -148,7 +158,7 @@ impl Machine {
                     .ok_or(TableError::Corrupt { table: "meta", what: "a kept answer is unreadable" })?,
                 Earlier::TooLargeToKeep => Err(StoreError::Timeout),
             };
-            return Ok(Applied { outcome, events: None, leases_changed: false });
+            return Ok(Applied { outcome, events: None, leases_changed: false, difference });
         }
         let before = self.horizon;
         let fence = entry.command.fence.as_ref();
@@ -171,17 +181,7 @@ impl Machine {
             let answer = (self.codec.encode)(&outcome);
             self.retries.keep(rows, entry.index, time_ms, request, &answer);
         }
-        Ok(Applied { outcome, events, leases_changed })
-    }
-
-    fn compare_with_leader(&self, view: &dyn View, entry: &Stamped) -> Result<(), TableError> {
-        let Some((revision, theirs)) = entry.witness else { return Ok(()) };
-        let Some(row) = view.get(Table::Rev, &layout::hash_key(revision))? else { return Ok(()) };
-        let ours = layout::decode_u32("rev", &row)?;
-        if ours == theirs {
-            return Ok(());
-        }
-        Err(TableError::Diverged { revision: revision.get(), ours, theirs })
+        Ok(Applied { outcome, events, leases_changed, difference })
     }
 
     fn act(&mut self, rows: &mut Overlay<'_>, action: &Action, time_ms: i64) -> Result<Done, Stop> {
@@ -267,6 +267,13 @@ impl Machine {
         number(LAST_NODE, self.last_node.get().cast_signed());
         rows.put(Table::Meta, Bytes::from_static(HASH), Bytes::copy_from_slice(&self.hash.to_be_bytes()));
     }
+}
+
+fn compare_with_leader(view: &dyn View, entry: &Stamped) -> Result<Option<Difference>, TableError> {
+    let Some((revision, theirs)) = entry.witness else { return Ok(None) };
+    let Some(row) = view.get(Table::Rev, &layout::hash_key(revision))? else { return Ok(None) };
+    let ours = layout::decode_u32("rev", &row)?;
+    Ok((ours != theirs).then_some(Difference { revision, ours, theirs }))
 }
 
 struct Done {

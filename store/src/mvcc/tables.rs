@@ -33,26 +33,30 @@ impl Table {
     }
 }
 
-/// Why rows could not be read or written. There is no way on: whoever sees one stops the process.
+/// Why rows could not be read or written. Damage quarantines the replica; everything else stops the process.
 #[derive(Debug, Error)]
 pub(crate) enum TableError {
     #[error("cannot access the state machine's files")]
     Io(#[source] io::Error),
     #[error("a row of table {table} is corrupt: {what}")]
     Corrupt { table: &'static str, what: &'static str },
-    #[error(
-        "this replica's state differs from the leader's at revision {revision}: hash {ours:08x}, expected {theirs:08x}"
-    )]
-    Diverged { revision: i64, ours: u32, theirs: u32 },
+}
+
+impl TableError {
+    /// Whether the rows are there but wrong: another member's copy can replace them. A device that fails is not that.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Io(source) => source.kind() == io::ErrorKind::InvalidData,
+            Self::Corrupt { .. } => true,
+        }
+    }
 }
 
 impl From<TableError> for io::Error {
     fn from(error: TableError) -> Self {
         match error {
             TableError::Io(source) => source,
-            error @ (TableError::Corrupt { .. } | TableError::Diverged { .. }) => {
-                Self::new(io::ErrorKind::InvalidData, error)
-            }
+            error @ TableError::Corrupt { .. } => Self::new(io::ErrorKind::InvalidData, error),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod cluster;
 mod history;
 mod members;
+mod quarantine;
 mod restart;
 mod retries;
 mod single;

@@ -157,6 +157,24 @@ impl Handle {
         self.raft.trigger().snapshot().await.is_ok()
     }
 
+    /// A member that cannot be trusted neither leads nor wants to; its vote and its log still count.
+    pub(crate) async fn stand_aside(&self, successor: Option<NodeId>) {
+        self.raft.runtime_config().elect(false);
+        // A leader that cannot hand over is not heard of any more, so the others elect.
+        self.raft.runtime_config().heartbeat(false);
+        if let Some(to) = successor
+            && let Err(error) = self.raft.trigger().transfer_leader(to.get()).await
+        {
+            tracing::warn!(%error, "cannot hand the leadership over");
+        }
+    }
+
+    /// Ends [`Self::stand_aside`].
+    pub(crate) fn stand_for_election(&self) {
+        self.raft.runtime_config().elect(true);
+        self.raft.runtime_config().heartbeat(true);
+    }
+
     pub(crate) async fn shut_down(&self) {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(?error, "raft did not stop cleanly");

@@ -98,6 +98,29 @@ impl LogStore {
         self.lock().last.is_none_or(|last| index > last.index)
     }
 
+    /// The first index that the tables must have applied for the log to go on from there; 0: the log was never cut.
+    pub(crate) fn first_needed(&self) -> u64 {
+        self.lock().purged.map_or(0, |purged| purged.index)
+    }
+
+    /// The index after the last entry.
+    pub(crate) fn end(&self) -> u64 {
+        self.lock().last.map_or(0, |last| last.index + 1)
+    }
+
+    /// Whether tables that have applied up to `id` go with this log: it has that very entry, or ends before it.
+    pub(crate) async fn agrees_with(&self, id: LogId) -> io::Result<bool> {
+        let (purged, last) = {
+            let state = self.lock();
+            (state.purged, state.last)
+        };
+        if last.is_none_or(|last| last.index < id.index) || purged == Some(id) {
+            return Ok(true);
+        }
+        let found = self.read(id.index, id.index + 1, usize::MAX).await?;
+        Ok(found.first().is_some_and(|entry| entry.log_id == id))
+    }
+
     async fn enqueue(&self, job: Job) -> io::Result<()> {
         self.queue.send(job).await.map_err(|_| io::Error::other("the log's writer has stopped"))
     }

@@ -31,6 +31,8 @@ pub enum Call {
     /// A write, or a question about a lease, for the leader.
     Forward,
     ReadIndex,
+    /// Comparing replicas, and copies for one that must be rebuilt.
+    Audit,
 }
 
 /// Why a call has no answer.

@@ -1,6 +1,7 @@
 //! This node's copy of the state: applies entries, publishes what they did, and answers reads.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base::Revision;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use openraft::EntryPayload;
 use tokio::sync::watch;
 
+use super::health::HealthCell;
 use super::record;
 use super::types::{Entry, LogId, StoredMembership};
 use crate::disk::{APPLIED, Arrived, StateDisk, codec, read};
@@ -15,9 +17,10 @@ use crate::hub::Hub;
 use crate::metrics;
 use crate::mvcc::alarm::Alarms;
 use crate::mvcc::keyspace::Horizon;
-use crate::mvcc::machine::{Applied, Machine, Outcome, OutcomeCodec, Stamped};
+use crate::mvcc::machine::{Applied, Difference, Machine, Outcome, OutcomeCodec, Stamped};
 use crate::mvcc::overlay::Overlay;
-use crate::mvcc::tables::{Table, TableError, View};
+use crate::mvcc::tables::{Changes, Table, TableError, View};
+use crate::status::Health;
 
 /// How far this replica is. Published after the rows are written, so whoever sees it can read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +39,13 @@ pub(crate) struct Replica {
     core: Mutex<Core>,
     progress: watch::Sender<Progress>,
     alarms: watch::Sender<Alarms>,
+    pub(crate) health: HealthCell,
+    /// Set once Raft runs. Before that, entries are applied whatever the health: Raft's start waits for them.
+    running: AtomicBool,
 }
+
+/// Why this replica is quarantined. The row is this node's own: it is not part of the replicated state.
+const QUARANTINED: &[u8] = b"untrusted";
 
 struct Core {
     machine: Machine,
@@ -74,12 +83,18 @@ impl Replica {
     pub(crate) fn open(disk: Arc<dyn StateDisk>, ring_bytes_max: usize) -> Result<Self, TableError> {
         let core = Core::load(disk.as_ref())?;
         let progress = core.progress(0);
+        let health = match read(disk.as_ref(), |view| view.get(Table::Meta, QUARANTINED))? {
+            Some(why) => Health::Quarantined { why: String::from_utf8_lossy(&why).into_owned() },
+            None => Health::Sound,
+        };
         Ok(Self {
             disk,
             hub: Hub::new(progress.horizon.newest, ring_bytes_max),
             alarms: watch::Sender::new(core.machine.alarms().clone()),
             core: Mutex::new(core),
             progress: watch::Sender::new(progress),
+            health: HealthCell::new(health),
+            running: AtomicBool::new(false),
         })
     }
 
@@ -111,9 +126,56 @@ impl Replica {
         let _ = progress.wait_for(|progress| progress.horizon.newest >= revision).await;
     }
 
-    /// Applies entries as one write, and returns the outcome of each, in order.
-    pub(crate) fn apply(&self, entries: &[Entry]) -> Result<Vec<Option<Outcome>>, TableError> {
+    /// Raft runs from here on: a quarantine now holds its entries back.
+    pub(crate) fn run(&self) {
+        self.running.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.load(Ordering::Acquire)
+    }
+
+    /// How far this replica is, whatever is published.
+    pub(crate) fn applied_index(&self) -> u64 {
+        self.lock().applied.map_or(0, |id| id.index)
+    }
+
+    /// It is in doubt whether what is served is right.
+    pub(crate) fn suspect(&self, why: String) {
+        if !self.health.is_quarantined() {
+            self.health.set(Health::Suspect { why });
+            self.hub.rouse();
+        }
+    }
+
+    /// What this replica holds is wrong. Whether that is news.
+    pub(crate) fn quarantine(&self, why: String) -> bool {
+        let mut row = Changes::default();
+        row.put(Table::Meta, Bytes::from_static(QUARANTINED), why.clone());
+        if let Err(error) = self.disk.write(&row) {
+            tracing::warn!(%error, "a restart will not know of the quarantine");
+        }
+        let news = !self.health.is_quarantined();
+        self.health.set(Health::Quarantined { why });
+        self.hub.rouse();
+        news
+    }
+
+    /// A read or a write of rows has failed. Damage takes the replica out of service.
+    pub(crate) fn failed(&self, error: &TableError) {
+        let source = std::error::Error::source(error);
+        tracing::error!(%error, ?source, "cannot read the state");
+        if error.is_damage() {
+            self.quarantine(format!("its tables are damaged: {error}"));
+        }
+    }
+
+    /// Applies entries as one write, and returns the outcome of each, in order; `None`: not while quarantined.
+    pub(crate) fn apply(&self, entries: &[Entry]) -> Result<Option<Vec<Option<Outcome>>>, TableError> {
         let mut core = self.lock();
+        if self.is_running() && self.health.is_quarantined() {
+            return Ok(None);
+        }
         let mut done = Vec::with_capacity(entries.len());
         let changes = read(self.disk.as_ref(), |view| {
             let mut rows = Overlay::new(view);
@@ -133,6 +195,10 @@ impl Replica {
                 continue;
             };
             leases += u64::from(applied.leases_changed);
+            if let Some(Difference { revision, ours, theirs }) = applied.difference {
+                let why = format!("revision {revision} has hash {ours:08x} here, {theirs:08x} on the leader");
+                self.suspect(why);
+            }
             if let Some((revision, events)) = applied.events {
                 metrics::count_events(events.len());
                 self.hub.push(revision, events);
@@ -143,7 +209,7 @@ impl Replica {
         self.publish_alarms(&core);
         self.progress.send_replace(progress);
         self.hub.publish(progress.horizon.newest);
-        Ok(outcomes)
+        Ok(Some(outcomes))
     }
 
     /// Replaces everything by a copy from another node. Watchers go on from the disk.
@@ -199,6 +265,10 @@ impl Replica {
 
 impl Core {
     fn apply_one(&mut self, rows: &mut Overlay<'_>, entry: &Entry) -> Result<Option<Applied>, TableError> {
+        // A copy that was installed beside Raft is ahead of what Raft knows to be applied.
+        if self.applied.is_some_and(|applied| entry.log_id.index <= applied.index) {
+            return Ok(None);
+        }
         self.applied = Some(entry.log_id);
         match &entry.payload {
             EntryPayload::Blank => Ok(None),

@@ -44,6 +44,7 @@ impl Service {
                 Ok(codec::encode(&done))
             }
             Call::Forward => Ok(codec::encode(&self.store.serve_forwarded(decode(&payload)?).await)),
+            Call::Audit => Ok(codec::encode(&self.store.serve_audit(decode(&payload)?).await)),
             Call::ReadIndex => Ok(codec::encode(&self.store.serve_read_index().await)),
         }
     }

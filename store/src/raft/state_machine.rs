@@ -12,6 +12,7 @@ use super::record;
 use super::replica::Replica;
 use super::types::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::disk::{Arrived, Frozen};
+use crate::mvcc::machine::Outcome;
 
 /// How many entries become one write.
 const CHUNK_ENTRIES_MAX: usize = 256;
@@ -46,7 +47,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.into_iter().collect::<Result<Vec<_>, io::Error>>()?;
             let (entries, responders): (Vec<Entry>, Vec<_>) = chunk.into_iter().unzip();
-            let outcomes = self.replica.apply(&entries)?;
+            let outcomes = self.apply_when_sound(&entries).await?;
             for (responder, outcome) in responders.into_iter().zip(outcomes) {
                 if let Some(responder) = responder {
                     responder.send(outcome);
@@ -70,6 +71,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             // openraft installs our own copy when the state is behind it.
             SnapshotData::Kept(frozen) => Arrived { dir: frozen.dir, inline: frozen.inline, keep: true },
         };
+        // A copy that was installed beside Raft may be ahead of it; going back would lose what was served.
+        let last = meta.last_log_id.map_or(0, |id| id.index);
+        if last < self.replica.applied_index() {
+            return Ok(());
+        }
         let replica = self.replica.clone();
         let install = move || replica.install(&arrived);
         if self.replica.disk.waits() {
@@ -100,6 +106,23 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
         let snapshot = describe(frozen)?;
         info!(last = ?snapshot.meta.last_log_id.map(|id| id.index), "took a snapshot");
         Ok(snapshot)
+    }
+}
+
+impl StateMachine {
+    /// While the replica is quarantined, entries wait here: the log goes on without them.
+    async fn apply_when_sound(&self, entries: &[Entry]) -> Result<Vec<Option<Outcome>>, io::Error> {
+        loop {
+            match self.replica.apply(entries) {
+                Ok(Some(outcomes)) => return Ok(outcomes),
+                Ok(None) => self.replica.health.released().await?,
+                Err(error) if error.is_damage() && self.replica.is_running() => self.replica.failed(&error),
+                Err(error) => {
+                    self.replica.failed(&error);
+                    return Err(error.into());
+                }
+            }
+        }
     }
 }
 

@@ -47,6 +47,7 @@ pub(super) fn status(error: &StoreError) -> Status {
             Code::FailedPrecondition,
             "etcdserver: re-configuration failed due to not enough started members",
         ),
+        StoreError::Corrupt => return corrupt(),
         StoreError::Fenced { .. } => {
             return Status::failed_precondition(format!("etcdserver: fenced: {error}"));
         }
@@ -60,8 +61,15 @@ pub(super) fn status(error: &StoreError) -> Status {
 pub(super) fn watch_status(error: &WatchError) -> Status {
     match error {
         WatchError::Compacted { .. } => Status::out_of_range(COMPACTED),
+        WatchError::Corrupt => corrupt(),
         WatchError::Stopping => stopped(),
     }
+}
+
+/// etcd's words of a member that must not be believed. Unavailable, so that clients go on to another member: nothing was
+/// written.
+fn corrupt() -> Status {
+    Status::unavailable("etcdserver: corrupt cluster")
 }
 
 pub(super) fn no_leader() -> Status {

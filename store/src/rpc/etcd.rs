@@ -7,6 +7,7 @@ mod lease;
 mod maintenance;
 mod options;
 mod range_stream;
+mod replica;
 mod watch;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use proto::etcdserverpb::cluster_server::ClusterServer;
 use proto::etcdserverpb::kv_server::KvServer;
 use proto::etcdserverpb::lease_server::LeaseServer;
 use proto::etcdserverpb::maintenance_server::MaintenanceServer;
+use proto::replica::replica_server::ReplicaServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
@@ -62,7 +64,8 @@ pub async fn serve_clients(store: Store, port: ClientPort) -> Result<(), ServeEr
         .add_service(WatchService::new(front.clone()))
         .add_service(LeaseServer::new(front.clone()))
         .add_service(ClusterServer::new(front.clone()))
-        .add_service(MaintenanceServer::new(front))
+        .add_service(MaintenanceServer::new(front.clone()))
+        .add_service(ReplicaServer::new(front))
         .serve_with_incoming_shutdown(incoming, port.stop.clone().cancelled_owned());
     until_stopped(serve, &port.stop).await
 }

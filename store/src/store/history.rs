@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{Store, unreadable};
+use super::Store;
 use crate::error::StoreError;
 use crate::mvcc::history::{self, Keep};
 use crate::mvcc::machine::Action;
@@ -58,7 +58,7 @@ impl Store {
                 None => Ok(Err(history::oldest_ms(view, horizon)?)),
             }
         });
-        let found = found.await.map_err(|error| unreadable(&error))?;
+        let found = found.await.map_err(|error| self.unreadable(&error))?;
         found.map_err(|oldest_ms| {
             let oldest = oldest_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
             let oldest = oldest.map_or_else(|| "now".to_owned(), |oldest| oldest.to_string());

@@ -2,7 +2,7 @@
 
 use base::Revision;
 
-use super::{Store, unreadable};
+use super::Store;
 use crate::disk::APPLIED;
 use crate::error::StoreError;
 use crate::mvcc::alarm::{Alarm, AlarmChange, Lasts};
@@ -43,7 +43,7 @@ impl Store {
     }
 
     pub(crate) async fn change_alarm(&self, change: AlarmChange) -> Result<Option<Alarm>, StoreError> {
-        match self.propose(Action::Alarm(change)).await? {
+        match self.propose_about_itself(Action::Alarm(change)).await? {
             Reply::Alarm(alarm) => Ok(alarm),
             Reply::Txn(_) | Reply::Compacted | Reply::Lease(_) | Reply::Revoked | Reply::Node(_) => {
                 Err(StoreError::Timeout)
@@ -69,7 +69,7 @@ impl Store {
             let hash = state_hash::key_space(view, at, compacted)?;
             Ok(Ok(KeySpaceHash { hash, at, compacted, newest }))
         });
-        found.await.map_err(|error| unreadable(&error))?
+        found.await.map_err(|error| self.unreadable(&error))?
     }
 
     /// The hash of everything that is replicated, as of now.
@@ -80,7 +80,7 @@ impl Store {
         let found = self.inner().replica.read(true, |view, horizon| {
             state_hash::everything(view, horizon.newest, horizon.compacted, &[APPLIED, CLEANED])
         });
-        found.await.map_err(|error| unreadable(&error))
+        found.await.map_err(|error| self.unreadable(&error))
     }
 
     /// How large the tables may grow; `None`: as they like.

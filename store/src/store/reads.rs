@@ -5,7 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Store, unreadable};
+use super::Store;
 use crate::disk::codec;
 use crate::error::StoreError;
 use crate::metrics;
@@ -27,6 +27,7 @@ impl Store {
     /// # Errors
     /// When no leader could be asked in time.
     pub async fn read_barrier(&self) -> Result<Revision, StoreError> {
+        self.require_sound()?;
         let (answer, index) = oneshot::channel();
         self.inner.read_index.send(answer).await.map_err(|_| StoreError::Stopping)?;
         let index = index.await.map_err(|_| StoreError::Stopping)??;
@@ -37,6 +38,7 @@ impl Store {
 
     /// Answers a follower's question; `None`: we do not lead, or cannot prove that we do.
     pub(crate) async fn serve_read_index(&self) -> Option<u64> {
+        self.require_sound().ok()?;
         // Every call is a fresh round: an earlier answer must never serve a later question.
         self.inner.raft.read_index(self.inner.timings.round_timeout()).await
     }
@@ -53,7 +55,7 @@ impl Store {
                 Err(Stop::Failed(failure)) => Err(failure),
             }
         });
-        found.await.map_err(|error| unreadable(&error))?
+        found.await.map_err(|error| self.unreadable(&error))?
     }
 
     /// Asks until somebody answers or the request's time is over.

@@ -47,6 +47,12 @@ pub(crate) enum ForwardAnswer {
 impl Store {
     /// Gets an action applied, once, and returns what it did.
     pub(crate) async fn propose(&self, action: Action) -> Result<Reply, StoreError> {
+        self.require_sound()?;
+        self.propose_about_itself(action).await
+    }
+
+    /// As [`Self::propose`], also of a member that serves nobody.
+    pub(crate) async fn propose_about_itself(&self, action: Action) -> Result<Reply, StoreError> {
         let request = self.request_id(&action);
         let command = codec::encode(&Command { request, fence: self.options.fence.clone(), action });
         let answer = self.ask_leader(&Forwarded::Propose(command)).await;
@@ -65,6 +71,7 @@ impl Store {
         &self,
         question: Forwarded,
     ) -> Result<Option<i64>, StoreError> {
+        self.require_sound()?;
         match self.ask_leader(&question).await? {
             ForwardAnswer::Lease(remaining) => Ok(remaining),
             ForwardAnswer::Outcome(_) | ForwardAnswer::Member(_) | ForwardAnswer::NotLeader => {
@@ -162,6 +169,9 @@ impl Store {
     }
 
     async fn propose_here(&self, command: Bytes) -> ForwardAnswer {
+        if self.require_sound().is_err() {
+            return ForwardAnswer::NotLeader;
+        }
         let progress = self.inner.replica.progress();
         let proposal = Proposal {
             time_ms: self.inner.clock.now().as_millisecond(),

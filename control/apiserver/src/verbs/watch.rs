@@ -147,7 +147,7 @@ impl WatchStream {
                         self.ready.push_back(too_old(asked, compacted));
                         self.ended = true;
                     }
-                    Err(WatchError::Stopping) => return None,
+                    Err(WatchError::Corrupt | WatchError::Stopping) => return None,
                 },
             }
         }

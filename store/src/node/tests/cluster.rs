@@ -171,6 +171,10 @@ impl Trio {
         self.network.cut.lock().unwrap().clear();
     }
 
+    pub(super) fn disk(&self, id: NodeId) -> &Disk {
+        &self.members[&id].disk
+    }
+
     pub(super) fn store(&self, id: NodeId) -> &Store {
         &self.members[&id].store
     }

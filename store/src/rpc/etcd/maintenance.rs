@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::super::error;
 use super::Front;
-use crate::{Alarm, AlarmKind, StoreError};
+use crate::{Alarm, AlarmKind, Health, StoreError};
 
 /// The version of etcd whose API this is: clients switch features on by it.
 const VERSION: &str = "3.7.0";
@@ -67,6 +67,12 @@ impl Maintenance for Front {
             format!("memberID:{member_id} alarm:{kind} ")
         }));
         let bytes = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        match &status.health {
+            Health::Sound => {}
+            Health::Suspect { why } | Health::Quarantined { why } => {
+                errors.push(format!("etcdserver: corrupt cluster: {why}"));
+            }
+        }
         Ok(Response::new(pb::StatusResponse {
             header: Some(self.header_now()),
             version: VERSION.to_owned(),

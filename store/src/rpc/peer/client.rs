@@ -101,6 +101,7 @@ impl Peers for Network {
                 Lane::Urgent
             }
             Call::Forward => Lane::Forward,
+            Call::Audit => Lane::Snapshot,
         };
         let client = self.client(to, lane);
         let mut request = self.request(to, Payload { body: payload });
@@ -152,6 +153,7 @@ async fn send(
         Call::PreVote => client.pre_vote(request).await,
         Call::TransferLeader => client.transfer_leader(request).await,
         Call::Forward => client.forward(request).await,
+        Call::Audit => client.audit(request).await,
         Call::ReadIndex => client.read_index(request).await,
     }
 }

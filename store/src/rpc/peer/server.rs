@@ -104,6 +104,10 @@ impl Peer for Desk {
         self.answer(Call::Forward, request).await
     }
 
+    async fn audit(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
+        self.answer(Call::Audit, request).await
+    }
+
     async fn read_index(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
         self.answer(Call::ReadIndex, request).await
     }

@@ -29,9 +29,12 @@ impl PeerService for Echo {
             match call {
                 Call::Forward => std::future::pending().await,
                 Call::Vote => Err(PeerError::Refused("no vote today".to_owned())),
-                Call::Append | Call::Heartbeat | Call::PreVote | Call::TransferLeader | Call::ReadIndex => {
-                    Ok(payload)
-                }
+                Call::Append
+                | Call::Heartbeat
+                | Call::PreVote
+                | Call::TransferLeader
+                | Call::ReadIndex
+                | Call::Audit => Ok(payload),
             }
         })
     }

@@ -1,0 +1,150 @@
+//! Opening the tables at start; when they are damaged, taking a copy from another member before Raft starts.
+//!
+//! Vote and log stay as they are. Damaged tables are set aside, not deleted: somebody may want to know what happened.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::NodeId;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{Disk, NodeConfig};
+use crate::disk::rocks_state::RocksState;
+use crate::disk::{StateDisk, files};
+use crate::error::StartError;
+use crate::mvcc::tables::TableError;
+use crate::raft::log_store::LogStore;
+use crate::raft::peers::{Peer, Peers};
+use crate::raft::record;
+use crate::raft::replica::Replica;
+use crate::store::rebuild;
+
+/// Says that the tables beside it must not be used: they were found to be damaged, or are not complete yet.
+const CONDEMNED: &str = "CONDEMNED";
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What opening the tables needs to know.
+pub(super) struct Repair<'a> {
+    pub(super) config: &'a NodeConfig,
+    pub(super) me: NodeId,
+    pub(super) peers: &'a dyn Peers,
+    pub(super) log: &'a LogStore,
+    pub(super) stop: &'a CancellationToken,
+}
+
+/// Makes the next start take a copy from another member.
+pub(super) fn condemn(disk: &Disk) {
+    let Disk::Directory(path) = disk else { return };
+    if let Err(error) = files::write_atomically(&path.join("state").join(CONDEMNED), b"") {
+        error!(%error, "cannot mark the damaged tables");
+    }
+}
+
+impl Repair<'_> {
+    /// # Errors
+    /// When the disk fails, or the tables are damaged and there is nobody to take a copy from.
+    pub(super) async fn open(&self) -> Result<Replica, StartError> {
+        let damage = match self.try_open().await {
+            Ok(replica) => return Ok(replica),
+            Err(error) if error.is_damage() => error,
+            Err(error) => return Err(self.config.disk.failed(error.into())),
+        };
+        let Disk::Directory(path) = &self.config.disk else {
+            return Err(self.config.disk.failed(damage.into()));
+        };
+        let others = self.others();
+        if others.is_empty() {
+            return Err(self.config.disk.failed(damage.into()));
+        }
+        error!(%damage, source = ?std::error::Error::source(&damage), "the tables are damaged; another member is asked for a copy");
+        let failed = |error| StartError::open(path, error);
+        let state = path.join("state");
+        set_aside(&state).map_err(failed)?;
+        std::fs::create_dir_all(&state).map_err(failed)?;
+        let tables: Arc<dyn StateDisk> =
+            Arc::new(RocksState::open(&state).map_err(|error| failed(error.into()))?);
+        files::write_atomically(&state.join(CONDEMNED), b"").map_err(failed)?;
+        // A log that was never cut holds everything.
+        if self.log.first_needed() > 0 {
+            self.fill(&tables, &others).await?;
+        }
+        std::fs::remove_file(state.join(CONDEMNED)).and_then(|()| files::sync_dir(&state)).map_err(failed)?;
+        Replica::open(tables, self.config.watch_ring_bytes).map_err(|error| failed(error.into()))
+    }
+
+    async fn try_open(&self) -> Result<Replica, TableError> {
+        let (disk, ring_bytes) = (self.config.disk.clone(), self.config.watch_ring_bytes);
+        let open = move || {
+            let tables: Arc<dyn StateDisk> = match disk {
+                Disk::Memory(memory) => Arc::new(memory.tables),
+                Disk::Directory(path) => {
+                    let state = path.join("state");
+                    if state.join(CONDEMNED).exists() {
+                        let what = "they were found to be damaged before";
+                        return Err(TableError::Corrupt { table: "all", what });
+                    }
+                    Arc::new(RocksState::open(&state)?)
+                }
+            };
+            Replica::open(tables, ring_bytes)
+        };
+        let opened = tokio::task::spawn_blocking(open).await;
+        opened.map_err(|error| TableError::Io(std::io::Error::other(error)))?
+    }
+
+    fn others(&self) -> Vec<Peer> {
+        let founders = self.config.founders();
+        let others = founders.into_iter().filter(|(id, _)| *id != self.me.get());
+        others.map(|(id, member)| Peer { id: NodeId::new(id), url: member.peer_url }).collect()
+    }
+
+    /// Asks one after the other, until there is a copy that goes with the log.
+    async fn fill(&self, tables: &Arc<dyn StateDisk>, others: &[Peer]) -> Result<(), StartError> {
+        let mut least = self.log.first_needed();
+        for peer in others.iter().cycle() {
+            match self.fill_from(peer, least, tables).await {
+                Ok(true) => {
+                    info!(from = %peer.id, "the tables are repaired");
+                    return Ok(());
+                }
+                // What this log holds beyond the copy was never committed: a copy from further on replaces it.
+                Ok(false) => least = self.log.end(),
+                Err(why) => warn!(peer = %peer.id, why, "no copy from this member"),
+            }
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                () = sleep(PAUSE) => {}
+            }
+        }
+        let error = std::io::Error::other("stopped before the tables were repaired");
+        Err(self.config.disk.failed(error))
+    }
+
+    async fn fill_from(&self, peer: &Peer, least: u64, tables: &Arc<dyn StateDisk>) -> Result<bool, String> {
+        let pulled = rebuild::pull(self.peers, peer, least, tables.clone()).await?;
+        let (id, _) = record::decode_applied(&pulled.applied).map_err(|error| error.to_string())?;
+        let id = id.ok_or("its copy has applied nothing")?;
+        if !self.log.agrees_with(id).await.map_err(|error| error.to_string())? {
+            return Ok(false);
+        }
+        let tables = tables.clone();
+        let installed = tokio::task::spawn_blocking(move || tables.install(&pulled.arrived)).await;
+        installed.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        Ok(true)
+    }
+}
+
+/// Keeps the newest damaged tables only.
+fn set_aside(state: &Path) -> std::io::Result<()> {
+    let damaged = PathBuf::from(format!("{}-damaged", state.display()));
+    match std::fs::remove_dir_all(&damaged) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    std::fs::rename(state, &damaged)?;
+    state.parent().map_or(Ok(()), files::sync_dir)
+}
