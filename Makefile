@@ -11,7 +11,7 @@ export NAVARCH_KUBECTL := $(CACHE)/kubectl
 # Tests against real processes: one cluster at a time.
 E2E := cli etcdctl nodes security store workloads
 
-.PHONY: help up down test check fix e2e bench bench-store bin ci setup kubectl loc
+.PHONY: help up down test check fix e2e power-loss bench bench-store bin ci setup kubectl loc
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -49,6 +49,9 @@ bin: setup ## build the binary and print its path
 RELEASE = cargo build --workspace && \
 	ROCKSDB_STATIC=1 ROCKSDB_LIB_DIR="$$(dirname "$$(ls -t $(CARGO_TARGET_DIR)/debug/build/librocksdb-sys-*/out/librocksdb.a | head -1)")" \
 	cargo build --workspace --release
+
+power-loss: setup ## cut the power of a writing node CUTS times (500), and look for lost writes
+	@NAVARCH_CUTS=$(or $(CUTS),500) cargo test --workspace --lib -- power_loss --nocapture
 
 bench: setup kubectl ## pod start, failover and memory, with the release profile
 	@$(RELEASE)

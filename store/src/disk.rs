@@ -5,6 +5,7 @@
 
 pub(crate) mod codec;
 pub(crate) mod files;
+mod intake;
 pub(crate) mod memory;
 pub(crate) mod rocks_state;
 pub(crate) mod segments;
@@ -34,7 +35,7 @@ pub(crate) trait StateDisk: Send + Sync + 'static {
     /// The newest copy that was kept, also by an earlier process.
     fn newest_frozen(&self) -> Result<Option<Frozen>, TableError>;
 
-    /// Makes room for the files of another node's copy.
+    /// Makes room for the files of another node's copy, and says which of them are not here already.
     fn intake(&self, files: &[SnapshotFile]) -> Result<Intake, TableError>;
 
     /// Replaces all tables by a copy that has arrived.

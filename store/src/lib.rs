@@ -5,6 +5,7 @@
 
 mod disk;
 mod error;
+mod failpoint;
 mod hub;
 mod leases;
 pub mod metrics;

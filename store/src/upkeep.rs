@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::failpoint;
 use crate::metrics;
 use crate::mvcc::compaction::{self, Step};
 use crate::mvcc::layout;
@@ -187,6 +188,8 @@ async fn clean_step(replica: &Arc<Replica>, compacted: Revision) -> Result<Revis
     let Some(Step { mut changes, clean_below }) = step.await? else { return Ok(compacted) };
     let row = Bytes::copy_from_slice(&clean_below.get().to_be_bytes());
     changes.put(Table::Meta, Bytes::from_static(CLEANED), row);
+    failpoint::reach("compaction: nothing deleted");
     replica.disk.write(&changes)?;
+    failpoint::reach("compaction: deleted");
     Ok(clean_below)
 }

@@ -20,6 +20,10 @@ impl Kept {
         Self { path, superseded: AtomicBool::new(false) }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn supersede(&self) {
         self.superseded.store(true, Ordering::SeqCst);
     }
@@ -54,7 +58,8 @@ pub(crate) fn list(dir: &Path) -> io::Result<Vec<SnapshotFile>> {
     Ok(files)
 }
 
-fn checksum(path: &Path) -> io::Result<(u64, u32)> {
+/// Size and CRC-32 of a whole file.
+pub(super) fn checksum(path: &Path) -> io::Result<(u64, u32)> {
     let mut file = File::open(path)?;
     let mut hasher = crc32fast::Hasher::new();
     let mut size = 0;

@@ -7,7 +7,7 @@
 //! CURRENT-DB     the name of the directory in use
 //! db-3/          the tables
 //! frozen-7/      the newest copy
-//! intake-2/      a copy that is arriving; what a crash leaves of it is removed at the next start
+//! intake-2/      a copy that is arriving; what a break leaves of it is used by the next one
 //! ```
 
 use std::fs;
@@ -25,7 +25,9 @@ use rocksdb::{
 };
 
 use super::files::{self, Kept};
-use super::{APPLIED, Arrived, Frozen, Room, StateDisk};
+use super::intake::Intakes;
+use super::{APPLIED, Arrived, Frozen, Room, StateDisk, intake};
+use crate::failpoint;
 use crate::mvcc::tables::{Change, Changes, Cursor, Table, TableError, View};
 use crate::raft::peers::{Intake, SnapshotFile};
 
@@ -35,44 +37,46 @@ const WRITE_BUFFER_BYTES: usize = 32 * 1024 * 1024;
 
 pub(crate) struct RocksState {
     root: PathBuf,
-    db: ArcSwap<DB>,
+    tables: ArcSwap<Tables>,
     newest: Mutex<Option<Frozen>>,
+    intakes: Mutex<Intakes>,
     next_number: AtomicU64,
     cache: Cache,
+}
+
+/// The tables in use, in a directory that goes when they have been replaced and their last reader has ended.
+struct Tables {
+    // Closed before its directory goes.
+    db: DB,
+    dir: Kept,
 }
 
 impl RocksState {
     /// Opens the tables in `root`, or makes them, and removes what an interrupted step has left.
     pub(crate) fn open(root: &Path) -> Result<Self, TableError> {
         fs::create_dir_all(root).map_err(TableError::Io)?;
-        let current = root.join(CURRENT);
-        let name = match fs::read_to_string(&current) {
-            Ok(name) => name,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                files::write_atomically(&current, b"db-1").map_err(TableError::Io)?;
-                "db-1".to_owned()
-            }
-            Err(error) => return Err(TableError::Io(error)),
-        };
         let cache = Cache::new_lru_cache(CACHE_BYTES);
-        let db = open_db(&root.join(&name), &cache)?;
+        let (name, tables) = open_current(root, &cache)?;
         let mut highest = 1;
         let mut frozen = Vec::new();
+        let mut intakes = Intakes::default();
         for prefix in ["db", "frozen", "intake"] {
             for number in files::numbered(root, prefix).map_err(TableError::Io)? {
                 highest = highest.max(number);
                 let found = format!("{prefix}-{number}");
-                if prefix == "frozen" {
-                    frozen.push(number);
-                } else if found != name {
-                    fs::remove_dir_all(root.join(found)).map_err(TableError::Io)?;
+                match prefix {
+                    "frozen" => frozen.push(number),
+                    "intake" => intakes.broken.push(root.join(found)),
+                    _ if found == name => {}
+                    _ => fs::remove_dir_all(root.join(found)).map_err(TableError::Io)?,
                 }
             }
         }
         let state = Self {
             root: root.to_owned(),
-            db: ArcSwap::from_pointee(db),
+            tables: ArcSwap::from_pointee(tables),
             newest: Mutex::new(None),
+            intakes: Mutex::new(intakes),
             next_number: AtomicU64::new(highest + 1),
             cache,
         };
@@ -96,13 +100,18 @@ impl RocksState {
 
     /// Adds up properties of all tables.
     fn sum(&self, properties: [&str; 2]) -> u64 {
-        let db = self.db.load_full();
+        let tables = self.tables.load_full();
+        let db = &tables.db;
         let size = |table| {
-            let family = family(&db, table).ok()?;
+            let family = family(db, table).ok()?;
             let property = |name: &str| db.property_int_value_cf(family, name).ok().flatten();
             Some(properties.into_iter().filter_map(property).sum::<u64>())
         };
         Table::ALL.into_iter().filter_map(size).sum()
+    }
+
+    fn intakes(&self) -> MutexGuard<'_, Intakes> {
+        self.intakes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fresh_dir(&self, prefix: &str) -> PathBuf {
@@ -140,6 +149,26 @@ fn families(cache: &Cache) -> impl Iterator<Item = ColumnFamilyDescriptor> + '_ 
     })
 }
 
+/// Opens the directory in use, or makes the first one. Tables that were there once are never made anew.
+fn open_current(root: &Path, cache: &Cache) -> Result<(String, Tables), TableError> {
+    let current = root.join(CURRENT);
+    let known = match fs::read_to_string(&current) {
+        Ok(name) => Some(name),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(TableError::Io(error)),
+    };
+    let name = known.clone().unwrap_or_else(|| "db-1".to_owned());
+    let dir = root.join(&name);
+    if known.is_some() && !dir.join("CURRENT").exists() {
+        return Err(TableError::Corrupt { table: "state", what: "the tables are missing" });
+    }
+    let tables = Tables { db: open_db(&dir, cache)?, dir: Kept::new(dir) };
+    if known.is_none() {
+        files::write_atomically(&current, name.as_bytes()).map_err(TableError::Io)?;
+    }
+    Ok((name, tables))
+}
+
 fn open_db(dir: &Path, cache: &Cache) -> Result<DB, TableError> {
     let mut options = Options::default();
     options.create_if_missing(true);
@@ -167,44 +196,54 @@ fn family(db: &DB, table: Table) -> Result<&rocksdb::ColumnFamily, TableError> {
 
 impl StateDisk for RocksState {
     fn with_view(&self, f: &mut dyn FnMut(&dyn View)) {
-        let db = self.db.load_full();
-        let view = RocksView { db: &db, rows: db.snapshot() };
+        let tables = self.tables.load_full();
+        let db = &tables.db;
+        let view = RocksView { db, rows: db.snapshot() };
         f(&view);
     }
 
     fn write(&self, changes: &Changes) -> Result<(), TableError> {
-        let db = self.db.load_full();
+        let tables = self.tables.load_full();
+        let db = &tables.db;
         let mut batch = WriteBatch::default();
         for change in &changes.0 {
             match change {
-                Change::Put { table, key, value } => batch.put_cf(family(&db, *table)?, key, value),
-                Change::Delete { table, key } => batch.delete_cf(family(&db, *table)?, key),
+                Change::Put { table, key, value } => batch.put_cf(family(db, *table)?, key, value),
+                Change::Delete { table, key } => batch.delete_cf(family(db, *table)?, key),
                 Change::DeleteRange { table, from, to } => {
-                    batch.delete_range_cf(family(&db, *table)?, from, to)
+                    batch.delete_range_cf(family(db, *table)?, from, to)
                 }
             }
         }
         let mut options = WriteOptions::default();
         options.disable_wal(true);
-        db.write_opt(batch, &options).map_err(table_error)
+        failpoint::reach("apply: nothing written");
+        db.write_opt(batch, &options).map_err(table_error)?;
+        failpoint::reach("apply: written");
+        Ok(())
     }
 
     fn freeze(&self) -> Result<Frozen, TableError> {
-        let db = self.db.load_full();
-        let all = Table::ALL.into_iter().map(|table| family(&db, table)).collect::<Result<Vec<_>, _>>()?;
+        let tables = self.tables.load_full();
+        let db = &tables.db;
+        let all = Table::ALL.into_iter().map(|table| family(db, table)).collect::<Result<Vec<_>, _>>()?;
         let mut options = FlushOptions::default();
         options.set_wait(true);
+        failpoint::reach("flush: nothing flushed");
         db.flush_cfs_opt(&all, &options).map_err(table_error)?;
+        failpoint::reach("flush: flushed");
         let dir = self.fresh_dir("frozen");
-        Checkpoint::new(&*db)
-            .and_then(|checkpoint| checkpoint.create_checkpoint(&dir))
-            .map_err(table_error)?;
+        Checkpoint::new(db).and_then(|checkpoint| checkpoint.create_checkpoint(&dir)).map_err(table_error)?;
         files::sync_dir(&self.root).map_err(TableError::Io)?;
+        failpoint::reach("snapshot: linked");
         let frozen = describe(dir)?;
         let before = self.newest().replace(frozen.clone());
         if let Some(hold) = before.and_then(|before| before.hold) {
             hold.supersede();
         }
+        // Whoever has a copy of its own has caught up.
+        self.intakes().remove_broken().map_err(TableError::Io)?;
+        failpoint::reach("snapshot: taken");
         Ok(frozen)
     }
 
@@ -213,14 +252,20 @@ impl StateDisk for RocksState {
     }
 
     fn intake(&self, files: &[SnapshotFile]) -> Result<Intake, TableError> {
-        for file in files {
-            if file.name.contains('/') || file.name.starts_with('.') || file.name.is_empty() {
-                return Err(TableError::Corrupt { table: "snapshot", what: "a file has an unsafe name" });
-            }
+        if !intake::names_are_plain(files) {
+            return Err(TableError::Corrupt { table: "snapshot", what: "a file has an unsafe name" });
         }
-        let dir = self.fresh_dir("intake");
-        fs::create_dir(&dir).map_err(TableError::Io)?;
-        Ok(Intake { dir, missing: files.iter().map(|file| file.name.clone()).collect() })
+        // The newest offer wins; what an older transfer has brought so far is not lost.
+        let mut intakes = self.intakes();
+        let frozen = self.newest().as_ref().map(|frozen| frozen.dir.clone());
+        let current = self.tables.load().dir.path().to_owned();
+        let older = intakes.arriving.take();
+        intakes.broken.extend(older);
+        let sources: Vec<PathBuf> = intakes.broken.iter().cloned().chain(frozen).chain([current]).collect();
+        let intake = intake::begin(self.fresh_dir("intake"), files, &sources).map_err(TableError::Io)?;
+        intakes.arriving = Some(intake.dir.clone());
+        intakes.remove_broken().map_err(TableError::Io)?;
+        Ok(intake)
     }
 
     fn install(&self, arrived: &Arrived) -> Result<(), TableError> {
@@ -229,14 +274,18 @@ impl StateDisk for RocksState {
             hard_link_all(&arrived.dir, &dir).map_err(TableError::Io)?;
         } else {
             fs::rename(&arrived.dir, &dir).map_err(TableError::Io)?;
+            self.intakes().arriving.take_if(|arriving| *arriving == arrived.dir);
         }
         files::sync_dir(&self.root).map_err(TableError::Io)?;
-        let db = open_db(&dir, &self.cache)?;
+        failpoint::reach("install: moved");
+        let tables = Tables { db: open_db(&dir, &self.cache)?, dir: Kept::new(dir.clone()) };
+        failpoint::reach("install: opened");
         let name = dir.file_name().unwrap_or_default().as_encoded_bytes().to_vec();
         files::write_atomically(&self.root.join(CURRENT), &name).map_err(TableError::Io)?;
-        // The directory before this one is in use until its last reader ends; the next start removes it.
-        self.db.store(Arc::new(db));
+        failpoint::reach("install: current");
+        self.tables.swap(Arc::new(tables)).dir.supersede();
         self.freeze()?;
+        failpoint::reach("install: done");
         Ok(())
     }
 

@@ -35,7 +35,8 @@ mod recovery;
 mod writer;
 
 const SEGMENT: &str = "segment";
-const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+/// Tests fill several.
+const SEGMENT_BYTES: u64 = if cfg!(test) { 64 * 1024 } else { 16 * 1024 * 1024 };
 /// Entries that lie this close are read together.
 const READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
 

@@ -1,10 +1,13 @@
 //! Whole nodes in one process: alone, three together over a network in memory, and on a real disk.
 
 mod cluster;
+mod crash;
 mod history;
 mod members;
+mod power_loss;
 mod quarantine;
 mod restart;
 mod retries;
 mod single;
 mod space;
+mod victim;

@@ -15,7 +15,9 @@ use super::frame::{Frame, Position};
 use super::index::Index;
 use super::{SEGMENT, Segment};
 use crate::disk::{LogWrite, files};
+use crate::failpoint;
 
+const HALF_WRITTEN: &str = "append: half written";
 const SPARE: &str = "spare";
 /// A write of more than this becomes several frames.
 const FRAME_BYTES_MAX: usize = 1024 * 1024;
@@ -61,7 +63,13 @@ impl Writer {
         let at = self.end;
         let position = Position { segment: self.segment, number: self.next_frame, durable: self.durable };
         let frame = self.frame.seal(&position)?;
+        failpoint::reach("append: nothing written");
+        if failpoint::is_armed(HALF_WRITTEN) {
+            self.file.write_all_at(&frame[..frame.len() / 2], at)?;
+            failpoint::reach(HALF_WRITTEN);
+        }
         self.file.write_all_at(frame, at)?;
+        failpoint::reach("append: written");
         self.end += frame.len() as u64;
         self.next_frame += 1;
         Ok(at)
@@ -78,6 +86,7 @@ impl Writer {
         if self.durable < self.next_frame {
             self.file.sync_data()?;
             self.durable = self.next_frame;
+            failpoint::reach("append: synced");
         }
         Ok(())
     }
@@ -122,6 +131,7 @@ impl Spares {
         }
         fs::rename(&spare, &path)?;
         files::sync_dir(&self.root)?;
+        failpoint::reach("append: in a new segment");
         Ok(Segment { number, path, file: Arc::new(file), highest: None })
     }
 
@@ -158,7 +168,9 @@ impl Spares {
             fs::remove_file(segment)?;
         }
         // In order: a gap between the segments that are left would be taken for a lost file.
-        files::sync_dir(&self.root)
+        files::sync_dir(&self.root)?;
+        failpoint::reach("purge: a segment is free");
+        Ok(())
     }
 
     fn fresh(&mut self) -> PathBuf {

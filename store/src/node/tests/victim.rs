@@ -1,0 +1,209 @@
+//! A node in a process of its own that a test kills: it writes, and says what was acknowledged.
+//!
+//! The process is this test binary again. Each of a few writers overwrites its own key with 1, 2, 3, …, so that the
+//! newest value, its version and its revision tell whether anything acknowledged is lost.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Lines};
+use std::ops::Range;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{SeededEntropy, SystemClock, Tasks};
+use tokio_util::sync::CancellationToken;
+
+use crate::node::NoPeers;
+use crate::{
+    InitialMember, Node, NodeConfig, Op, Put, Span, StartError, Store, StoreError, Timings, Txn, failpoint,
+};
+
+const DIR: &str = "NAVARCH_VICTIM_DIR";
+const FAILPOINT: &str = "NAVARCH_VICTIM_FAILPOINT";
+const WRITES: &str = "NAVARCH_VICTIM_WRITES";
+const WRITERS: u64 = 4;
+const LIFE: Duration = Duration::from_secs(240);
+/// The exit code of a node that has ended because a task of it failed.
+pub(super) const FAILED: i32 = 3;
+
+/// What was acknowledged so far, over all lives of one directory: the value and the revision, by writer.
+#[derive(Debug, Default)]
+pub(super) struct Ledger(BTreeMap<u64, (u64, i64)>);
+
+impl Ledger {
+    fn acknowledge(&mut self, writer: u64, said: (u64, i64)) {
+        let before = self.0.insert(writer, said);
+        assert!(before.is_none_or(|before| before < said), "writer {writer}: {before:?} then {said:?}");
+    }
+
+    /// Whoever was shown a value must find it again, as whoever had it acknowledged.
+    fn find(&mut self, found: BTreeMap<u64, (u64, i64)>) {
+        for (writer, known) in &self.0 {
+            let found = found.get(writer).copied().unwrap_or_default();
+            assert!(found >= *known, "writer {writer}: {known:?} was there, found {found:?}");
+            assert!(found.0 != known.0 || found.1 == known.1, "writer {writer}: {known:?} is now {found:?}");
+            assert!(found.0 <= known.0 + 1, "writer {writer}: {found:?} was never written after {known:?}");
+        }
+        self.0.extend(found);
+    }
+}
+
+/// How a process is to end, if nothing happens to it.
+pub(super) struct Plan<'a> {
+    /// Dies when it reaches this for the nth time.
+    pub(super) failpoint: Option<(&'a str, u64)>,
+    /// Ends after so many writes of each writer.
+    pub(super) writes: u64,
+}
+
+/// The process.
+pub(super) struct Victim {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Victim {
+    pub(super) fn start(dir: &Path, plan: &Plan<'_>) -> Self {
+        let mut command = Command::new(std::env::current_exe().expect("this binary"));
+        command.args(["--exact", "node::tests::victim::the_process_that_is_killed", "--nocapture"]);
+        command
+            .env(DIR, dir)
+            .env(WRITES, plan.writes.to_string())
+            .stdout(Stdio::piped())
+            .stdin(Stdio::null());
+        if let Some((point, nth)) = plan.failpoint {
+            command.env(FAILPOINT, format!("{point}#{nth}"));
+        }
+        let mut child = command.spawn().expect("a process");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        Self { child, lines }
+    }
+
+    /// Checks what it found, if it came that far, and notes what it acknowledges until it has done so `acks_max` times.
+    pub(super) fn follow(&mut self, ledger: &mut Ledger, acks_max: usize) {
+        let mut found = BTreeMap::new();
+        let mut acks = 0;
+        while acks < acks_max
+            && let Some(Ok(line)) = self.lines.next()
+        {
+            let words: Vec<&str> = line.split(' ').collect();
+            let number = |place: usize| words[place].parse::<u64>().expect("a number");
+            let said = |place: usize| (number(place), words[place + 1].parse::<i64>().expect("a number"));
+            match words.as_slice() {
+                ["found", _, _, _] => drop(found.insert(number(1), said(2))),
+                ["started"] => ledger.find(std::mem::take(&mut found)),
+                ["acknowledged", _, _, _] => {
+                    ledger.acknowledge(number(1), said(2));
+                    acks += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// How it ended; its pipe is closed by then.
+    pub(super) fn end(mut self) -> ExitStatus {
+        self.child.wait().expect("it has ended")
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        // It has ended already, unless the test fails.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the only way to tell a test binary what it is")]
+fn told(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_process_that_is_killed() {
+    let Some(dir) = told(DIR) else { return };
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).expect("it ends with its test");
+    if let Some(armed) = told(FAILPOINT) {
+        let (point, nth) = armed.split_once('#').expect("a failpoint and a number");
+        failpoint::arm(point.to_owned(), nth.parse().expect("a number"));
+    }
+    let writes = told(WRITES).expect("it is told").parse().expect("a number");
+    let code = tokio::time::timeout(LIFE, live(Path::new(&dir), writes)).await.expect("an end in time");
+    std::process::exit(code);
+}
+
+async fn live(dir: &Path, writes: u64) -> i32 {
+    let name = "victim".to_owned();
+    let member =
+        InitialMember { name: name.clone(), peer_url: "https://alone".to_owned(), client_urls: Vec::new() };
+    let config = NodeConfig {
+        snapshot_every_entries: 40,
+        timings: Timings {
+            heartbeat: Duration::from_millis(20),
+            election_min: Duration::from_millis(50),
+            election_max: Duration::from_millis(100),
+            ..Timings::default()
+        },
+        ..NodeConfig::founding(name, dir.to_owned(), "crash".to_owned(), vec![member])
+    };
+    let tasks = Tasks::new(CancellationToken::new());
+    let entropy = Arc::new(SeededEntropy::new(std::process::id().into()));
+    let node = Node::start(config, Arc::new(NoPeers), Arc::new(SystemClock), entropy, &tasks).await;
+    let store = match node {
+        Ok(node) => node.store,
+        // The disk may fail while a node starts, but what is on it is never wrong.
+        Err(StartError::Open { source, .. }) if source.kind() != std::io::ErrorKind::InvalidData => {
+            eprintln!("the node did not start: {source}");
+            return FAILED;
+        }
+        Err(error) => panic!("the node does not start: {error:?}"),
+    };
+    if let Ok(found) = find(&store).await {
+        println!("started");
+        let writers = (0..WRITERS).map(|writer| {
+            let first = found.get(&writer).copied().unwrap_or(0) + 1;
+            write(&store, writer, first..first.saturating_add(writes))
+        });
+        if futures::future::try_join_all(writers).await.is_ok() {
+            return 0;
+        }
+    }
+    // A write fails only when the node ends by itself.
+    tasks.join(Duration::from_secs(30)).await.expect_err("a task has failed");
+    FAILED
+}
+
+/// Reads what is there, after a leader has proved that it is all.
+async fn find(store: &Store) -> Result<BTreeMap<u64, u64>, StoreError> {
+    store.read_barrier().await?;
+    let mut found = BTreeMap::new();
+    for kv in store.range(crate::Range::of(Span::all())).await?.kvs {
+        let text = String::from_utf8(kv.value.to_vec()).expect("text");
+        let (number, _) = text.split_once(' ').expect("a number");
+        let number: i64 = number.parse().expect("a number");
+        assert_eq!(number, kv.version, "each write made one version");
+        let writer = std::str::from_utf8(&kv.key).expect("text").parse::<u64>().expect("a number");
+        println!("found {writer} {number} {}", kv.mod_revision);
+        found.insert(writer, number.unsigned_abs());
+    }
+    Ok(found)
+}
+
+async fn write(store: &Store, writer: u64, numbers: Range<u64>) -> Result<(), StoreError> {
+    for number in numbers {
+        let value = format!("{number} {}", "x".repeat(300));
+        let put = Put::of(writer.to_string(), value);
+        let answer = store.txn(Txn::of(Op::Put(put))).await?;
+        println!("acknowledged {writer} {number} {}", answer.revision);
+        if number % 20 == writer {
+            match store.compact(answer.revision).await {
+                // Another writer has compacted a later one.
+                Ok(_) | Err(StoreError::Compacted { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
