@@ -273,6 +273,7 @@ impl Node {
         let (status_tx, status) = watch::channel(now);
         let (read_index, inbox) = mpsc::channel(READ_QUEUE);
         let (claims, claimed) = mpsc::channel(audit::CLAIMS_MAX);
+        let (lease_book, lease_questions) = LeaseBook::new();
         let store = Store::new(Inner {
             raft: raft.clone(),
             replica: replica.clone(),
@@ -284,7 +285,7 @@ impl Node {
             timings: config.timings,
             learners_max: config.learners_max,
             space: Space::new(config.quota_bytes, config.disk_reserve_bytes),
-            leases: LeaseBook::default(),
+            leases: lease_book,
             serial: AtomicU64::new(0),
             read_index,
             log: log_store,
@@ -311,7 +312,7 @@ impl Node {
         tasks.spawn_infallible("store audit", auditor.run(stop.clone()));
         tasks.spawn("store history", history::keep(store.clone(), config.history, stop.clone()));
         tasks.spawn_infallible("store space", keep_room(store.clone(), stop.clone()));
-        tasks.spawn("store leases", leases::keep(store.clone(), stop.clone()));
+        leases::start(&store, lease_questions, tasks);
         let reads = ReadIndexTask { store: store.clone(), inbox };
         tasks.spawn_infallible("store read index", reads.run(stop.clone()));
         tasks.spawn_infallible("store shutdown", shut_down(raft, replica, stop.clone()));

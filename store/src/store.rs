@@ -25,10 +25,10 @@ pub use options::WriteOptions;
 pub(crate) use reads::ReadIndexTask;
 pub use rebuild::RebuildError;
 pub(crate) use space::{Space, keep_room};
-pub(crate) use writes::Forwarded;
 
 use crate::error::StoreError;
 use crate::hub::Watcher;
+use crate::leases::desk::LeaseQuestion;
 use crate::leases::{LeaseBook, LeaseStatus};
 use crate::mvcc::lease;
 use crate::mvcc::machine::{Action, Reply};
@@ -200,7 +200,7 @@ impl Store {
     /// # Errors
     /// When no leader answers.
     pub async fn lease_keep_alive(&self, id: LeaseId) -> Result<Option<i64>, StoreError> {
-        self.ask_leader_about_lease(Forwarded::KeepAlive(id)).await
+        self.ask_about_lease(LeaseQuestion::KeepAlive(id)).await
     }
 
     /// What is left of a lease, and its keys; `None`: there is no such lease.
@@ -208,7 +208,7 @@ impl Store {
     /// # Errors
     /// When no leader answers.
     pub async fn lease_time_to_live(&self, id: LeaseId) -> Result<Option<LeaseStatus>, StoreError> {
-        let remaining = self.ask_leader_about_lease(Forwarded::TimeToLive(id)).await?;
+        let remaining = self.ask_about_lease(LeaseQuestion::TimeToLive(id)).await?;
         let Some(remaining_seconds) = remaining else { return Ok(None) };
         self.read_barrier().await?;
         let found = self.inner.replica.read(false, move |view, _| {

@@ -14,6 +14,13 @@ use crate::error::StoreError;
 /// etcd's limit, about 285 years.
 pub(crate) const TTL_SECONDS_MAX: i64 = 9_000_000_000;
 
+/// What an entry of the log did to leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeaseChange {
+    Granted(Lease),
+    Ended(LeaseId),
+}
+
 pub(crate) fn grant(rows: &mut Overlay<'_>, lease: Lease) -> Result<Lease, Stop> {
     if lease.ttl_seconds > TTL_SECONDS_MAX {
         return Err(StoreError::LeaseTtlTooLarge { limit_seconds: TTL_SECONDS_MAX }.into());

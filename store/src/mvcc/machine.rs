@@ -12,7 +12,7 @@ use super::alarm::{self, Alarm, AlarmChange, Alarms};
 use super::fence::{self, Fence};
 use super::keyspace::Horizon;
 use super::layout::{self, Mark};
-use super::lease;
+use super::lease::{self, LeaseChange};
 use super::overlay::Overlay;
 use super::request::{Event, Lease, Txn, TxnResult};
 use super::retries::{Asker, Earlier, RequestId, Retries};
@@ -78,7 +78,7 @@ pub(crate) type Outcome = Result<Reply, StoreError>;
 pub(crate) struct Applied {
     pub(crate) outcome: Outcome,
     pub(crate) events: Option<(Revision, Vec<Arc<Event>>)>,
-    pub(crate) leases_changed: bool,
+    pub(crate) lease: Option<LeaseChange>,
     /// The leader was at another state when it proposed this.
     pub(crate) difference: Option<Difference>,
 }
@@ -158,7 +158,7 @@ impl Machine {
                     .ok_or(TableError::Corrupt { table: "meta", what: "a kept answer is unreadable" })?,
                 Earlier::TooLargeToKeep => Err(StoreError::Timeout),
             };
-            return Ok(Applied { outcome, events: None, leases_changed: false, difference });
+            return Ok(Applied { outcome, events: None, lease: None, difference });
         }
         let before = self.horizon;
         let fence = entry.command.fence.as_ref();
@@ -166,13 +166,13 @@ impl Machine {
         // The clock of a new leader may be behind the last one's; the times of revisions never fall.
         let time_ms = self.time_ms.max(entry.time_ms);
         let acted = admitted.and_then(|()| self.act(rows, &entry.command.action, time_ms));
-        let (outcome, events, leases_changed) = match acted {
-            Ok(done) => (Ok(done.reply), done.events, done.leases_changed),
-            Err(Stop::Refused(refusal)) => (Err(refusal), None, false),
+        let (outcome, events, lease) = match acted {
+            Ok(done) => (Ok(done.reply), done.events, done.lease),
+            Err(Stop::Refused(refusal)) => (Err(refusal), None, None),
             Err(Stop::Failed(failure)) => return Err(failure),
         };
         let noted = matches!(outcome, Ok(Reply::Node(_) | Reply::Alarm(Some(_))));
-        let changed = before != self.horizon || leases_changed || noted;
+        let changed = before != self.horizon || lease.is_some() || noted;
         if changed {
             self.save(rows);
         }
@@ -181,7 +181,7 @@ impl Machine {
             let answer = (self.codec.encode)(&outcome);
             self.retries.keep(rows, entry.index, time_ms, request, &answer);
         }
-        Ok(Applied { outcome, events, leases_changed, difference })
+        Ok(Applied { outcome, events, lease, difference })
     }
 
     fn act(&mut self, rows: &mut Overlay<'_>, action: &Action, time_ms: i64) -> Result<Done, Stop> {
@@ -193,7 +193,7 @@ impl Machine {
                 let mut writer = Writer::new(rows, self.horizon, self.hash);
                 let reply = Reply::Txn(writer.run(txn)?);
                 let finished = writer.finish();
-                Ok(Done { reply, events: self.advance(rows, finished, time_ms), leases_changed: false })
+                Ok(Done { reply, events: self.advance(rows, finished, time_ms), lease: None })
             }
             Action::Compact(at) => {
                 self.compact(*at)?;
@@ -203,8 +203,9 @@ impl Machine {
                 if self.alarms.no_space() {
                     return Err(StoreError::NoSpace.into());
                 }
-                let reply = Reply::Lease(lease::grant(rows, *asked)?);
-                Ok(Done { reply, events: None, leases_changed: true })
+                let lease = lease::grant(rows, *asked)?;
+                let granted = Some(LeaseChange::Granted(lease));
+                Ok(Done { reply: Reply::Lease(lease), events: None, lease: granted })
             }
             Action::LeaseRevoke(id) => {
                 if lease::find(rows, *id)?.is_none() {
@@ -216,7 +217,7 @@ impl Machine {
                 let finished = writer.finish();
                 rows.delete(Table::Lease, layout::lease_key(*id));
                 let events = self.advance(rows, finished, time_ms);
-                Ok(Done { reply: Reply::Revoked, events, leases_changed: true })
+                Ok(Done { reply: Reply::Revoked, events, lease: Some(LeaseChange::Ended(*id)) })
             }
             Action::TakeNodeId { above } => {
                 self.last_node = NodeId::new(self.last_node.max(*above).get() + 1);
@@ -279,12 +280,12 @@ fn compare_with_leader(view: &dyn View, entry: &Stamped) -> Result<Option<Differ
 struct Done {
     reply: Reply,
     events: Option<(Revision, Vec<Arc<Event>>)>,
-    leases_changed: bool,
+    lease: Option<LeaseChange>,
 }
 
 impl Done {
     fn quiet(reply: Reply) -> Self {
-        Self { reply, events: None, leases_changed: false }
+        Self { reply, events: None, lease: None }
     }
 }
 

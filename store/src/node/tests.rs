@@ -3,6 +3,7 @@
 mod cluster;
 mod crash;
 mod history;
+mod leases;
 mod members;
 mod power_loss;
 mod quarantine;

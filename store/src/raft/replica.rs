@@ -14,6 +14,7 @@ use super::record;
 use super::types::{Entry, LogId, StoredMembership};
 use crate::disk::{APPLIED, Arrived, StateDisk, codec, read};
 use crate::hub::Hub;
+use crate::leases::LeaseNews;
 use crate::metrics;
 use crate::mvcc::alarm::Alarms;
 use crate::mvcc::keyspace::Horizon;
@@ -36,6 +37,7 @@ pub(crate) struct Progress {
 pub(crate) struct Replica {
     pub(crate) disk: Arc<dyn StateDisk>,
     pub(crate) hub: Hub,
+    pub(crate) lease_news: LeaseNews,
     core: Mutex<Core>,
     progress: watch::Sender<Progress>,
     alarms: watch::Sender<Alarms>,
@@ -89,6 +91,7 @@ impl Replica {
         };
         Ok(Self {
             disk,
+            lease_news: LeaseNews::default(),
             hub: Hub::new(progress.horizon.newest, ring_bytes_max),
             alarms: watch::Sender::new(core.machine.alarms().clone()),
             core: Mutex::new(core),
@@ -194,7 +197,10 @@ impl Replica {
                 outcomes.push(None);
                 continue;
             };
-            leases += u64::from(applied.leases_changed);
+            if let Some(change) = applied.lease {
+                self.lease_news.add(change);
+                leases += 1;
+            }
             if let Some(Difference { revision, ours, theirs }) = applied.difference {
                 let why = format!("revision {revision} has hash {ours:08x} here, {theirs:08x} on the leader");
                 self.suspect(why);

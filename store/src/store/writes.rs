@@ -3,7 +3,7 @@
 //! A write keeps its request id however often it is proposed, and the state machine applies each id once. So a lost
 //! answer, or a leader that dies, is followed by another attempt, within the time that the request has.
 
-use base::{LeaseId, NodeId};
+use base::NodeId;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -12,8 +12,8 @@ use tokio::time::{Instant, timeout_at};
 use super::Store;
 use crate::disk::codec;
 use crate::error::StoreError;
+use crate::leases::desk::{LeaseAnswer, LeaseQuestion};
 use crate::metrics;
-use crate::mvcc::lease;
 use crate::mvcc::machine::{Action, Command, Outcome, Reply};
 use crate::raft::handle::Proposed;
 use crate::raft::membership::MemberChange;
@@ -29,16 +29,15 @@ const RETRY_AFTER: Duration = Duration::from_millis(25);
 pub(crate) enum Forwarded {
     /// An encoded [`Command`].
     Propose(Bytes),
-    KeepAlive(LeaseId),
-    TimeToLive(LeaseId),
+    Leases(Vec<LeaseQuestion>),
     Member(MemberChange),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ForwardAnswer {
     Outcome(Outcome),
-    /// Seconds left; `None`: no such lease.
-    Lease(Option<i64>),
+    /// One for each question.
+    Leases(Vec<LeaseAnswer>),
     Member(Result<Member, StoreError>),
     /// Ask somebody else.
     NotLeader,
@@ -61,19 +60,19 @@ impl Store {
         }
         match answer? {
             ForwardAnswer::Outcome(outcome) => outcome,
-            ForwardAnswer::Lease(_) | ForwardAnswer::Member(_) | ForwardAnswer::NotLeader => {
+            ForwardAnswer::Leases(_) | ForwardAnswer::Member(_) | ForwardAnswer::NotLeader => {
                 Err(StoreError::Timeout)
             }
         }
     }
 
-    pub(super) async fn ask_leader_about_lease(
+    pub(crate) async fn ask_leader_about_leases(
         &self,
-        question: Forwarded,
-    ) -> Result<Option<i64>, StoreError> {
+        questions: Vec<LeaseQuestion>,
+    ) -> Result<Vec<LeaseAnswer>, StoreError> {
         self.require_sound()?;
-        match self.ask_leader(&question).await? {
-            ForwardAnswer::Lease(remaining) => Ok(remaining),
+        match self.ask_leader(&Forwarded::Leases(questions)).await? {
+            ForwardAnswer::Leases(answers) => Ok(answers),
             ForwardAnswer::Outcome(_) | ForwardAnswer::Member(_) | ForwardAnswer::NotLeader => {
                 Err(StoreError::Timeout)
             }
@@ -86,7 +85,7 @@ impl Store {
     ) -> Result<Member, StoreError> {
         match self.ask_leader(&question).await? {
             ForwardAnswer::Member(changed) => changed,
-            ForwardAnswer::Outcome(_) | ForwardAnswer::Lease(_) | ForwardAnswer::NotLeader => {
+            ForwardAnswer::Outcome(_) | ForwardAnswer::Leases(_) | ForwardAnswer::NotLeader => {
                 Err(StoreError::Timeout)
             }
         }
@@ -96,8 +95,10 @@ impl Store {
     pub(crate) async fn serve_forwarded(&self, question: Forwarded) -> ForwardAnswer {
         match question {
             Forwarded::Propose(command) => self.propose_here(command).await,
-            Forwarded::KeepAlive(id) => self.about_lease(id, true).await,
-            Forwarded::TimeToLive(id) => self.about_lease(id, false).await,
+            Forwarded::Leases(questions) => match self.serve_lease_questions(questions).await {
+                Some(answers) => ForwardAnswer::Leases(answers),
+                None => ForwardAnswer::NotLeader,
+            },
             Forwarded::Member(change) => match self.change_members_here(change).await {
                 Err(StoreError::NoLeader) => ForwardAnswer::NotLeader,
                 changed => ForwardAnswer::Member(changed),
@@ -186,17 +187,13 @@ impl Store {
         }
     }
 
-    async fn about_lease(&self, id: LeaseId, renew: bool) -> ForwardAnswer {
-        // Only a leader that has just proved it may speak about time.
-        let Some(index) = self.serve_read_index().await else { return ForwardAnswer::NotLeader };
-        self.inner.replica.wait_for_index(index).await;
-        let found = self.inner.replica.read(false, move |view, _| lease::find(view, id)).await;
-        let Ok(Some(lease)) = found else { return ForwardAnswer::Lease(None) };
-        let now = Instant::now();
-        ForwardAnswer::Lease(if renew {
-            self.inner.leases.renew(lease, now)
-        } else {
-            self.inner.leases.remaining_seconds(lease, now)
-        })
+    /// Gets an action applied by this node's own log, or not at all; `None`: this node does not lead.
+    pub(crate) async fn propose_as_leader(&self, action: Action) -> Option<Outcome> {
+        let request = self.request_id(&action);
+        let command = codec::encode(&Command { request, fence: None, action });
+        match self.propose_here(command).await {
+            ForwardAnswer::Outcome(outcome) => Some(outcome),
+            ForwardAnswer::Leases(_) | ForwardAnswer::Member(_) | ForwardAnswer::NotLeader => None,
+        }
     }
 }

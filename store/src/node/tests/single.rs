@@ -10,7 +10,7 @@ use crate::{
     Compare, Delete, EventKind, Op, Put, Range, Role, Span, Store, StoreError, Txn, Watch, WatchError,
 };
 
-async fn store() -> (Store, Tasks) {
+pub(super) async fn store() -> (Store, Tasks) {
     let tasks = Tasks::new(CancellationToken::new());
     let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
     (Store::in_memory(clock, Arc::new(SeededEntropy::new(1)), &tasks).await, tasks)
