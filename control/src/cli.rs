@@ -28,6 +28,55 @@ pub(crate) enum Command {
     Server(Box<ServerArgs>),
     /// Run one node's agent: it dials the control nodes and runs the pods that they assign
     Agent(Box<AgentArgs>),
+    /// Look into a snapshot of the store, or found a new cluster with it
+    Snapshot(SnapshotArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SnapshotArgs {
+    #[command(subcommand)]
+    pub(crate) command: SnapshotCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Check a snapshot that `etcdctl snapshot save` made, and show what it holds
+    Status(SnapshotStatusArgs),
+    /// Make one member's data directory of a new cluster; run it for each member, with the same file and members
+    Restore(SnapshotRestoreArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SnapshotStatusArgs {
+    /// The snapshot
+    pub(crate) file: PathBuf,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SnapshotRestoreArgs {
+    /// The snapshot
+    pub(crate) file: PathBuf,
+    /// Folder of everything that the server will keep; must hold no store yet
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data_dir: PathBuf,
+    /// Name of the control node that will use the folder
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Every member of the new cluster as NAME=HOST:PEERPORT/CLIENTPORT, comma-separated
+    #[arg(long, value_name = "MEMBERS", value_delimiter = ',', required = true)]
+    pub(crate) initial_cluster: Vec<String>,
+    /// Name of the new cluster, as its servers will be told
+    #[arg(long, default_value = "navarch", alias = "initial-cluster-token")]
+    pub(crate) cluster_name: String,
+    /// Raise the revision by this much, for clients that saw later ones than the snapshot has
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1_000_000_000_000))]
+    pub(crate) bump_revision: u64,
+    /// Refuse watches and reads at every revision before the raised one, so that caches start anew
+    #[arg(long, requires = "bump_revision")]
+    pub(crate) mark_compacted: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -141,6 +190,12 @@ pub(crate) struct ServerArgs {
     /// Seconds that a pod stays on a node that is not ready or unreachable, unless it says otherwise
     #[arg(long, default_value_t = 300)]
     pub(crate) default_toleration_seconds: u32,
+    /// How large the store may grow before it only takes deletions; 0: 8 GiB, negative: as it likes
+    #[arg(long, value_name = "BYTES", default_value_t = 0, allow_negative_numbers = true)]
+    pub(crate) quota_backend_bytes: i64,
+    /// How many bytes of the disk are left to deletions when it fills up; never more than a twentieth of it
+    #[arg(long, value_name = "BYTES", default_value_t = 256 * 1024 * 1024)]
+    pub(crate) disk_reserve_bytes: u64,
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,

@@ -8,6 +8,7 @@ mod node;
 mod pki;
 mod server;
 mod signals;
+mod snapshot;
 mod telemetry;
 mod tls;
 mod transport;
@@ -53,6 +54,7 @@ fn run(arguments: Vec<OsString>) -> Result<()> {
             Command::Status(args) => local::status::run(&args).await,
             Command::Server(args) => server::run(*args).await,
             Command::Agent(args) => node::run(*args).await,
+            Command::Snapshot(args) => snapshot::run(&args),
         }
     })
 }

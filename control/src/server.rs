@@ -1,6 +1,6 @@
 //! The role `navarch server`: one control node, wired bottom-up and stopped top-down.
 
-mod members;
+pub(crate) mod members;
 mod metrics_port;
 
 use std::io::ErrorKind;
@@ -274,7 +274,12 @@ async fn start_store(
         args.cluster_name.clone(),
         members,
     );
-    let config = NodeConfig { history: history(args), ..founding };
+    let quota_bytes = match args.quota_backend_bytes {
+        0 => founding.quota_bytes,
+        bytes => u64::try_from(bytes).ok(),
+    };
+    let disk_reserve_bytes = args.disk_reserve_bytes;
+    let config = NodeConfig { history: history(args), quota_bytes, disk_reserve_bytes, ..founding };
     let identity = config.identity()?;
     let tls = |admitted: &[&str]| store_tls(credentials, admitted);
     let network = Arc::new(Network::new(identity.clone(), &tls(&[MEMBERS])?));

@@ -32,6 +32,9 @@ pub(crate) trait StateDisk: Send + Sync + 'static {
     /// Makes everything written durable, and keeps a copy of it as it is now.
     fn freeze(&self) -> Result<Frozen, TableError>;
 
+    /// Makes a copy that nothing else knows of and that ends with its holder, and shows what is in it.
+    fn copy(&self, look: &mut dyn FnMut(&dyn View)) -> Result<Frozen, TableError>;
+
     /// The newest copy that was kept, also by an earlier process.
     fn newest_frozen(&self) -> Result<Option<Frozen>, TableError>;
 

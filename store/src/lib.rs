@@ -3,6 +3,7 @@
 //! The contract is etcd's v3 API: revisions, ranges, transactions, watches from any retained revision, leases,
 //! compaction. `README.md` says what holds and what is absent.
 
+mod archive;
 mod disk;
 mod error;
 mod failpoint;
@@ -11,6 +12,7 @@ mod leases;
 pub mod metrics;
 mod mvcc;
 mod node;
+pub mod offline;
 mod raft;
 pub mod rpc;
 mod status;
@@ -22,6 +24,7 @@ pub use hub::Watcher;
 pub use leases::LeaseStatus;
 pub use mvcc::alarm::{Alarm, AlarmKind};
 pub use mvcc::fence::Fence;
+pub use mvcc::refound::Raise;
 pub use mvcc::request::{
     Compare, Delete, Event, EventKind, KeyValue, Lease, Op, OpResult, Put, Range, RangeResult, Relation,
     Sort, SortTarget, Target, Txn, TxnResult, Watch, WatchBatch,

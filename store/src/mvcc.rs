@@ -13,6 +13,7 @@ pub(crate) mod layout;
 pub(crate) mod lease;
 pub(crate) mod machine;
 pub(crate) mod overlay;
+pub(crate) mod refound;
 pub(crate) mod request;
 pub(crate) mod retries;
 pub(crate) mod scrub;

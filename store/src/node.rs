@@ -197,8 +197,13 @@ impl NodeConfig {
                     let members: Vec<&str> = members.iter().map(|member| &*member.name).collect();
                     return Err(StartError::NotAMember { name, members: members.join(", ") });
                 };
+                // A directory that was restored from a snapshot belongs to a cluster of its own.
+                let claimed = match &self.disk {
+                    Disk::Directory(path) => claimed_cluster(path, &name),
+                    Disk::Memory(_) => None,
+                };
                 Ok(Identity {
-                    cluster_id: cluster_id(token, members),
+                    cluster_id: claimed.unwrap_or_else(|| cluster_id(token, members)),
                     node_id: NodeId::new(place as u64 + 1),
                     name,
                 })
@@ -362,8 +367,16 @@ async fn open_log(disk: &Disk, identity: &Identity) -> Result<Arc<dyn LogDisk>, 
     opened.await.map_err(|error| disk.failed(std::io::Error::other(error)))?
 }
 
+/// The cluster that a directory of this member belongs to.
+fn claimed_cluster(path: &Path, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(path.join(IDENTITY_FILE)).ok()?;
+    let mut words = text.trim().splitn(3, ' ');
+    let cluster_id = u64::from_str_radix(words.next()?, 16).ok()?;
+    (words.nth(1)? == name).then_some(cluster_id)
+}
+
 /// A directory belongs to one member for ever: an id on another's files could vote twice.
-fn claim(path: &Path, identity: &Identity) -> Result<(), StartError> {
+pub(crate) fn claim(path: &Path, identity: &Identity) -> Result<(), StartError> {
     let file = path.join(IDENTITY_FILE);
     let expected = format!("{:016x} {} {}\n", identity.cluster_id, identity.node_id, identity.name);
     match std::fs::read_to_string(&file) {

@@ -10,6 +10,7 @@ mod members;
 mod options;
 mod reads;
 pub(crate) mod rebuild;
+mod snapshot;
 mod space;
 mod writes;
 

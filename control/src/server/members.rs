@@ -21,7 +21,7 @@ pub(crate) fn initial(args: &ServerArgs) -> Result<Vec<InitialMember>> {
     Ok(members)
 }
 
-fn parse(text: &str) -> Result<InitialMember> {
+pub(crate) fn parse(text: &str) -> Result<InitialMember> {
     let parsed = || {
         let (name, addresses) = text.split_once('=')?;
         let (peer, client_port) = addresses.split_once('/')?;

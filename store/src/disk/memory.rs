@@ -95,13 +95,17 @@ impl StateDisk for MemoryTables {
     }
 
     fn freeze(&self) -> Result<Frozen, TableError> {
+        let frozen = self.copy(&mut |_| {})?;
+        *lock(&self.frozen) = Some(frozen.clone());
+        Ok(frozen)
+    }
+
+    fn copy(&self, look: &mut dyn FnMut(&dyn View)) -> Result<Frozen, TableError> {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
         let list: Vec<(&str, &Bytes, &Bytes)> =
             rows.iter().map(|((table, key), value)| (table.name(), key, value)).collect();
-        let inline = codec::encode(&list);
-        let frozen = frozen(inline, &rows);
-        *lock(&self.frozen) = Some(frozen.clone());
-        Ok(frozen)
+        look(&*rows);
+        Ok(frozen(codec::encode(&list), &rows))
     }
 
     fn newest_frozen(&self) -> Result<Option<Frozen>, TableError> {

@@ -7,6 +7,7 @@
 //! CURRENT-DB     the name of the directory in use
 //! db-3/          the tables
 //! frozen-7/      the newest copy
+//! copy-8/        a copy that is handed out; what a crash leaves of it is removed at the next start
 //! intake-2/      a copy that is arriving; what a break leaves of it is used by the next one
 //! ```
 
@@ -60,7 +61,7 @@ impl RocksState {
         let mut highest = 1;
         let mut frozen = Vec::new();
         let mut intakes = Intakes::default();
-        for prefix in ["db", "frozen", "intake"] {
+        for prefix in ["db", "frozen", "intake", "copy"] {
             for number in files::numbered(root, prefix).map_err(TableError::Io)? {
                 highest = highest.max(number);
                 let found = format!("{prefix}-{number}");
@@ -89,7 +90,7 @@ impl RocksState {
         for number in older {
             fs::remove_dir_all(self.root.join(format!("frozen-{number}"))).map_err(TableError::Io)?;
         }
-        let described = describe(self.root.join(format!("frozen-{newest}")))?;
+        let described = describe(self.root.join(format!("frozen-{newest}")), &mut |_| {})?;
         *self.newest() = Some(described);
         Ok(())
     }
@@ -112,6 +113,23 @@ impl RocksState {
 
     fn intakes(&self) -> MutexGuard<'_, Intakes> {
         self.intakes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Flushes everything, and links the files into a new directory.
+    fn checkpoint(&self, prefix: &str) -> Result<PathBuf, TableError> {
+        let tables = self.tables.load_full();
+        let db = &tables.db;
+        let all = Table::ALL.into_iter().map(|table| family(db, table)).collect::<Result<Vec<_>, _>>()?;
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        failpoint::reach("flush: nothing flushed");
+        db.flush_cfs_opt(&all, &options).map_err(table_error)?;
+        failpoint::reach("flush: flushed");
+        let dir = self.fresh_dir(prefix);
+        Checkpoint::new(db).and_then(|checkpoint| checkpoint.create_checkpoint(&dir)).map_err(table_error)?;
+        files::sync_dir(&self.root).map_err(TableError::Io)?;
+        failpoint::reach("snapshot: linked");
+        Ok(dir)
     }
 
     fn fresh_dir(&self, prefix: &str) -> PathBuf {
@@ -180,10 +198,11 @@ fn open_db(dir: &Path, cache: &Cache) -> Result<DB, TableError> {
 }
 
 /// Reads out of a copy how far it is.
-fn describe(dir: PathBuf) -> Result<Frozen, TableError> {
+fn describe(dir: PathBuf, look: &mut dyn FnMut(&dyn View)) -> Result<Frozen, TableError> {
     let names = Table::ALL.map(Table::name);
     let db = DB::open_cf_for_read_only(&Options::default(), &dir, names, false).map_err(table_error)?;
     let applied = db.get_cf(family(&db, Table::Meta)?, APPLIED).map_err(table_error)?.map(Bytes::from);
+    look(&RocksView { db: &db, rows: db.snapshot() });
     drop(db);
     let hold = Some(Arc::new(Kept::new(dir.clone())));
     Ok(Frozen { dir, inline: Bytes::new(), applied, hold })
@@ -224,19 +243,7 @@ impl StateDisk for RocksState {
     }
 
     fn freeze(&self) -> Result<Frozen, TableError> {
-        let tables = self.tables.load_full();
-        let db = &tables.db;
-        let all = Table::ALL.into_iter().map(|table| family(db, table)).collect::<Result<Vec<_>, _>>()?;
-        let mut options = FlushOptions::default();
-        options.set_wait(true);
-        failpoint::reach("flush: nothing flushed");
-        db.flush_cfs_opt(&all, &options).map_err(table_error)?;
-        failpoint::reach("flush: flushed");
-        let dir = self.fresh_dir("frozen");
-        Checkpoint::new(db).and_then(|checkpoint| checkpoint.create_checkpoint(&dir)).map_err(table_error)?;
-        files::sync_dir(&self.root).map_err(TableError::Io)?;
-        failpoint::reach("snapshot: linked");
-        let frozen = describe(dir)?;
+        let frozen = describe(self.checkpoint("frozen")?, &mut |_| {})?;
         let before = self.newest().replace(frozen.clone());
         if let Some(hold) = before.and_then(|before| before.hold) {
             hold.supersede();
@@ -245,6 +252,14 @@ impl StateDisk for RocksState {
         self.intakes().remove_broken().map_err(TableError::Io)?;
         failpoint::reach("snapshot: taken");
         Ok(frozen)
+    }
+
+    fn copy(&self, look: &mut dyn FnMut(&dyn View)) -> Result<Frozen, TableError> {
+        let copy = describe(self.checkpoint("copy")?, look)?;
+        if let Some(hold) = &copy.hold {
+            hold.supersede();
+        }
+        Ok(copy)
     }
 
     fn newest_frozen(&self) -> Result<Option<Frozen>, TableError> {

@@ -16,7 +16,8 @@ use super::tables::{Table, TableError, View};
 
 /// What the rows in `meta` start with; the member and the kind follow.
 const PREFIX: &[u8] = b"alarm/";
-const PREFIX_END: &[u8] = b"alarm0";
+/// From where to where the rows are in `meta`.
+pub(super) const ROWS: (&[u8], &[u8]) = (PREFIX, b"alarm0");
 
 /// Something that an operator should look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,7 +57,7 @@ pub(crate) struct Alarms {
 impl Alarms {
     pub(crate) fn load(view: &dyn View) -> Result<Self, TableError> {
         let mut on = BTreeMap::new();
-        let mut cursor = view.cursor(Table::Meta, PREFIX, Some(PREFIX_END))?;
+        let mut cursor = view.cursor(Table::Meta, ROWS.0, Some(ROWS.1))?;
         while let Some(row) = cursor.key() {
             let alarm = decode(row).ok_or(corrupt())?;
             let lasts = match cursor.value() {

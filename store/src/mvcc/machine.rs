@@ -20,12 +20,12 @@ use super::tables::{Table, TableError, View};
 use super::txn::{Finished, Stop, Writer};
 use crate::error::StoreError;
 
-const REVISION: &[u8] = b"revision";
-const COMPACTED: &[u8] = b"compacted";
+pub(super) const REVISION: &[u8] = b"revision";
+pub(super) const COMPACTED: &[u8] = b"compacted";
 const HASH: &[u8] = b"hash";
 const TIME: &[u8] = b"time";
 const WRITTEN: &[u8] = b"written";
-const LAST_NODE: &[u8] = b"last_node";
+pub(super) const LAST_NODE: &[u8] = b"last_node";
 
 /// What a client asks of the replicated state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,6 +21,8 @@ const ANSWERS_MIN: usize = 1000;
 /// A larger answer is not kept; the retry is told that it has timed out.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const TAG: u8 = b'q';
+/// From where to where the rows are in `meta`.
+pub(super) const ROWS: (&[u8], &[u8]) = (b"q", b"r");
 const HEAD_BYTES: usize = 25;
 
 struct Limits {

@@ -8,6 +8,7 @@ mod members;
 mod power_loss;
 mod quarantine;
 mod restart;
+mod restored;
 mod retries;
 mod single;
 mod space;

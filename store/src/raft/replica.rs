@@ -77,7 +77,7 @@ impl Core {
     }
 }
 
-fn outcome_codec() -> OutcomeCodec {
+pub(crate) fn outcome_codec() -> OutcomeCodec {
     OutcomeCodec { encode: |outcome| codec::encode(outcome), decode: |bytes| codec::decode(bytes).ok() }
 }
 

@@ -63,9 +63,6 @@ impl Store {
             };
             // A compaction may have come between the rows and the horizon; the rows have more then, never less.
             let (newest, compacted) = (horizon.newest, horizon.compacted);
-            if at < compacted {
-                return Ok(Err(StoreError::Compacted { asked: at, compacted }));
-            }
             let hash = state_hash::key_space(view, at, compacted)?;
             Ok(Ok(KeySpaceHash { hash, at, compacted, newest }))
         });
