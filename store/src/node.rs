@@ -28,7 +28,9 @@ use crate::raft::state_machine::StateMachine;
 use crate::raft::types::MemberRecord;
 use crate::store::audit::{self, Auditor};
 use crate::store::rebuild::Offered;
-use crate::store::{History, Inner, ReadIndexTask, Space, Store, history, keep_room};
+use crate::store::{
+    History, Inner, PROPOSALS_MAX, ProposalTask, ReadIndexTask, Space, Store, history, keep_room,
+};
 use crate::upkeep;
 use repair::Repair;
 
@@ -276,6 +278,7 @@ impl Node {
         let now = upkeep::status_of(&raft, &replica, &identity);
         let (leader_tx, leader) = watch::channel(upkeep::leader_of(&now));
         let (status_tx, status) = watch::channel(now);
+        let (proposals, proposed) = mpsc::channel(PROPOSALS_MAX);
         let (read_index, inbox) = mpsc::channel(READ_QUEUE);
         let (claims, claimed) = mpsc::channel(audit::CLAIMS_MAX);
         let (lease_book, lease_questions) = LeaseBook::new();
@@ -292,6 +295,7 @@ impl Node {
             space: Space::new(config.quota_bytes, config.disk_reserve_bytes),
             leases: lease_book,
             serial: AtomicU64::new(0),
+            proposals,
             read_index,
             log: log_store,
             claims,
@@ -304,12 +308,8 @@ impl Node {
         let told = upkeep::Told { status: status_tx, leader: leader_tx };
         let publish = upkeep::publish(raft.clone(), replica.clone(), identity.clone(), told, stop.clone());
         tasks.spawn("store status", publish);
-        let snapshots = upkeep::take_snapshots(
-            raft.clone(),
-            replica.clone(),
-            config.snapshot_every_entries,
-            stop.clone(),
-        );
+        let every = config.snapshot_every_entries;
+        let snapshots = upkeep::take_snapshots(raft.clone(), replica.clone(), every, stop.clone());
         tasks.spawn("store snapshots", snapshots);
         tasks.spawn_infallible("store watch hub", watch_hub(replica.clone(), stop.clone()));
         tasks.spawn("store cleaning", upkeep::clean(replica.clone(), stop.clone()));
@@ -318,8 +318,8 @@ impl Node {
         tasks.spawn("store history", history::keep(store.clone(), config.history, stop.clone()));
         tasks.spawn_infallible("store space", keep_room(store.clone(), stop.clone()));
         leases::start(&store, lease_questions, tasks);
-        let reads = ReadIndexTask { store: store.clone(), inbox };
-        tasks.spawn_infallible("store read index", reads.run(stop.clone()));
+        ProposalTask { store: store.clone(), inbox: proposed }.spawn(tasks);
+        ReadIndexTask { store: store.clone(), inbox }.spawn(tasks);
         tasks.spawn_infallible("store shutdown", shut_down(raft, replica, stop.clone()));
         info!(name = %identity.name, node = %identity.node_id, "the store has started");
         Ok(Self { service: Service::of(store.clone()), store, identity })

@@ -8,6 +8,7 @@ pub(crate) mod history;
 mod maintenance;
 mod members;
 mod options;
+mod proposals;
 mod reads;
 pub(crate) mod rebuild;
 mod snapshot;
@@ -23,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 pub use history::History;
 pub use maintenance::KeySpaceHash;
 pub use options::WriteOptions;
+pub(crate) use proposals::{Bundle, ProposalTask, WAITING_MAX as PROPOSALS_MAX};
 pub(crate) use reads::ReadIndexTask;
 pub use rebuild::RebuildError;
 pub(crate) use space::{Space, keep_room};
@@ -63,6 +65,7 @@ pub(crate) struct Inner {
     /// Names this process in request ids.
     pub(crate) origin: u64,
     pub(crate) serial: AtomicU64,
+    pub(crate) proposals: mpsc::Sender<Bundle>,
     pub(crate) read_index: mpsc::Sender<reads::Waiting>,
     pub(crate) log: LogStore,
     /// Differences that this replica is to look at.

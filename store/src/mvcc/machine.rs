@@ -15,7 +15,7 @@ use super::layout::{self, Mark};
 use super::lease::{self, LeaseChange};
 use super::overlay::Overlay;
 use super::request::{Event, Lease, Txn, TxnResult};
-use super::retries::{Asker, Earlier, RequestId, Retries};
+use super::retries::{Answers, Asker, Earlier, RequestId, Retries};
 use super::tables::{Table, TableError, View};
 use super::txn::{Finished, Stop, Writer};
 use crate::error::StoreError;
@@ -49,7 +49,7 @@ pub(crate) enum Action {
     Alarm(AlarmChange),
 }
 
-/// A command as the leader put it into the log.
+/// The commands of one entry, as the leader put them into the log.
 #[derive(Clone, Debug)]
 pub(crate) struct Stamped {
     pub(crate) index: u64,
@@ -57,7 +57,7 @@ pub(crate) struct Stamped {
     pub(crate) time_ms: i64,
     /// A revision that the leader had applied, and its state hash.
     pub(crate) witness: Option<(Revision, u32)>,
-    pub(crate) command: Command,
+    pub(crate) commands: Vec<Command>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +79,14 @@ pub(crate) struct Applied {
     pub(crate) outcome: Outcome,
     pub(crate) events: Option<(Revision, Vec<Arc<Event>>)>,
     pub(crate) lease: Option<LeaseChange>,
+    changed: bool,
+}
+
+/// What applying an entry did.
+#[derive(Debug, Default)]
+pub(crate) struct AppliedEntry {
+    /// One for each command.
+    pub(crate) done: Vec<Applied>,
     /// The leader was at another state when it proposed this.
     pub(crate) difference: Option<Difference>,
 }
@@ -148,24 +156,51 @@ impl Machine {
         &self.alarms
     }
 
-    /// Applies one command to `rows`. An error is final: this replica cannot go on.
-    pub(crate) fn apply(&mut self, rows: &mut Overlay<'_>, entry: &Stamped) -> Result<Applied, TableError> {
+    /// Applies the commands of one entry to `rows`, in order. An error is final: this replica cannot go on.
+    pub(crate) fn apply(
+        &mut self,
+        rows: &mut Overlay<'_>,
+        entry: &Stamped,
+    ) -> Result<AppliedEntry, TableError> {
         let difference = compare_with_leader(rows, entry)?;
-        let request = entry.command.request;
-        if let Some(earlier) = self.retries.find(rows, request)? {
+        // The clock of a new leader may be behind the last one's; the times of revisions never fall.
+        let time_ms = self.time_ms.max(entry.time_ms);
+        let mut done = Vec::with_capacity(entry.commands.len());
+        let mut answers = Answers::default();
+        for command in &entry.commands {
+            done.push(self.apply_one(rows, command, time_ms, &mut answers)?);
+        }
+        self.retries.keep(rows, entry.index, time_ms, answers);
+        if done.iter().any(|applied| applied.changed) {
+            self.save(rows);
+        }
+        Ok(AppliedEntry { done, difference })
+    }
+
+    fn apply_one(
+        &mut self,
+        rows: &mut Overlay<'_>,
+        command: &Command,
+        time_ms: i64,
+        answers: &mut Answers,
+    ) -> Result<Applied, TableError> {
+        let request = command.request;
+        let earlier = match answers.find(request) {
+            Some(earlier) => Some(earlier),
+            None => self.retries.find(rows, request)?,
+        };
+        if let Some(earlier) = earlier {
             let outcome = match earlier {
                 Earlier::Answer(bytes) => (self.codec.decode)(&bytes)
                     .ok_or(TableError::Corrupt { table: "meta", what: "a kept answer is unreadable" })?,
                 Earlier::TooLargeToKeep => Err(StoreError::Timeout),
             };
-            return Ok(Applied { outcome, events: None, lease: None, difference });
+            return Ok(Applied { outcome, events: None, lease: None, changed: false });
         }
         let before = self.horizon;
-        let fence = entry.command.fence.as_ref();
+        let fence = command.fence.as_ref();
         let admitted = fence.map_or(Ok(()), |fence| fence::check(rows, fence, before.newest));
-        // The clock of a new leader may be behind the last one's; the times of revisions never fall.
-        let time_ms = self.time_ms.max(entry.time_ms);
-        let acted = admitted.and_then(|()| self.act(rows, &entry.command.action, time_ms));
+        let acted = admitted.and_then(|()| self.act(rows, &command.action, time_ms));
         let (outcome, events, lease) = match acted {
             Ok(done) => (Ok(done.reply), done.events, done.lease),
             Err(Stop::Refused(refusal)) => (Err(refusal), None, None),
@@ -173,15 +208,11 @@ impl Machine {
         };
         let noted = matches!(outcome, Ok(Reply::Node(_) | Reply::Alarm(Some(_))));
         let changed = before != self.horizon || lease.is_some() || noted;
-        if changed {
-            self.save(rows);
-        }
         // Running a command of our own again is harmless when it changed nothing; a client is promised one answer.
         if changed || request.asker == Asker::Client {
-            let answer = (self.codec.encode)(&outcome);
-            self.retries.keep(rows, entry.index, time_ms, request, &answer);
+            answers.push(request, (self.codec.encode)(&outcome));
         }
-        Ok(Applied { outcome, events, lease, difference })
+        Ok(Applied { outcome, events, lease, changed })
     }
 
     fn act(&mut self, rows: &mut Overlay<'_>, action: &Action, time_ms: i64) -> Result<Done, Stop> {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -23,7 +23,10 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const TAG: u8 = b'q';
 /// From where to where the rows are in `meta`.
 pub(super) const ROWS: (&[u8], &[u8]) = (b"q", b"r");
-const HEAD_BYTES: usize = 25;
+/// Origin, serial and length.
+const ANSWER_HEAD_BYTES: usize = 20;
+/// The length of an answer that was too large.
+const NOT_KEPT: u32 = u32::MAX;
 
 struct Limits {
     keep_ms: i64,
@@ -76,19 +79,47 @@ pub(crate) enum Earlier {
     TooLargeToKeep,
 }
 
+/// What the commands of one entry were answered.
 #[derive(Debug, Default)]
-pub(crate) struct Retries {
-    by_id: BTreeMap<RequestId, u64>,
-    nodes: VecDeque<Kept>,
-    clients: VecDeque<Kept>,
+pub(crate) struct Answers {
+    answers: Vec<(RequestId, Bytes)>,
+    /// An entry may hold the same request twice.
+    places: BTreeMap<RequestId, usize>,
 }
 
-/// Oldest first in its queue.
-#[derive(Clone, Copy, Debug)]
+impl Answers {
+    pub(crate) fn push(&mut self, id: RequestId, answer: Bytes) {
+        self.places.insert(id, self.answers.len());
+        self.answers.push((id, answer));
+    }
+
+    pub(crate) fn find(&self, id: RequestId) -> Option<Earlier> {
+        let (_, answer) = self.answers.get(*self.places.get(&id)?)?;
+        Some(Earlier::Answer(answer.clone()))
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Retries {
+    /// In which entry a request was answered.
+    by_id: BTreeMap<RequestId, u64>,
+    nodes: Queue,
+    clients: Queue,
+}
+
+/// Oldest first.
+#[derive(Debug, Default)]
+struct Queue {
+    entries: VecDeque<Kept>,
+    answers: usize,
+}
+
+/// The answers of one entry, to one kind of asker.
+#[derive(Debug)]
 struct Kept {
     index: u64,
     time_ms: i64,
-    id: RequestId,
+    ids: Vec<RequestId>,
 }
 
 impl Retries {
@@ -96,17 +127,16 @@ impl Retries {
         let mut retries = Self::default();
         let mut cursor = view.cursor(Table::Meta, &[TAG], Some(&[TAG + 1]))?;
         while let Some(key) = cursor.key() {
-            let index = u64::from_be_bytes(array(key.get(1..))?);
-            let row = cursor.value();
-            let time_ms = i64::from_be_bytes(array(row.get(..8))?);
-            let origin = u64::from_be_bytes(array(row.get(8..16))?);
-            let serial = u64::from_be_bytes(array(row.get(16..24))?);
-            let asker = match array(row.get(24..HEAD_BYTES))? {
+            let index = u64::from_be_bytes(array(key.get(1..9))?);
+            let asker = match array(key.get(9..))? {
                 [0] => Asker::Node,
                 [1] => Asker::Client,
                 _ => return Err(TableError::Corrupt { table: "meta", what: "a kept answer is nobody's" }),
             };
-            retries.remember(Kept { index, time_ms, id: RequestId { asker, origin, serial } });
+            let row = Bytes::copy_from_slice(cursor.value());
+            let (time_ms, answers) = decode(&row, asker)?;
+            let ids = answers.into_iter().map(|(id, _)| id).collect();
+            retries.remember(asker, Kept { index, time_ms, ids });
             cursor.advance()?;
         }
         Ok(retries)
@@ -114,64 +144,119 @@ impl Retries {
 
     pub(crate) fn find(&self, view: &dyn View, id: RequestId) -> Result<Option<Earlier>, TableError> {
         let Some(index) = self.by_id.get(&id) else { return Ok(None) };
-        let row = view.get(Table::Meta, &key(*index))?;
-        let row = row.ok_or(TableError::Corrupt { table: "meta", what: "a kept answer is missing" })?;
-        let answer = row.slice(HEAD_BYTES.min(row.len())..);
-        Ok(Some(if answer.is_empty() { Earlier::TooLargeToKeep } else { Earlier::Answer(answer) }))
+        let missing = TableError::Corrupt { table: "meta", what: "a kept answer is missing" };
+        let Some(row) = view.get(Table::Meta, &key(id.asker, *index))? else { return Err(missing) };
+        let (_, answers) = decode(&row, id.asker)?;
+        let found = answers.into_iter().find(|(answered, _)| *answered == id).ok_or(missing)?;
+        Ok(Some(found.1.map_or(Earlier::TooLargeToKeep, Earlier::Answer)))
     }
 
-    pub(crate) fn keep(
-        &mut self,
-        rows: &mut Overlay<'_>,
-        index: u64,
-        time_ms: i64,
-        id: RequestId,
-        answer: &[u8],
-    ) {
-        let mut row = BytesMut::with_capacity(HEAD_BYTES + answer.len());
-        row.put_i64(time_ms);
-        row.put_u64(id.origin);
-        row.put_u64(id.serial);
-        row.put_u8(match id.asker {
-            Asker::Node => 0,
-            Asker::Client => 1,
-        });
-        if answer.len() <= ANSWER_BYTES_MAX {
-            row.put_slice(answer);
-        }
-        rows.put(Table::Meta, key(index), row.freeze());
-        self.remember(Kept { index, time_ms, id });
-        for (order, limits) in [(&mut self.nodes, &OF_NODES), (&mut self.clients, &OF_CLIENTS)] {
-            while let Some(oldest) = order.front().copied() {
-                let young = order.len() <= limits.answers_max && time_ms - oldest.time_ms <= limits.keep_ms;
-                if young || order.len() <= ANSWERS_MIN {
-                    break;
-                }
-                order.pop_front();
-                self.by_id.remove(&oldest.id);
-                rows.delete(Table::Meta, key(oldest.index));
+    /// Keeps the answers of the entry at `index`, one row for each kind of asker, and drops what is old.
+    pub(crate) fn keep(&mut self, rows: &mut Overlay<'_>, index: u64, time_ms: i64, answers: Answers) {
+        let (of_nodes, of_clients): (Vec<_>, Vec<_>) =
+            answers.answers.into_iter().partition(|(id, _)| id.asker == Asker::Node);
+        for (asker, answers) in [(Asker::Node, of_nodes), (Asker::Client, of_clients)] {
+            if !answers.is_empty() {
+                rows.put(Table::Meta, key(asker, index), encode(time_ms, &answers));
+                let ids = answers.into_iter().map(|(id, _)| id).collect();
+                self.remember(asker, Kept { index, time_ms, ids });
             }
         }
+        self.forget(rows, Asker::Node, &OF_NODES, time_ms);
+        self.forget(rows, Asker::Client, &OF_CLIENTS, time_ms);
     }
 
-    fn remember(&mut self, kept: Kept) {
-        self.by_id.insert(kept.id, kept.index);
-        match kept.id.asker {
-            Asker::Node => self.nodes.push_back(kept),
-            Asker::Client => self.clients.push_back(kept),
+    fn forget(&mut self, rows: &mut Overlay<'_>, asker: Asker, limits: &Limits, time_ms: i64) {
+        loop {
+            let queue = self.queue(asker);
+            let answers = queue.answers;
+            let oldest = queue.entries.pop_front_if(|oldest| {
+                let young = answers <= limits.answers_max && time_ms - oldest.time_ms <= limits.keep_ms;
+                !young && answers - oldest.ids.len() >= ANSWERS_MIN
+            });
+            let Some(oldest) = oldest else { return };
+            queue.answers -= oldest.ids.len();
+            for id in &oldest.ids {
+                self.by_id.remove(id);
+            }
+            rows.delete(Table::Meta, key(asker, oldest.index));
+        }
+    }
+
+    fn remember(&mut self, asker: Asker, kept: Kept) {
+        for id in &kept.ids {
+            self.by_id.insert(*id, kept.index);
+        }
+        let queue = self.queue(asker);
+        queue.answers += kept.ids.len();
+        queue.entries.push_back(kept);
+    }
+
+    fn queue(&mut self, asker: Asker) -> &mut Queue {
+        match asker {
+            Asker::Node => &mut self.nodes,
+            Asker::Client => &mut self.clients,
         }
     }
 }
 
-fn key(index: u64) -> Bytes {
-    let mut key = BytesMut::with_capacity(9);
+fn key(asker: Asker, index: u64) -> Bytes {
+    let mut key = BytesMut::with_capacity(10);
     key.put_u8(TAG);
     key.put_u64(index);
+    key.put_u8(match asker {
+        Asker::Node => 0,
+        Asker::Client => 1,
+    });
     key.freeze()
 }
 
+/// The entry's time, then for each answer its id, its length and itself.
+fn encode(time_ms: i64, answers: &[(RequestId, Bytes)]) -> Bytes {
+    let bytes: usize = answers.iter().map(|(_, answer)| ANSWER_HEAD_BYTES + answer.len()).sum();
+    let mut row = BytesMut::with_capacity(8 + bytes);
+    row.put_i64(time_ms);
+    for (id, answer) in answers {
+        row.put_u64(id.origin);
+        row.put_u64(id.serial);
+        match u32::try_from(answer.len()) {
+            Ok(length) if answer.len() <= ANSWER_BYTES_MAX => {
+                row.put_u32(length);
+                row.put_slice(answer);
+            }
+            Ok(_) | Err(_) => row.put_u32(NOT_KEPT),
+        }
+    }
+    row.freeze()
+}
+
+type Decoded = Vec<(RequestId, Option<Bytes>)>;
+
+fn decode(row: &Bytes, asker: Asker) -> Result<(i64, Decoded), TableError> {
+    let corrupt = |_| TableError::Corrupt { table: "meta", what: "a kept answer is too short" };
+    let mut rest = row.clone();
+    let time_ms = rest.try_get_i64().map_err(corrupt)?;
+    let mut answers = Vec::new();
+    while !rest.is_empty() {
+        let origin = rest.try_get_u64().map_err(corrupt)?;
+        let serial = rest.try_get_u64().map_err(corrupt)?;
+        let answer = match rest.try_get_u32().map_err(corrupt)? {
+            NOT_KEPT => None,
+            length => {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                if length > rest.len() {
+                    return Err(TableError::Corrupt { table: "meta", what: "a kept answer is cut short" });
+                }
+                Some(rest.split_to(length))
+            }
+        };
+        answers.push((RequestId { asker, origin, serial }, answer));
+    }
+    Ok((time_ms, answers))
+}
+
 fn array<const N: usize>(bytes: Option<&[u8]>) -> Result<[u8; N], TableError> {
-    let corrupt = TableError::Corrupt { table: "meta", what: "a kept answer is too short" };
+    let corrupt = TableError::Corrupt { table: "meta", what: "the key of kept answers is too short" };
     bytes.and_then(|bytes| bytes.try_into().ok()).ok_or(corrupt)
 }
 
@@ -189,14 +274,20 @@ mod tests {
         let changes = read(&tables, |view| {
             let mut rows = Overlay::new(view);
             let mut retries = Retries::default();
-            retries.keep(&mut rows, 9, 0, client, b"zero");
-            retries.keep(&mut rows, 10, 0, id(1), b"one");
+            let keep =
+                |retries: &mut Retries, rows: &mut Overlay<'_>, index, time_ms, id, answer: &'static [u8]| {
+                    let mut answers = Answers::default();
+                    answers.push(id, Bytes::from_static(answer));
+                    retries.keep(rows, index, time_ms, answers);
+                };
+            keep(&mut retries, &mut rows, 9, 0, client, b"zero");
+            keep(&mut retries, &mut rows, 10, 0, id(1), b"one");
             for serial in 2..1000 {
-                retries.keep(&mut rows, serial + 10, 8_000, id(serial), b"two");
+                keep(&mut retries, &mut rows, serial + 10, 8_000, id(serial), b"two");
             }
-            retries.keep(&mut rows, 1010, 14_000, id(1000), b"three");
+            keep(&mut retries, &mut rows, 1010, 14_000, id(1000), b"three");
             assert!(retries.find(&rows, id(1)).expect("readable").is_some());
-            retries.keep(&mut rows, 1012, 16_000, id(1001), &vec![0; ANSWER_BYTES_MAX + 1]);
+            keep(&mut retries, &mut rows, 1012, 16_000, id(1001), &[0; ANSWER_BYTES_MAX + 1]);
             rows.into_changes()
         });
         tables.write(&changes).expect("memory takes it");
@@ -221,5 +312,8 @@ mod tests {
     #[test]
     fn short_rows_are_corrupt() {
         assert!(array::<8>(Some(&[1, 2])).is_err());
+        assert!(decode(&Bytes::from_static(&[0; 20]), Asker::Node).is_err());
+        let whole = encode(7, &[(RequestId::of_node(1, 2), "answer".into())]);
+        assert!(decode(&whole.slice(..whole.len() - 1), Asker::Node).is_err());
     }
 }

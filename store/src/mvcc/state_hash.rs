@@ -92,10 +92,11 @@ mod tests {
         for (action, index) in actions.iter().zip(1..) {
             let request = RequestId::of_node(1, index);
             let command = Command { request, fence: None, action: action.clone() };
-            let entry = Stamped { index, time_ms: 0, witness: None, command };
+            let entry = Stamped { index, time_ms: 0, witness: None, commands: vec![command] };
             let changes = read(&tables, |view| {
                 let mut rows = Overlay::new(view);
-                machine.apply(&mut rows, &entry).expect("sound rows").outcome.expect("it is valid");
+                let applied = machine.apply(&mut rows, &entry).expect("sound rows");
+                assert!(applied.done.iter().all(|applied| applied.outcome.is_ok()));
                 rows.into_changes()
             });
             tables.write(&changes).expect("memory takes it");

@@ -28,7 +28,8 @@ pub(crate) struct Handle {
 
 /// What became of a proposal.
 pub(crate) enum Proposed {
-    Applied(Outcome),
+    /// One outcome for each command.
+    Applied(Vec<Outcome>),
     /// Somebody else leads. The proposal may still be in the log.
     NotLeader,
     /// Raft has stopped meanwhile.
@@ -105,7 +106,7 @@ impl Handle {
 
     pub(crate) async fn propose(&self, proposal: Proposal) -> Proposed {
         match self.raft.client_write(proposal).await {
-            Ok(written) => written.data.map_or(Proposed::NotLeader, Proposed::Applied),
+            Ok(written) => Proposed::Applied(written.data),
             Err(RaftError::APIError(
                 ClientWriteError::ForwardToLeader(_)
                 | ClientWriteError::ChangeMembershipError(_)

@@ -174,7 +174,7 @@ impl LogStore {
 
 fn size_of_entry(entry: &Entry) -> usize {
     match &entry.payload {
-        EntryPayload::Normal(proposal) => 64 + proposal.command.len(),
+        EntryPayload::Normal(proposal) => 64 + proposal.commands.bytes(),
         EntryPayload::Blank | EntryPayload::Membership(_) => 64,
     }
 }

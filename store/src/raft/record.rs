@@ -136,6 +136,7 @@ pub(crate) fn decode_applied(bytes: &[u8]) -> io::Result<(Option<LogId>, StoredM
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raft::commands::Commands;
 
     fn id(index: u64) -> LogId {
         LogId { leader_id: LeaderId { term: 3, node_id: 2 }, index }
@@ -145,7 +146,11 @@ mod tests {
     fn what_was_written_is_read() {
         let members = BTreeMap::from([(1, MemberRecord { name: "a".into(), ..MemberRecord::default() })]);
         let membership = Membership::new(vec![BTreeSet::from([1])], members).expect("a voter is a member");
-        let proposal = Proposal { time_ms: 5, witness: Some((2, 7)), command: "c".into() };
+        let proposal = Proposal {
+            time_ms: 5,
+            witness: Some((2, 7)),
+            commands: Commands::pack(std::iter::once(&Bytes::from("c"))),
+        };
         let payloads = [
             EntryPayload::Blank,
             EntryPayload::Normal(proposal),

@@ -18,7 +18,7 @@ use crate::leases::LeaseNews;
 use crate::metrics;
 use crate::mvcc::alarm::Alarms;
 use crate::mvcc::keyspace::Horizon;
-use crate::mvcc::machine::{Applied, Difference, Machine, Outcome, OutcomeCodec, Stamped};
+use crate::mvcc::machine::{AppliedEntry, Difference, Machine, Outcome, OutcomeCodec, Stamped};
 use crate::mvcc::overlay::Overlay;
 use crate::mvcc::tables::{Changes, Table, TableError, View};
 use crate::status::Health;
@@ -173,8 +173,9 @@ impl Replica {
         }
     }
 
-    /// Applies entries as one write, and returns the outcome of each, in order; `None`: not while quarantined.
-    pub(crate) fn apply(&self, entries: &[Entry]) -> Result<Option<Vec<Option<Outcome>>>, TableError> {
+    /// Applies entries as one write, and returns the outcomes of each one's commands, in order; `None`: not while
+    /// quarantined.
+    pub(crate) fn apply(&self, entries: &[Entry]) -> Result<Option<Vec<Vec<Outcome>>>, TableError> {
         let mut core = self.lock();
         if self.is_running() && self.health.is_quarantined() {
             return Ok(None);
@@ -192,24 +193,24 @@ impl Replica {
         self.disk.write(&changes)?;
         let mut leases = self.progress.borrow().leases;
         let mut outcomes = Vec::with_capacity(done.len());
-        for applied in done {
-            let Some(applied) = applied else {
-                outcomes.push(None);
-                continue;
-            };
-            if let Some(change) = applied.lease {
-                self.lease_news.add(change);
-                leases += 1;
-            }
-            if let Some(Difference { revision, ours, theirs }) = applied.difference {
+        for entry in done {
+            if let Some(Difference { revision, ours, theirs }) = entry.difference {
                 let why = format!("revision {revision} has hash {ours:08x} here, {theirs:08x} on the leader");
                 self.suspect(why);
             }
-            if let Some((revision, events)) = applied.events {
-                metrics::count_events(events.len());
-                self.hub.push(revision, events);
+            let mut of_entry = Vec::with_capacity(entry.done.len());
+            for applied in entry.done {
+                if let Some(change) = applied.lease {
+                    self.lease_news.add(change);
+                    leases += 1;
+                }
+                if let Some((revision, events)) = applied.events {
+                    metrics::count_events(events.len());
+                    self.hub.push(revision, events);
+                }
+                of_entry.push(applied.outcome);
             }
-            outcomes.push(Some(applied.outcome));
+            outcomes.push(of_entry);
         }
         let progress = core.progress(leases);
         self.publish_alarms(&core);
@@ -270,27 +271,29 @@ impl Replica {
 }
 
 impl Core {
-    fn apply_one(&mut self, rows: &mut Overlay<'_>, entry: &Entry) -> Result<Option<Applied>, TableError> {
+    fn apply_one(&mut self, rows: &mut Overlay<'_>, entry: &Entry) -> Result<AppliedEntry, TableError> {
         // A copy that was installed beside Raft is ahead of what Raft knows to be applied.
         if self.applied.is_some_and(|applied| entry.log_id.index <= applied.index) {
-            return Ok(None);
+            return Ok(AppliedEntry::default());
         }
         self.applied = Some(entry.log_id);
         match &entry.payload {
-            EntryPayload::Blank => Ok(None),
+            EntryPayload::Blank => Ok(AppliedEntry::default()),
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
-                Ok(None)
+                Ok(AppliedEntry::default())
             }
             EntryPayload::Normal(proposal) => {
-                let command = codec::decode(&proposal.command).map_err(TableError::Io)?;
+                let commands = proposal.commands.unpack().map_err(TableError::Io)?;
+                let commands =
+                    commands.iter().map(|command| codec::decode(command)).collect::<Result<_, _>>();
                 let stamped = Stamped {
                     index: entry.log_id.index,
                     time_ms: proposal.time_ms,
                     witness: proposal.witness.map(|(revision, hash)| (Revision::new(revision), hash)),
-                    command,
+                    commands: commands.map_err(TableError::Io)?,
                 };
-                self.machine.apply(rows, &stamped).map(Some)
+                self.machine.apply(rows, &stamped)
             }
         }
     }

@@ -14,8 +14,8 @@ use super::types::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::disk::{Arrived, Frozen};
 use crate::mvcc::machine::Outcome;
 
-/// How many entries become one write.
-const CHUNK_ENTRIES_MAX: usize = 256;
+/// How many entries become one write. Each may hold hundreds of commands.
+const CHUNK_ENTRIES_MAX: usize = 16;
 
 #[derive(Clone)]
 pub(crate) struct StateMachine {
@@ -111,7 +111,7 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
 
 impl StateMachine {
     /// While the replica is quarantined, entries wait here: the log goes on without them.
-    async fn apply_when_sound(&self, entries: &[Entry]) -> Result<Vec<Option<Outcome>>, io::Error> {
+    async fn apply_when_sound(&self, entries: &[Entry]) -> Result<Vec<Vec<Outcome>>, io::Error> {
         loop {
             match self.replica.apply(entries) {
                 Ok(Some(outcomes)) => return Ok(outcomes),

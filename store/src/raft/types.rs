@@ -3,9 +3,9 @@
 use std::fmt;
 
 use base::NodeId;
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::commands::Commands;
 use crate::mvcc::machine::Outcome;
 use crate::status::Member;
 
@@ -13,7 +13,7 @@ openraft::declare_raft_types!(
     /// Our instance of openraft.
     pub(crate) TypeConfig:
         D = Proposal,
-        R = Option<Outcome>,
+        R = Vec<Outcome>,
         NodeId = u64,
         Node = MemberRecord,
 );
@@ -27,20 +27,20 @@ pub(crate) type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<Type
 pub(crate) type LeaderId = openraft::type_config::alias::LeaderIdOf<TypeConfig>;
 pub(crate) type Raft = openraft::Raft<TypeConfig, super::state_machine::StateMachine>;
 
-/// A command on its way through the log, with what the leader adds so that applying it needs nothing else.
+/// Commands on their way through the log, with what the leader adds so that applying them needs nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Proposal {
     /// The leader's wall time, in milliseconds since 1970.
     pub(crate) time_ms: i64,
     /// A revision that the leader had applied, and its state hash.
     pub(crate) witness: Option<(i64, u32)>,
-    /// An encoded `mvcc::machine::Command`.
-    pub(crate) command: Bytes,
+    /// Encoded `mvcc::machine::Command`s.
+    pub(crate) commands: Commands,
 }
 
 impl fmt::Display for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.command.len())
+        write!(f, "{} bytes", self.commands.bytes())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Linearizable reads by ReadIndex: one question to the leader for all reads that wait on this node.
 
-use base::Revision;
+use base::{Revision, Tasks};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -94,7 +94,11 @@ pub(crate) struct ReadIndexTask {
 }
 
 impl ReadIndexTask {
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
+    pub(crate) fn spawn(self, tasks: &Tasks) {
+        tasks.spawn_infallible("store read index", self.run(tasks.stop().clone()));
+    }
+
+    async fn run(mut self, stop: CancellationToken) {
         let mut waiting = Vec::new();
         loop {
             tokio::select! {

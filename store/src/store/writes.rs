@@ -1,10 +1,10 @@
-//! Writes: into the log here when this node leads, else to the node that does.
+//! What only the leader can answer: writes, and questions about leases.
 //!
 //! A write keeps its request id however often it is proposed, and the state machine applies each id once. So a lost
 //! answer, or a leader that dies, is followed by another attempt, within the time that the request has.
 
 use base::NodeId;
-use bytes::Bytes;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -15,10 +15,9 @@ use crate::error::StoreError;
 use crate::leases::desk::{LeaseAnswer, LeaseQuestion};
 use crate::metrics;
 use crate::mvcc::machine::{Action, Command, Outcome, Reply};
-use crate::raft::handle::Proposed;
+use crate::raft::commands::Commands;
 use crate::raft::membership::MemberChange;
 use crate::raft::peers::{Call, Peer};
-use crate::raft::types::Proposal;
 use crate::status::Member;
 
 /// How long to wait before asking the same node again when nothing was heard of another leader.
@@ -27,15 +26,16 @@ const RETRY_AFTER: Duration = Duration::from_millis(25);
 /// What a node asks of the leader.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Forwarded {
-    /// An encoded [`Command`].
-    Propose(Bytes),
+    /// Encoded [`Command`]s.
+    Propose(Commands),
     Leases(Vec<LeaseQuestion>),
     Member(MemberChange),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ForwardAnswer {
-    Outcome(Outcome),
+    /// One for each command.
+    Outcomes(Vec<Outcome>),
     /// One for each question.
     Leases(Vec<LeaseAnswer>),
     Member(Result<Member, StoreError>),
@@ -54,16 +54,11 @@ impl Store {
     pub(crate) async fn propose_about_itself(&self, action: Action) -> Result<Reply, StoreError> {
         let request = self.request_id(&action);
         let command = codec::encode(&Command { request, fence: self.options.fence.clone(), action });
-        let answer = self.ask_leader(&Forwarded::Propose(command)).await;
-        if matches!(answer, Err(StoreError::Timeout | StoreError::NoLeader)) {
+        let outcome = self.submit(command).await;
+        if matches!(outcome, Err(StoreError::Timeout | StoreError::NoLeader)) {
             metrics::count_failed_proposal();
         }
-        match answer? {
-            ForwardAnswer::Outcome(outcome) => outcome,
-            ForwardAnswer::Leases(_) | ForwardAnswer::Member(_) | ForwardAnswer::NotLeader => {
-                Err(StoreError::Timeout)
-            }
-        }
+        outcome
     }
 
     pub(crate) async fn ask_leader_about_leases(
@@ -73,7 +68,7 @@ impl Store {
         self.require_sound()?;
         match self.ask_leader(&Forwarded::Leases(questions)).await? {
             ForwardAnswer::Leases(answers) => Ok(answers),
-            ForwardAnswer::Outcome(_) | ForwardAnswer::Member(_) | ForwardAnswer::NotLeader => {
+            ForwardAnswer::Outcomes(_) | ForwardAnswer::Member(_) | ForwardAnswer::NotLeader => {
                 Err(StoreError::Timeout)
             }
         }
@@ -85,7 +80,7 @@ impl Store {
     ) -> Result<Member, StoreError> {
         match self.ask_leader(&question).await? {
             ForwardAnswer::Member(changed) => changed,
-            ForwardAnswer::Outcome(_) | ForwardAnswer::Leases(_) | ForwardAnswer::NotLeader => {
+            ForwardAnswer::Outcomes(_) | ForwardAnswer::Leases(_) | ForwardAnswer::NotLeader => {
                 Err(StoreError::Timeout)
             }
         }
@@ -94,7 +89,7 @@ impl Store {
     /// Serves what another node forwarded.
     pub(crate) async fn serve_forwarded(&self, question: Forwarded) -> ForwardAnswer {
         match question {
-            Forwarded::Propose(command) => self.propose_here(command).await,
+            Forwarded::Propose(commands) => self.submit_forwarded(&commands).await,
             Forwarded::Leases(questions) => match self.serve_lease_questions(questions).await {
                 Some(answers) => ForwardAnswer::Leases(answers),
                 None => ForwardAnswer::NotLeader,
@@ -117,7 +112,7 @@ impl Store {
         let _ = timeout_at(until, self.other_leader(asked)).await;
     }
 
-    async fn other_leader(&self, asked: Option<NodeId>) {
+    pub(super) async fn other_leader(&self, asked: Option<NodeId>) {
         let mut leader = self.inner.leader.clone();
         let changed = leader
             .wait_for(|leader| leader.as_ref().is_some_and(|leader| Some(leader.id) != asked))
@@ -153,9 +148,16 @@ impl Store {
         Err(if asked_somebody { StoreError::Timeout } else { StoreError::NoLeader })
     }
 
-    async fn ask(&self, leader: &Peer, question: Forwarded, deadline: Instant) -> Option<ForwardAnswer> {
+    pub(super) async fn ask(
+        &self,
+        leader: &Peer,
+        question: Forwarded,
+        deadline: Instant,
+    ) -> Option<ForwardAnswer> {
         if leader.id == self.inner.identity.node_id {
-            return timeout_at(deadline, self.serve_forwarded(question)).await.ok();
+            // The futures behind it nest deep, and are rare: writes have a way of their own.
+            let served: BoxFuture<'_, _> = Box::pin(self.serve_forwarded(question));
+            return timeout_at(deadline, served).await.ok();
         }
         let left = deadline.saturating_duration_since(Instant::now());
         let call = self.inner.peers.call(leader, Call::Forward, codec::encode(&question), left);
@@ -169,30 +171,12 @@ impl Store {
         }
     }
 
-    async fn propose_here(&self, command: Bytes) -> ForwardAnswer {
-        if self.require_sound().is_err() {
-            return ForwardAnswer::NotLeader;
-        }
-        let progress = self.inner.replica.progress();
-        let proposal = Proposal {
-            time_ms: self.inner.clock.now().as_millisecond(),
-            witness: Some((progress.horizon.newest.get(), progress.hash)),
-            command,
-        };
-        match self.inner.raft.propose(proposal).await {
-            Proposed::Applied(outcome) => ForwardAnswer::Outcome(outcome),
-            Proposed::NotLeader => ForwardAnswer::NotLeader,
-            // What was proposed may still be applied by others.
-            Proposed::Unknown => ForwardAnswer::Outcome(Err(StoreError::Timeout)),
-        }
-    }
-
     /// Gets an action applied by this node's own log, or not at all; `None`: this node does not lead.
     pub(crate) async fn propose_as_leader(&self, action: Action) -> Option<Outcome> {
         let request = self.request_id(&action);
         let command = codec::encode(&Command { request, fence: None, action });
-        match self.propose_here(command).await {
-            ForwardAnswer::Outcome(outcome) => Some(outcome),
+        match self.submit_forwarded(&Commands::pack(std::iter::once(&command))).await {
+            ForwardAnswer::Outcomes(outcomes) => outcomes.into_iter().next(),
             ForwardAnswer::Leases(_) | ForwardAnswer::Member(_) | ForwardAnswer::NotLeader => None,
         }
     }

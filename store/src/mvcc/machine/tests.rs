@@ -35,11 +35,11 @@ impl Bench {
     }
 
     fn apply_entry(&mut self, command: Command) -> Applied {
-        let entry = Stamped { index: self.index, time_ms: 0, witness: None, command };
+        let entry = Stamped { index: self.index, time_ms: 0, witness: None, commands: vec![command] };
         let (applied, changes) = read(&self.tables, |view| {
             let mut rows = Overlay::new(view);
-            let applied = self.machine.apply(&mut rows, &entry).expect("sound rows");
-            (applied, rows.into_changes())
+            let mut applied = self.machine.apply(&mut rows, &entry).expect("sound rows");
+            (applied.done.remove(0), rows.into_changes())
         });
         self.tables.write(&changes).expect("memory takes it");
         applied
@@ -402,7 +402,7 @@ fn a_replica_that_differs_from_the_leader_says_so() {
         index: 2,
         time_ms: 0,
         witness: Some((Revision::new(2), hash)),
-        command: command.clone(),
+        commands: vec![command.clone()],
     };
     let hash = bench.machine.hash();
     read(&bench.tables, |view| {
