@@ -6,6 +6,7 @@ const FILES: &[&str] = &[
     "proto/agent.proto",
     "proto/cri.proto",
     "proto/etcd.proto",
+    "proto/health.proto",
     "proto/mvcc.proto",
     "proto/peer.proto",
     "proto/replica.proto",

@@ -1,5 +1,7 @@
 //! The command line: every command, flag and default of `navarch`, in one place.
 
+mod limits;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -169,6 +171,11 @@ pub(crate) struct ServerArgs {
     /// Address of /metrics without TLS, loopback only; absent: only over the API
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Serve the store's /metrics also to who shows no certificate
+    #[arg(long)]
+    pub(crate) public_metrics: bool,
+    #[command(flatten)]
+    pub(crate) limits: limits::LimitArgs,
     /// Every first control node as NAME=HOST:PEERPORT/CLIENTPORT, comma-separated; default: this one alone
     #[arg(long, value_name = "MEMBERS", value_delimiter = ',')]
     pub(crate) initial_cluster: Vec<String>,

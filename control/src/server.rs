@@ -15,7 +15,7 @@ use base::{Clock, Entropy, SystemClock, SystemEntropy, Tasks};
 use client::{Client, ElectionConfig, Informers};
 use controllers::ControllersConfig;
 use scheduler::SchedulerConfig;
-use store::rpc::{self, ClientPort, Network, PeerPort, Tls};
+use store::rpc::{self, ClientPort, MetricsPage, Network, PeerPort, RenderMetrics, Tls};
 use store::{History, Node, NodeConfig, Store};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -85,8 +85,8 @@ pub(crate) async fn run(args: ServerArgs) -> Result<()> {
     let stages = Stages::new();
     Signals::listen()?.stop(&stages.work);
 
-    let store =
-        start_store(&args, &credentials, (ports.peer, ports.client), &machine, &stages.storage).await?;
+    let (store_ports, render) = ((ports.peer, ports.client), render_metrics.clone());
+    let store = start_store(&args, &credentials, store_ports, render, &machine, &stages.storage).await?;
     let tunnels = Tunnels::default();
     let api = ApiServer::new(ApiConfig {
         store: store.clone(),
@@ -264,6 +264,7 @@ async fn start_store(
     args: &ServerArgs,
     credentials: &Credentials,
     (peer, client): (TcpListener, TcpListener),
+    render: RenderMetrics,
     machine: &Machine,
     tasks: &Tasks,
 ) -> Result<Store> {
@@ -279,7 +280,13 @@ async fn start_store(
         bytes => u64::try_from(bytes).ok(),
     };
     let disk_reserve_bytes = args.disk_reserve_bytes;
-    let config = NodeConfig { history: history(args), quota_bytes, disk_reserve_bytes, ..founding };
+    let config = NodeConfig {
+        history: history(args),
+        quota_bytes,
+        disk_reserve_bytes,
+        limits: args.limits.limits(),
+        ..founding
+    };
     let identity = config.identity()?;
     let tls = |admitted: &[&str]| store_tls(credentials, admitted);
     let network = Arc::new(Network::new(identity.clone(), &tls(&[MEMBERS])?));
@@ -289,7 +296,8 @@ async fn start_store(
     let stop = tasks.stop().clone();
     let port = PeerPort { listener: peer, tls: tls(&[MEMBERS])?, me: identity, stop: stop.clone() };
     tasks.spawn("store peers", rpc::serve_peers(node.service, port));
-    let port = ClientPort { listener: client, tls: tls(&[MEMBERS, STORE_CLIENTS])?, stop };
+    let metrics = Some(MetricsPage { render, is_public: args.public_metrics });
+    let port = ClientPort { listener: client, tls: tls(&[MEMBERS, STORE_CLIENTS])?, metrics, stop };
     tasks.spawn("store clients", rpc::serve_clients(node.store.clone(), port));
     Ok(node.store)
 }

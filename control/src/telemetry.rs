@@ -1,5 +1,7 @@
 //! Logs and metrics of this process.
 
+mod process;
+
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -23,8 +25,7 @@ pub(crate) fn start_logging(filter: &str, format: LogFormat) -> Result<()> {
     .map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
 }
 
-/// Renders every metric of this process in Prometheus' text format.
-pub(crate) type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+pub(crate) use store::rpc::RenderMetrics;
 
 /// Starts collecting metrics.
 pub(crate) fn start_metrics() -> Result<RenderMetrics> {
@@ -33,5 +34,9 @@ pub(crate) fn start_metrics() -> Result<RenderMetrics> {
         .context("cannot set the buckets of histograms")?
         .install_recorder()
         .context("cannot start collecting metrics")?;
-    Ok(Arc::new(move || handle.render()))
+    process::describe();
+    Ok(Arc::new(move || {
+        process::observe();
+        handle.render()
+    }))
 }

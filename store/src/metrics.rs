@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Counter, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use crate::status::{Health, Role, Status};
 
@@ -22,6 +22,13 @@ const READ_INDEX_FAILED: &str = "etcd_server_read_indexes_failed_total";
 const COMPARISONS: &str = "navarch_store_replica_comparisons_total";
 const UNTRUSTED: &str = "navarch_store_replica_untrusted_info";
 const LEASES_EXPIRED: &str = "etcd_debugging_lease_expired_total";
+const CALLS_STARTED: &str = "grpc_server_started_total";
+const CALLS_HANDLED: &str = "grpc_server_handled_total";
+const CLIENT_RECEIVED: &str = "etcd_network_client_grpc_received_bytes_total";
+const CLIENT_SENT: &str = "etcd_network_client_grpc_sent_bytes_total";
+const HEALTH_SUCCESS: &str = "etcd_server_health_success";
+const HEALTH_FAILURES: &str = "etcd_server_health_failures";
+const REFUSED: &str = "navarch_store_refused_requests_total";
 
 /// Describes every metric of this crate to the installed recorder.
 pub fn describe() {
@@ -40,6 +47,13 @@ pub fn describe() {
     describe_counter!(READ_INDEX_FAILED, "Rounds that could not confirm the newest revision.");
     describe_counter!(COMPARISONS, "Comparisons of this replica with the others.");
     describe_gauge!(UNTRUSTED, "Whether this replica is under suspicion or quarantined: 1 or 0.");
+    describe_counter!(CALLS_STARTED, "Calls that clients began.");
+    describe_counter!(CALLS_HANDLED, "Calls that ended, by how.");
+    describe_counter!(CLIENT_RECEIVED, "Bytes of messages from clients.");
+    describe_counter!(CLIENT_SENT, "Bytes of messages to clients.");
+    describe_counter!(HEALTH_SUCCESS, "Health checks that passed.");
+    describe_counter!(HEALTH_FAILURES, "Health checks that failed.");
+    describe_counter!(REFUSED, "Requests refused for the bytes that their client, or all clients, hold.");
     describe_counter!(LEASES_EXPIRED, "Leases that ended because nobody kept them alive.");
 }
 
@@ -84,6 +98,44 @@ pub(crate) fn count_events(events: usize) {
 
 pub(crate) fn observe_log_sync(took: Duration) {
     histogram!(LOG_SYNC).record(took.as_secs_f64());
+}
+
+/// Which call of the client port a counter is about.
+#[derive(Clone, Copy)]
+pub(crate) struct CallLabels {
+    pub(crate) service: &'static str,
+    pub(crate) method: &'static str,
+    pub(crate) kind: &'static str,
+}
+
+pub(crate) fn calls_started(of: CallLabels) -> Counter {
+    counter!(CALLS_STARTED, "grpc_service" => of.service, "grpc_method" => of.method, "grpc_type" => of.kind)
+}
+
+pub(crate) fn calls_handled(of: CallLabels, code: &'static str) -> Counter {
+    counter!(
+        CALLS_HANDLED,
+        "grpc_service" => of.service,
+        "grpc_method" => of.method,
+        "grpc_type" => of.kind,
+        "grpc_code" => code
+    )
+}
+
+pub(crate) fn client_bytes_received() -> Counter {
+    counter!(CLIENT_RECEIVED)
+}
+
+pub(crate) fn client_bytes_sent() -> Counter {
+    counter!(CLIENT_SENT)
+}
+
+pub(crate) fn count_health_check(passed: bool) {
+    counter!(if passed { HEALTH_SUCCESS } else { HEALTH_FAILURES }).increment(1);
+}
+
+pub(crate) fn count_refused() {
+    counter!(REFUSED).increment(1);
 }
 
 /// Gauges are floats; whole numbers up to 2^53 stay exact.

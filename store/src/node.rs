@@ -18,6 +18,7 @@ use crate::disk::segments::{LogOpenError, SegmentedLog};
 use crate::disk::{LogDisk, files};
 use crate::error::StartError;
 use crate::leases::{self, LeaseBook};
+use crate::limits::Limits;
 use crate::raft::handle::{self, Handle};
 use crate::raft::log_store;
 use crate::raft::network::Factory;
@@ -67,6 +68,7 @@ pub struct NodeConfig {
     pub quota_bytes: Option<u64>,
     /// How much of the disk is left to deletions: below it only they are taken. Never more than a twentieth of it.
     pub disk_reserve_bytes: u64,
+    pub limits: Limits,
 }
 
 /// Where a node keeps its files.
@@ -168,6 +170,7 @@ impl NodeConfig {
             learners_max: 1,
             quota_bytes: Some(8 * 1024 * 1024 * 1024),
             disk_reserve_bytes: 256 * 1024 * 1024,
+            limits: Limits::default(),
         }
     }
 
@@ -293,6 +296,7 @@ impl Node {
             timings: config.timings,
             learners_max: config.learners_max,
             space: Space::new(config.quota_bytes, config.disk_reserve_bytes),
+            limits: config.limits,
             leases: lease_book,
             serial: AtomicU64::new(0),
             proposals,

@@ -1,12 +1,16 @@
 //! The store over gRPC: etcd's v3 API for clients, and the members' own protocol among themselves.
 //!
-//! Both ports speak HTTP/2 over mTLS and nothing else; a connection must show a certificate of the cluster's CA that
-//! names an admitted organization. Messages are converted at this edge: no type of the wire goes further in.
-//! Absent: the Auth service, bolt snapshots, downgrade, and plain HTTP on the client port.
+//! Both ports are TLS; gRPC is for connections that have shown a certificate of the cluster's CA that names an admitted
+//! organization. The client port also has etcd's pages for probes and scrapers, over HTTP/1.1 or 2. Messages are converted
+//! at this edge: no type of the wire goes further in.
+//! Absent: the Auth service, bolt snapshots, downgrade.
 
+mod client;
+mod door;
 mod error;
 mod etcd;
 mod listen;
+mod pages;
 mod peer;
 mod tls;
 
@@ -15,5 +19,6 @@ mod tests;
 
 pub use etcd::{ClientPort, serve_clients};
 pub use listen::ServeError;
+pub use pages::{MetricsPage, RenderMetrics};
 pub use peer::{Network, PeerPort, serve_peers};
 pub use tls::{Tls, TlsError};

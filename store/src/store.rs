@@ -33,6 +33,7 @@ use crate::error::StoreError;
 use crate::hub::Watcher;
 use crate::leases::desk::LeaseQuestion;
 use crate::leases::{LeaseBook, LeaseStatus};
+use crate::limits::Limits;
 use crate::mvcc::lease;
 use crate::mvcc::machine::{Action, Reply};
 use crate::mvcc::request::{Lease, Range, RangeResult, Txn, TxnResult, Watch};
@@ -61,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) timings: Timings,
     pub(crate) learners_max: usize,
     pub(crate) space: Space,
+    pub(crate) limits: Limits,
     pub(crate) leases: LeaseBook,
     /// Names this process in request ids.
     pub(crate) origin: u64,
@@ -121,7 +123,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Timeout`] when the outcome is unknown; every other error means that nothing was changed.
     pub async fn txn(&self, txn: Txn) -> Result<TxnResult, StoreError> {
-        validate::check(&txn)?;
+        validate::check(&txn, &self.inner.limits)?;
         self.require_sound()?;
         self.make_sure_of_room(space::cost(&txn)).await?;
         if self.options.fence.is_none() && validate::is_read_only(&txn) {
@@ -240,6 +242,11 @@ impl Store {
     /// Changes whenever leader, role, members or indexes change.
     pub fn status_changes(&self) -> watch::Receiver<Status> {
         self.inner.status.clone()
+    }
+
+    /// What this node was told to allow at most.
+    pub fn limits(&self) -> Limits {
+        self.inner.limits
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {

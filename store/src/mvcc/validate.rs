@@ -7,19 +7,15 @@ use bytes::Bytes;
 use super::request::{Op, Put, Txn};
 use super::span::{End, Span};
 use crate::error::StoreError;
-
-/// etcd's default `--max-txn-ops`.
-pub(crate) const TXN_OPS_MAX: usize = 128;
-/// etcd's default `--max-request-bytes`.
-pub(crate) const REQUEST_BYTES_MAX: usize = 1536 * 1024;
+use crate::limits::Limits;
 
 /// Checks sizes, empty keys, contradicting flags, and that no path changes a key twice.
-pub(crate) fn check(txn: &Txn) -> Result<(), StoreError> {
+pub(crate) fn check(txn: &Txn, limits: &Limits) -> Result<(), StoreError> {
     let size = txn_bytes(txn);
-    if size > REQUEST_BYTES_MAX {
-        return Err(StoreError::TooLarge { size, limit: REQUEST_BYTES_MAX });
+    if size > limits.request_bytes_max {
+        return Err(StoreError::TooLarge { size, limit: limits.request_bytes_max });
     }
-    check_shape(txn, TXN_OPS_MAX)?;
+    check_shape(txn, limits.txn_ops_max, limits)?;
     paths(&txn.success)?;
     paths(&txn.failure)?;
     Ok(())
@@ -43,10 +39,10 @@ pub(crate) fn is_serializable(txn: &Txn) -> bool {
     })
 }
 
-fn check_shape(txn: &Txn, ops_max: usize) -> Result<(), StoreError> {
+fn check_shape(txn: &Txn, ops_max: usize, limits: &Limits) -> Result<(), StoreError> {
     let ops = txn.compares.len().max(txn.success.len()).max(txn.failure.len());
     if ops > ops_max {
-        return Err(StoreError::TooManyOps { limit: TXN_OPS_MAX });
+        return Err(StoreError::TooManyOps { limit: limits.txn_ops_max });
     }
     for compare in &txn.compares {
         check_span(&compare.span)?;
@@ -56,7 +52,7 @@ fn check_shape(txn: &Txn, ops_max: usize) -> Result<(), StoreError> {
             Op::Range(range) => check_span(&range.span)?,
             Op::Put(put) => check_put(put)?,
             Op::Delete(delete) => check_span(&delete.span)?,
-            Op::Txn(inner) => check_shape(inner, ops_max - ops)?,
+            Op::Txn(inner) => check_shape(inner, ops_max - ops, limits)?,
         }
     }
     Ok(())
@@ -158,6 +154,10 @@ mod tests {
     use super::*;
     use crate::mvcc::request::Delete;
 
+    fn check(txn: &Txn) -> Result<(), StoreError> {
+        super::check(txn, &Limits::default())
+    }
+
     fn put(key: &'static str) -> Op {
         Op::Put(Put::of(key, "v"))
     }
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(check(&many(128)), Ok(()));
         assert_eq!(check(&many(129)), Err(StoreError::TooManyOps { limit: 128 }));
         assert_eq!(check(&then(vec![Op::Put(Put::of("", "v"))])), Err(StoreError::EmptyKey));
-        let large = then(vec![Op::Put(Put::of("k", vec![0; REQUEST_BYTES_MAX]))]);
+        let large = then(vec![Op::Put(Put::of("k", vec![0; Limits::default().request_bytes_max]))]);
         assert!(matches!(check(&large), Err(StoreError::TooLarge { .. })));
     }
 }

@@ -6,6 +6,7 @@ use crate::error::{StoreError, WatchError};
 
 pub(super) const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
 pub(super) const EMPTY_WATCH: &str = "mvcc: watcher range is empty";
+pub(super) const TOO_MANY_WATCHES: &str = "etcdserver: too many watches on the stream";
 pub(super) const DUPLICATE_WATCH_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
 
 pub(super) fn status(error: &StoreError) -> Status {
@@ -118,4 +119,18 @@ pub(super) fn downgrade_target() -> Status {
 
 pub(super) fn downgrade_format() -> Status {
     Status::invalid_argument("etcdserver: wrong downgrade target version format")
+}
+
+/// Nothing was done: the client, or the node, holds more than it may.
+pub(super) fn too_many_requests() -> Status {
+    Status::resource_exhausted("etcdserver: too many requests")
+}
+
+/// As grpc-go says it.
+pub(super) fn message_too_large(bytes: usize, bytes_max: usize) -> Status {
+    Status::resource_exhausted(format!("grpc: received message larger than max ({bytes} vs. {bytes_max})"))
+}
+
+pub(super) fn no_certificate() -> Status {
+    Status::unauthenticated("a client certificate is needed")
 }

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod convert;
+mod health;
 mod kv;
 mod lease;
 mod maintenance;
@@ -18,25 +19,27 @@ use proto::etcdserverpb::cluster_server::ClusterServer;
 use proto::etcdserverpb::kv_server::KvServer;
 use proto::etcdserverpb::lease_server::LeaseServer;
 use proto::etcdserverpb::maintenance_server::MaintenanceServer;
+use proto::health::health_server::HealthServer;
 use proto::replica::replica_server::ReplicaServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
+use tonic::service::Routes;
 use tonic::transport::Server;
 
 use self::watch::WatchService;
+use super::door::Door;
 use super::error;
-use super::listen::{ServeError, connections, until_stopped};
+use super::listen::{Admission, ServeError, connections, until_stopped};
+use super::pages::{MetricsPage, Pages};
 use super::tls::Tls;
-use crate::{Status, Store};
+use crate::{Limits, Status, Store};
 
-/// etcd's limit for a request, 1.5 MiB, and room for what is around it.
-const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub(super) use maintenance::VERSION;
+
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
-/// Watches and requests in flight on one connection.
-const STREAMS_MAX: u32 = 10_000;
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_ANSWER_MAX: Duration = Duration::from_secs(10);
 
@@ -44,6 +47,8 @@ const PING_ANSWER_MAX: Duration = Duration::from_secs(10);
 pub struct ClientPort {
     pub listener: TcpListener,
     pub tls: Tls,
+    /// What is served under `/metrics`; absent: no such page.
+    pub metrics: Option<MetricsPage>,
     pub stop: CancellationToken,
 }
 
@@ -52,22 +57,42 @@ pub struct ClientPort {
 /// # Errors
 /// When the certificates cannot be used or the port fails.
 pub async fn serve_clients(store: Store, port: ClientPort) -> Result<(), ServeError> {
-    let incoming = connections(port.listener, port.tls.server()?, port.tls.admitted_organizations);
-    let front = Front::new(store, port.stop.clone());
+    let limits = store.limits();
+    let admission = Admission {
+        without_certificate: true,
+        unanswered_bytes_max: (limits.unanswered_bytes_per_client_max, limits.unanswered_bytes_max),
+        unread_bytes_max: (limits.unread_bytes_per_client_max, limits.unread_bytes_max),
+        ..Admission::of(port.tls.admitted_organizations.clone())
+    };
+    let incoming = connections(port.listener, port.tls.public_server()?, admission);
+    let pages = Pages::new(store.clone(), port.metrics);
+    let services = services(&Front::new(store, port.stop.clone()), &limits);
     let serve = Server::builder()
+        .accept_http1(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(STREAMS_MAX)
+        .max_concurrent_streams(limits.streams_per_connection_max)
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_ANSWER_MAX))
-        .add_service(KvServer::new(front.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(WatchService::new(front.clone()))
-        .add_service(LeaseServer::new(front.clone()))
-        .add_service(ClusterServer::new(front.clone()))
-        .add_service(MaintenanceServer::new(front.clone()))
-        .add_service(ReplicaServer::new(front))
-        .serve_with_incoming_shutdown(incoming, port.stop.clone().cancelled_owned());
+        .serve_with_incoming_shutdown(
+            Door::new(services, pages, limits.message_bytes_max()),
+            incoming,
+            port.stop.clone().cancelled_owned(),
+        );
     until_stopped(serve, &port.stop).await
+}
+
+fn services(front: &Front, limits: &Limits) -> Routes {
+    // The door has refused what is larger, in grpc-go's words.
+    let bytes_max = limits.message_bytes_max();
+    Routes::new(KvServer::new(front.clone()).max_decoding_message_size(bytes_max))
+        .add_service(WatchService::new(front.clone()))
+        .add_service(LeaseServer::new(front.clone()).max_decoding_message_size(bytes_max))
+        .add_service(ClusterServer::new(front.clone()).max_decoding_message_size(bytes_max))
+        .add_service(MaintenanceServer::new(front.clone()).max_decoding_message_size(bytes_max))
+        .add_service(HealthServer::new(front.clone()))
+        .add_service(ReplicaServer::new(front.clone()))
+        .prepare()
 }
 
 /// What every service answers from.

@@ -1,22 +1,28 @@
-//! Turns a listening socket into connections that have shown an admitted certificate.
+//! Turns a listening socket into connections whose clients have shown an admitted certificate, or none where a port
+//! also serves who has none.
 //!
 //! Whatever else knocks (other protocols, strangers, half-open connections) costs one bounded handshake and is
 //! closed. Running out of file descriptors pauses the port, it does not end it.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, Stream, StreamExt as _};
 use rustls::ServerConfig;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::client::{Budget, Client};
 use super::tls::TlsError;
 
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
@@ -34,15 +40,50 @@ pub enum ServeError {
     Transport(#[source] tonic::transport::Error),
 }
 
-pub(super) type Connection = TlsStream<TcpStream>;
+/// Whom a port serves, and how many bytes it may hold for them.
+#[derive(Clone, Debug)]
+pub(super) struct Admission {
+    /// A certificate must name one of these organizations.
+    pub(super) organizations: Arc<[String]>,
+    /// Who shows no certificate is served too, but not as admitted.
+    pub(super) without_certificate: bool,
+    /// Of each client, and of all of them.
+    pub(super) unanswered_bytes_max: (usize, usize),
+    pub(super) unread_bytes_max: (usize, usize),
+}
+
+impl Admission {
+    /// Only these, however much they send.
+    pub(super) fn of(organizations: Vec<String>) -> Self {
+        let unbounded = (usize::MAX, usize::MAX);
+        Self {
+            organizations: organizations.into(),
+            without_certificate: false,
+            unanswered_bytes_max: unbounded,
+            unread_bytes_max: unbounded,
+        }
+    }
+}
+
+/// A connection that has finished its handshake.
+pub(super) struct Connection {
+    stream: TlsStream<TcpStream>,
+    client: Arc<Client>,
+}
 
 /// Endless: ends only when it is dropped.
 pub(super) fn connections(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
-    admitted: Vec<String>,
+    admission: Admission,
 ) -> impl Stream<Item = Result<Connection, io::Error>> {
-    let port = Port { listener, acceptor: TlsAcceptor::from(tls), admitted: admitted.into() };
+    let port = Port {
+        listener,
+        acceptor: TlsAcceptor::from(tls),
+        unanswered: Budget::of_server(admission.unanswered_bytes_max.1),
+        unread: Budget::of_server(admission.unread_bytes_max.1),
+        admission,
+    };
     let handshakes = FuturesUnordered::new();
     futures::stream::unfold((port, handshakes), |(port, mut handshakes)| async move {
         loop {
@@ -84,7 +125,9 @@ pub(super) async fn until_stopped(
 struct Port {
     listener: TcpListener,
     acceptor: TlsAcceptor,
-    admitted: Arc<[String]>,
+    admission: Admission,
+    unanswered: Arc<Budget>,
+    unread: Arc<Budget>,
 }
 
 impl Port {
@@ -93,15 +136,17 @@ impl Port {
         stream: TcpStream,
         from: std::net::SocketAddr,
     ) -> impl Future<Output = Option<Connection>> + Send + use<> {
-        let (acceptor, admitted) = (self.acceptor.clone(), self.admitted.clone());
+        let (acceptor, admission) = (self.acceptor.clone(), self.admission.clone());
+        let unanswered = Budget::of_client(admission.unanswered_bytes_max.0, &self.unanswered);
+        let unread = Budget::of_client(admission.unread_bytes_max.0, &self.unread);
         async move {
             if let Err(error) = stream.set_nodelay(true) {
                 debug!(%from, %error, "the connection is gone already");
                 return None;
             }
             let shaken = tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await;
-            let connection = match shaken {
-                Ok(Ok(connection)) => connection,
+            let stream = match shaken {
+                Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => {
                     debug!(%from, %error, "closed a connection that failed its TLS handshake");
                     return None;
@@ -111,15 +156,26 @@ impl Port {
                     return None;
                 }
             };
-            let leaf = connection.get_ref().1.peer_certificates().and_then(<[_]>::first);
-            if leaf.is_some_and(|leaf| names_one_of(leaf, &admitted)) {
-                Some(connection)
-            } else {
+            let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let is_admitted = leaf.is_some_and(|leaf| names_one_of(leaf, &admission.organizations));
+            let is_served = is_admitted || (leaf.is_none() && admission.without_certificate);
+            if !is_served {
                 warn!(%from, "closed a connection whose certificate names no admitted organization");
-                None
+                return None;
             }
+            let name = leaf.and_then(|leaf| common_name(leaf));
+            let client = Arc::new(Client { name, is_admitted, unanswered, unread });
+            debug!(%from, name = client.name.as_deref(), is_admitted, "a client has connected");
+            Some(Connection { stream, client })
         }
     }
+}
+
+/// Absent where it is empty.
+fn common_name(certificate: &[u8]) -> Option<Arc<str>> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
+    (!name.is_empty()).then(|| name.into())
 }
 
 fn names_one_of(certificate: &[u8], admitted: &[String]) -> bool {
@@ -129,4 +185,48 @@ fn names_one_of(certificate: &[u8], admitted: &[String]) -> bool {
         .iter_organization()
         .filter_map(|organization| organization.as_str().ok())
         .any(|organization| admitted.iter().any(|one| one == organization))
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Arc<Client>;
+
+    fn connect_info(&self) -> Arc<Client> {
+        self.client.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }

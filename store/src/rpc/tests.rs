@@ -4,8 +4,10 @@ mod cluster;
 mod etcdctl;
 mod kv;
 mod leases;
+mod limits;
 mod maintenance;
 mod options;
+mod pages;
 mod peers;
 mod ports;
 mod watches;
@@ -22,9 +24,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
-use super::{ClientPort, Tls, serve_clients};
+use super::{ClientPort, MetricsPage, Tls, serve_clients};
 use crate::node::NoPeers;
-use crate::{Node, NodeConfig};
+use crate::{Cluster, InitialMember, Limits, Node, NodeConfig, Timings};
 
 const ADMITTED: &str = "store clients";
 
@@ -77,15 +79,37 @@ impl Served {
 
     async fn start_with(config: NodeConfig) -> Self {
         let tasks = Tasks::new(CancellationToken::new());
-        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SeededEntropy::new(7)));
-        let node = Node::start(config, Arc::new(NoPeers), clock, entropy, &tasks).await;
-        let store = node.expect("a node on memory starts").store;
+        let entropy = Arc::new(SeededEntropy::new(7));
+        let node = Node::start(config, Arc::new(NoPeers), Arc::new(SystemClock), entropy, &tasks).await;
         let authority = Authority::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let front = ClientPort { listener, tls: authority.tls(ADMITTED), stop: tasks.stop().clone() };
-        tasks.spawn("client port", serve_clients(store, front));
+        let front = ClientPort {
+            listener,
+            tls: authority.tls(ADMITTED),
+            metrics: Some(MetricsPage { render: Arc::new(|| "a_metric 1\n".to_owned()), is_public: false }),
+            stop: tasks.stop().clone(),
+        };
+        tasks.spawn("client port", serve_clients(node.unwrap().store, front));
         Self { authority, port, tasks }
+    }
+
+    /// One of three members, the others away: it never has a leader.
+    async fn alone() -> Self {
+        Self::alone_with(Limits::default()).await
+    }
+
+    async fn alone_with(limits: Limits) -> Self {
+        let member = |n: u64| InitialMember {
+            name: format!("server-{n}"),
+            peer_url: format!("https://server-{n}"),
+            client_urls: Vec::new(),
+        };
+        let members = vec![member(1), member(2), member(3)];
+        let memory = NodeConfig::in_memory();
+        let timings = Timings { request_timeout: Duration::from_secs(2), ..memory.timings };
+        let cluster = Cluster::Static { token: "test".to_owned(), members };
+        Self::start_with(NodeConfig { name: "server-1".to_owned(), cluster, timings, limits, ..memory }).await
     }
 
     fn channel(&self) -> Channel {

@@ -13,6 +13,7 @@ use tonic::transport::{Certificate, ClientTlsConfig};
 /// A peer that is frozen accepts connections and says nothing.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(1);
 const ALPN_HTTP2: &[u8] = b"h2";
+const ALPN_HTTP1: &[u8] = b"http/1.1";
 
 /// A certificate of this node, its key, the CA that both ends must be signed by, and whom to let in.
 #[derive(Clone)]
@@ -46,16 +47,36 @@ pub enum TlsError {
     Own(#[source] rustls::Error),
 }
 
+/// Whether a handshake fails without one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ClientCertificate {
+    Required,
+    Optional,
+}
+
 impl Tls {
+    /// A port for HTTP/2 only, whose clients must show a certificate.
     pub(super) fn server(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        self.serve(ClientCertificate::Required, &[ALPN_HTTP2])
+    }
+
+    /// A port for HTTP/2 and HTTP/1.1, where also who shows no certificate is heard.
+    pub(super) fn public_server(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        self.serve(ClientCertificate::Optional, &[ALPN_HTTP2, ALPN_HTTP1])
+    }
+
+    fn serve(&self, wanted: ClientCertificate, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         for ca in certificates(&self.ca_pem, "CA certificate")? {
             roots.add(ca).map_err(TlsError::Ca)?;
         }
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-            .build()
-            .map_err(TlsError::Verifier)?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+        let verifier = match wanted {
+            ClientCertificate::Required => verifier,
+            ClientCertificate::Optional => verifier.allow_unauthenticated(),
+        };
+        let verifier = verifier.build().map_err(TlsError::Verifier)?;
         let chain = certificates(&self.certificate_pem, "certificate")?;
         let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes())
             .map_err(|source| TlsError::Pem { what: "key", source })?;
@@ -65,7 +86,7 @@ impl Tls {
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)
             .map_err(TlsError::Own)?;
-        config.alpn_protocols.push(ALPN_HTTP2.to_vec());
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(Arc::new(config))
     }
 

@@ -16,7 +16,7 @@ use crate::archive::{Chunk, Outgoing};
 use crate::{Alarm, AlarmKind, Health, StoreError};
 
 /// The version of etcd whose API this is: clients switch features on by it.
-const VERSION: &str = "3.7.0";
+pub(in crate::rpc) const VERSION: &str = "3.7.0";
 const STORAGE_VERSION: &str = "3.7.0";
 
 #[tonic::async_trait]

@@ -17,7 +17,7 @@ use tonic::codegen::{Body, BoxFuture, Service, StdError, http};
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Front, MESSAGE_BYTES_MAX, wants_leader};
+use super::{Front, wants_leader};
 use codec::WatchCodec;
 use frames::Frame;
 use session::Session;
@@ -57,7 +57,8 @@ where
                 return Ok(Status::unimplemented("").into_http());
             }
             let grpc = Grpc::new(WatchCodec);
-            let mut grpc = grpc.apply_max_message_size_config(Some(MESSAGE_BYTES_MAX), None);
+            let bytes_max = method.front.store.limits().message_bytes_max();
+            let mut grpc = grpc.apply_max_message_size_config(Some(bytes_max), None);
             Ok(grpc.streaming(method, request).await)
         }
         .boxed()

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::super::listen::{ServeError, connections, until_stopped};
+use super::super::listen::{Admission, ServeError, connections, until_stopped};
 use super::super::tls::Tls;
 use super::snapshot;
 use crate::{Call, Identity, PeerError, PeerService};
@@ -30,7 +30,8 @@ pub struct PeerPort {
 /// # Errors
 /// When the certificates cannot be used or the port fails.
 pub async fn serve_peers(service: Arc<dyn PeerService>, port: PeerPort) -> Result<(), ServeError> {
-    let incoming = connections(port.listener, port.tls.server()?, port.tls.admitted_organizations);
+    let tls = port.tls.server()?;
+    let incoming = connections(port.listener, tls, Admission::of(port.tls.admitted_organizations));
     let desk = Desk { service, me: port.me, stop: port.stop.clone() };
     let limit = super::MESSAGE_BYTES_MAX;
     let peer = PeerServer::new(desk).max_decoding_message_size(limit).max_encoding_message_size(limit);

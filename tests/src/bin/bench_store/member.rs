@@ -43,7 +43,7 @@ pub(crate) async fn run(arguments: &[String]) -> Result<()> {
     let port = PeerPort { listener, tls: tls.clone(), me, stop: stop.clone() };
     tasks.spawn("peers", serve_peers(node.service, port));
     let listener = TcpListener::bind(format!("127.0.0.1:{client_port}")).await?;
-    tasks.spawn("clients", serve_clients(node.store, ClientPort { listener, tls, stop }));
+    tasks.spawn("clients", serve_clients(node.store, ClientPort { listener, tls, metrics: None, stop }));
     tasks.join(Duration::from_secs(5)).await?;
     Ok(())
 }

@@ -120,6 +120,9 @@ impl Session {
         if create.start_revision < 0 {
             return self.refuse(error::COMPACTED);
         }
+        if self.watches.len() >= self.front.store.limits().watches_per_stream_max {
+            return self.refuse(error::TOO_MANY_WATCHES);
+        }
         let id = if create.watch_id == 0 { self.free_id() } else { create.watch_id };
         let start = convert::positive(create.start_revision);
         let compacted = self.front.store.replica().progress().horizon.compacted;
