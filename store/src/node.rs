@@ -20,7 +20,7 @@ use crate::error::StartError;
 use crate::leases::{self, LeaseBook};
 use crate::limits::Limits;
 use crate::raft::handle::{self, Handle};
-use crate::raft::log_store;
+use crate::raft::log_store::{self, LogReader};
 use crate::raft::network::Factory;
 use crate::raft::peers::{Call, Peer, PeerError, PeerService, Peers, SnapshotOffer};
 use crate::raft::replica::Replica;
@@ -265,11 +265,12 @@ impl Node {
         let (log_store, writer) = log_store::open(log).map_err(|error| config.disk.failed(error))?;
         tasks.spawn("store log writer", writer.run());
         let (me, stop) = (identity.node_id, tasks.stop());
-        let opening = Repair { config: &config, me, peers: &*peers, log: &log_store, stop };
+        let log = LogReader::of(&log_store);
+        let opening = Repair { config: &config, me, peers: &*peers, log: log.clone(), stop };
         let replica = Arc::new(opening.open().await?);
         let network = Factory { me: identity.node_id.get(), peers: peers.clone() };
         let machine = StateMachine { replica: replica.clone() };
-        let raft = Handle::start(raft_config, network, log_store.clone(), machine).await;
+        let raft = Handle::start(raft_config, network, log_store, machine).await;
         let raft = raft.inspect_err(|_| {
             if replica.health.is_quarantined() {
                 repair::condemn(&config.disk);
@@ -301,7 +302,7 @@ impl Node {
             serial: AtomicU64::new(0),
             proposals,
             read_index,
-            log: log_store,
+            log,
             claims,
             offered: Offered::default(),
             rebuilding: tokio::sync::Mutex::default(),

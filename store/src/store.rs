@@ -40,7 +40,7 @@ use crate::mvcc::request::{Lease, Range, RangeResult, Txn, TxnResult, Watch};
 use crate::mvcc::{keyspace, validate};
 use crate::node::{Identity, Node, NodeConfig, Timings};
 use crate::raft::handle::Handle;
-use crate::raft::log_store::LogStore;
+use crate::raft::log_store::LogReader;
 use crate::raft::peers::{Peer, Peers};
 use crate::raft::replica::Replica;
 use crate::status::Status;
@@ -69,7 +69,7 @@ pub(crate) struct Inner {
     pub(crate) serial: AtomicU64,
     pub(crate) proposals: mpsc::Sender<Bundle>,
     pub(crate) read_index: mpsc::Sender<reads::Waiting>,
-    pub(crate) log: LogStore,
+    pub(crate) log: LogReader,
     /// Differences that this replica is to look at.
     pub(crate) claims: mpsc::Sender<audit::Claim>,
     /// The copy that another member is taking.

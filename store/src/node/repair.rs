@@ -16,7 +16,7 @@ use crate::disk::rocks_state::RocksState;
 use crate::disk::{StateDisk, files};
 use crate::error::StartError;
 use crate::mvcc::tables::TableError;
-use crate::raft::log_store::LogStore;
+use crate::raft::log_store::LogReader;
 use crate::raft::peers::{Peer, Peers};
 use crate::raft::record;
 use crate::raft::replica::Replica;
@@ -31,7 +31,7 @@ pub(super) struct Repair<'a> {
     pub(super) config: &'a NodeConfig,
     pub(super) me: NodeId,
     pub(super) peers: &'a dyn Peers,
-    pub(super) log: &'a LogStore,
+    pub(super) log: LogReader,
     pub(super) stop: &'a CancellationToken,
 }
 
@@ -128,7 +128,7 @@ impl Repair<'_> {
         let pulled = rebuild::pull(self.peers, peer, least, tables.clone()).await?;
         let (id, _) = record::decode_applied(&pulled.applied).map_err(|error| error.to_string())?;
         let id = id.ok_or("its copy has applied nothing")?;
-        if !self.log.agrees_with(id).await.map_err(|error| error.to_string())? {
+        if !self.log.agrees_with(id).map_err(|error| error.to_string())? {
             return Ok(false);
         }
         let tables = tables.clone();

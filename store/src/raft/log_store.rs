@@ -3,6 +3,8 @@
 //! Entries go into a tail in memory and into the writer's queue. The writer turns whatever has queued up into one
 //! synced write, off openraft's loop, and then reports it. A failed write is reported once and ends the process.
 
+mod reader;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::io;
@@ -14,6 +16,8 @@ use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{EntryPayload, OptionalSend};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
+
+pub(crate) use reader::LogReader;
 
 use super::record;
 use super::types::{Entry, LogId, TypeConfig, Vote};
@@ -96,29 +100,6 @@ impl LogStore {
 
     fn is_past_the_end(&self, index: u64) -> bool {
         self.lock().last.is_none_or(|last| index > last.index)
-    }
-
-    /// The first index that the tables must have applied for the log to go on from there; 0: the log was never cut.
-    pub(crate) fn first_needed(&self) -> u64 {
-        self.lock().purged.map_or(0, |purged| purged.index)
-    }
-
-    /// The index after the last entry.
-    pub(crate) fn end(&self) -> u64 {
-        self.lock().last.map_or(0, |last| last.index + 1)
-    }
-
-    /// Whether tables that have applied up to `id` go with this log: it has that very entry, or ends before it.
-    pub(crate) async fn agrees_with(&self, id: LogId) -> io::Result<bool> {
-        let (purged, last) = {
-            let state = self.lock();
-            (state.purged, state.last)
-        };
-        if last.is_none_or(|last| last.index < id.index) || purged == Some(id) {
-            return Ok(true);
-        }
-        let found = self.read(id.index, id.index + 1, usize::MAX).await?;
-        Ok(found.first().is_some_and(|entry| entry.log_id == id))
     }
 
     async fn enqueue(&self, job: Job) -> io::Result<()> {

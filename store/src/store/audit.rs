@@ -183,6 +183,9 @@ impl Store {
         if matches!(health, Health::Quarantined { .. }) || (health == Health::Sound && !leads) {
             return Ok(());
         }
+        if self.others().is_empty() {
+            return Ok(());
+        }
         let at = self.revision();
         self.look_at(&Claim::Applied(at)).await?;
         let start = from.clone();

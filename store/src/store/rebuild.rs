@@ -133,7 +133,7 @@ impl Store {
         for peer in &others {
             match pull(&*self.inner.peers, peer, least, self.inner.replica.disk.clone()).await {
                 Ok(pulled) => {
-                    if let Err(why) = self.fits(&pulled).await {
+                    if let Err(why) = self.fits(&pulled) {
                         refusals.push(format!("{}: {why}", peer.id));
                         continue;
                     }
@@ -153,10 +153,10 @@ impl Store {
     }
 
     /// A restart must find the copy on the log's own line, or beyond its end.
-    async fn fits(&self, pulled: &Pulled) -> Result<(), String> {
+    fn fits(&self, pulled: &Pulled) -> Result<(), String> {
         let (id, _) = record::decode_applied(&pulled.applied).map_err(|error| error.to_string())?;
         let Some(id) = id else { return Err("its copy has applied nothing".to_owned()) };
-        match self.inner.log.agrees_with(id).await {
+        match self.inner.log.agrees_with(id) {
             Ok(true) => Ok(()),
             Ok(false) => Err("this member's log is not yet in line with the others'".to_owned()),
             Err(error) => Err(error.to_string()),
