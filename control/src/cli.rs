@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Run one control node: store, API server, controllers and scheduler
     Server(Box<ServerArgs>),
+    /// Look after one member of the store
+    Member(MemberArgs),
     /// Run one node's agent: it dials the control nodes and runs the pods that they assign
     Agent(Box<AgentArgs>),
     /// Look into a snapshot of the store, or found a new cluster with it
@@ -127,6 +129,29 @@ pub(crate) struct StatusArgs {
     /// Output format
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MemberArgs {
+    #[command(subcommand)]
+    pub(crate) command: MemberCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum MemberCommand {
+    /// Replace the member's copy of the data by another member's; its vote and its log stay
+    Rebuild(EndpointArgs),
+}
+
+/// One member's port for etcd clients, and what to show there.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct EndpointArgs {
+    /// The member's address for etcd clients, for example https://127.0.0.1:2379
+    #[arg(long, value_name = "URL")]
+    pub(crate) endpoint: String,
+    /// Folder with store-ca.crt, etcd-client.crt and etcd-client.key
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) pki_dir: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod gateway;
 mod local;
+mod member;
 mod node;
 mod pki;
 mod server;
@@ -51,6 +52,7 @@ fn run(arguments: Vec<OsString>) -> Result<()> {
         match cli.command {
             Command::Up(args) => local::up::run(&args, Arc::new(SystemClock)).await,
             Command::Down(args) => local::down::run(&args).await,
+            Command::Member(args) => member::run(&args).await,
             Command::Status(args) => local::status::run(&args).await,
             Command::Server(args) => server::run(*args).await,
             Command::Agent(args) => node::run(*args).await,

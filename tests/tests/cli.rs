@@ -18,7 +18,7 @@ fn refused(arguments: &[&str]) -> String {
 #[test]
 fn help_names_every_command() {
     let help = String::from_utf8_lossy(&run(&["--help"]).stdout).into_owned();
-    for command in ["up", "down", "status", "server", "agent"] {
+    for command in ["up", "down", "status", "server", "member", "agent"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
 }
