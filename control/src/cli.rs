@@ -204,6 +204,12 @@ pub(crate) struct ServerArgs {
     /// Every first control node as NAME=HOST:PEERPORT/CLIENTPORT, comma-separated; default: this one alone
     #[arg(long, value_name = "MEMBERS", value_delimiter = ',')]
     pub(crate) initial_cluster: Vec<String>,
+    /// Peer addresses of a running cluster's members as HOST:PORT, comma-separated: this node asks to be let in
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',', conflicts_with = "initial_cluster")]
+    pub(crate) join: Vec<String>,
+    /// Where the others find this node when it joins; default: --peer-listen and --client-listen
+    #[arg(long, value_name = "HOST:PEERPORT/CLIENTPORT", requires = "join")]
+    pub(crate) advertise: Option<String>,
     /// Name of the cluster: members of another are refused
     #[arg(long, default_value = "navarch")]
     pub(crate) cluster_name: String,

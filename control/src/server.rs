@@ -16,7 +16,7 @@ use client::{Client, ElectionConfig, Informers};
 use controllers::ControllersConfig;
 use scheduler::SchedulerConfig;
 use store::rpc::{self, ClientPort, MetricsPage, Network, PeerPort, RenderMetrics, Tls};
-use store::{History, Node, NodeConfig, Store};
+use store::{Entrance, History, NodeConfig, Store};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -86,7 +86,13 @@ pub(crate) async fn run(args: ServerArgs) -> Result<()> {
     Signals::listen()?.stop(&stages.work);
 
     let (store_ports, render) = ((ports.peer, ports.client), render_metrics.clone());
-    let store = start_store(&args, &credentials, store_ports, render, &machine, &stages.storage).await?;
+    let stopped = stages.work.stop().clone();
+    let starting = start_store(&args, &credentials, store_ports, render, &machine, &stages.storage);
+    let store = tokio::select! {
+        biased;
+        () = stopped.cancelled() => return Ok(()),
+        started = starting => started?,
+    };
     let tunnels = Tunnels::default();
     let api = ApiServer::new(ApiConfig {
         store: store.clone(),
@@ -110,7 +116,7 @@ pub(crate) async fn run(args: ServerArgs) -> Result<()> {
     let gateway = start_gateway(&args, &api, &machine, tunnels, &stages.work);
     stages.work.spawn_infallible("gateway", gateway.serve(ports.gateway, gateway_tls, stages.work.clone()));
     info!(name = %args.name, api = %args.api_listen, "control node started");
-    stages.run().await
+    stages.run(&store).await
 }
 
 impl Ports {
@@ -151,8 +157,9 @@ impl Stages {
         Self { work: stage(), front: stage(), storage: stage() }
     }
 
-    /// Until a signal or a failure, then stops from top to bottom. A stage that fails takes all with it.
-    async fn run(self) -> Result<()> {
+    /// Until a signal or a failure, then stops from top to bottom. A stage that fails takes all with it. A leader hands
+    /// over while it still can, so that the others need not notice its absence.
+    async fn run(self, store: &Store) -> Result<()> {
         let (work_stop, front_stop, storage_stop) =
             (self.work.stop().clone(), self.front.stop().clone(), self.storage.stop().clone());
         let work = async {
@@ -163,6 +170,11 @@ impl Stages {
         let front = async {
             let ended = self.front.join(STAGE_GRACE).await;
             work_stop.cancel();
+            if !storage_stop.is_cancelled()
+                && tokio::time::timeout(STAGE_GRACE, store.step_down()).await.is_err()
+            {
+                warn!("nobody took over leadership in time");
+            }
             storage_stop.cancel();
             ended
         };
@@ -268,34 +280,32 @@ async fn start_store(
     machine: &Machine,
     tasks: &Tasks,
 ) -> Result<Store> {
-    let members = members::initial(args)?;
     let founding = NodeConfig::founding(
         args.name.clone(),
         args.data_dir.join("store"),
         args.cluster_name.clone(),
-        members,
+        Vec::new(),
     );
     let quota_bytes = match args.quota_backend_bytes {
         0 => founding.quota_bytes,
         bytes => u64::try_from(bytes).ok(),
     };
-    let disk_reserve_bytes = args.disk_reserve_bytes;
     let config = NodeConfig {
+        cluster: members::cluster(args)?,
         history: history(args),
         quota_bytes,
-        disk_reserve_bytes,
+        disk_reserve_bytes: args.disk_reserve_bytes,
         limits: args.limits.limits(),
         ..founding
     };
-    let identity = config.identity()?;
+    let entrance = Entrance::open(config, machine.clock.clone(), machine.entropy.clone())?;
     let tls = |admitted: &[&str]| store_tls(credentials, admitted);
-    let network = Arc::new(Network::new(identity.clone(), &tls(&[MEMBERS])?));
-    let node = Node::start(config, network, machine.clock.clone(), machine.entropy.clone(), tasks)
-        .await
-        .context("cannot start the store")?;
     let stop = tasks.stop().clone();
-    let port = PeerPort { listener: peer, tls: tls(&[MEMBERS])?, me: identity, stop: stop.clone() };
-    tasks.spawn("store peers", rpc::serve_peers(node.service, port));
+    // The others may need an answer before this node knows who it is.
+    let port = PeerPort { listener: peer, tls: tls(&[MEMBERS])?, me: entrance.badge(), stop: stop.clone() };
+    tasks.spawn("store peers", rpc::serve_peers(entrance.service(), port));
+    let network = Arc::new(Network::new(entrance.badge(), &tls(&[MEMBERS])?));
+    let node = entrance.enter(network, tasks).await.context("cannot start the store")?;
     let metrics = Some(MetricsPage { render, is_public: args.public_metrics });
     let port = ClientPort { listener: client, tls: tls(&[MEMBERS, STORE_CLIENTS])?, metrics, stop };
     tasks.spawn("store clients", rpc::serve_clients(node.store.clone(), port));

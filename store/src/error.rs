@@ -1,6 +1,6 @@
 //! Why the store refuses, one variant per answer that a client must be able to tell apart.
 
-use base::Revision;
+use base::{NodeId, Revision};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -102,6 +102,32 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    #[error(
+        "the store in {path} is damaged; when other members hold the data, start this one with the others in its \
+         configuration, and it comes back as a new one; else restore a snapshot"
+    )]
+    Corrupt {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(
+        "{path} is missing or cannot be understood; restore it, or move the whole directory away and start again"
+    )]
+    MemberFile { path: String },
+    #[error(
+        "{name} (id {id}) was removed from the cluster; to let it come back, move its data directory away, add it \
+         (etcdctl member add), and start it again"
+    )]
+    Removed { name: String, id: NodeId },
+    #[error(
+        "the running cluster has no member {name}; add it (etcdctl member add), or start it with --join to let it in"
+    )]
+    NotInvited { name: String },
+    #[error("{name} is a member of the cluster {token}; give each cluster's members its name and addresses")]
+    OtherCluster { name: String, token: String },
+    #[error("stopped before there was a place in the cluster")]
+    Stopped,
     #[error("cannot open the store in {path}")]
     Open {
         path: String,
@@ -129,6 +155,7 @@ impl StartError {
             std::io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { path, source },
             std::io::ErrorKind::StorageFull => Self::Full { path, source },
             std::io::ErrorKind::PermissionDenied => Self::NoPermission { path, source },
+            std::io::ErrorKind::InvalidData => Self::Corrupt { path, source },
             _ => Self::Open { path, source },
         }
     }

@@ -5,6 +5,7 @@
 
 mod archive;
 mod disk;
+mod entrance;
 mod error;
 mod failpoint;
 mod hub;
@@ -16,10 +17,13 @@ mod node;
 pub mod offline;
 mod raft;
 pub mod rpc;
+mod seat;
 mod status;
+mod steward;
 mod store;
 mod upkeep;
 
+pub use entrance::{Badge, Entrance};
 pub use error::{StartError, StoreError, WatchError};
 pub use hub::Watcher;
 pub use leases::LeaseStatus;

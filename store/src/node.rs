@@ -13,31 +13,35 @@ use futures::stream::BoxStream;
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
+use crate::disk::LogDisk;
 use crate::disk::memory::{MemoryLog, MemoryTables};
 use crate::disk::segments::{LogOpenError, SegmentedLog};
-use crate::disk::{LogDisk, files};
+use crate::entrance::settle;
 use crate::error::StartError;
 use crate::leases::{self, LeaseBook};
 use crate::limits::Limits;
+use crate::raft::addresses::AddressBook;
 use crate::raft::handle::{self, Handle};
 use crate::raft::log_store::{self, LogReader};
 use crate::raft::network::Factory;
 use crate::raft::peers::{Call, Peer, PeerError, PeerService, Peers, SnapshotOffer};
 use crate::raft::replica::Replica;
-use crate::raft::service::Service;
+use crate::raft::service::{Heard, Service};
 use crate::raft::state_machine::StateMachine;
 use crate::raft::types::MemberRecord;
+use crate::seat::{self, Founder, MemberFile, MemorySeat, Place, SeatDisk, Seated};
+use crate::steward::Steward;
 use crate::store::audit::{self, Auditor};
 use crate::store::rebuild::Offered;
 use crate::store::{
-    History, Inner, PROPOSALS_MAX, ProposalTask, ReadIndexTask, Space, Store, history, keep_room,
+    Bundle, History, Inner, PROPOSALS_MAX, ProposalTask, ReadIndexTask, Space, Store, Waiting, history,
+    keep_room,
 };
 use crate::upkeep;
 use repair::Repair;
 
 mod repair;
 
-const IDENTITY_FILE: &str = "member";
 /// Reads that may queue for the next ReadIndex round.
 const READ_QUEUE: usize = 4096;
 
@@ -85,6 +89,7 @@ pub enum Disk {
 pub struct MemoryDisk {
     pub(crate) log: MemoryLog,
     pub(crate) tables: MemoryTables,
+    pub(crate) seat: MemorySeat,
 }
 
 impl std::fmt::Debug for Disk {
@@ -103,6 +108,8 @@ pub enum Cluster {
     Static { token: String, members: Vec<InitialMember> },
     /// A member that was added to a running cluster, with the id it was given.
     Joined { cluster_id: u64, node_id: NodeId },
+    /// A member that asks its way into a running cluster, at the peer addresses of any of its members.
+    Join { token: String, through: Vec<String>, me: InitialMember },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,64 +194,71 @@ impl NodeConfig {
         }
     }
 
-    /// Who this node is; the transport needs to know before the node starts.
+    /// Who this node is, if nobody has to be asked: what its directory says, else its place in the list. An
+    /// [`crate::Entrance`] finds out in every case.
     ///
     /// # Errors
-    /// When the node is not in its own list of members.
+    /// When the node is not in its own list of members, or its directory is another's.
     pub fn identity(&self) -> Result<Identity, StartError> {
-        let name = self.name.clone();
-        match &self.cluster {
-            Cluster::Joined { cluster_id, node_id } => {
-                Ok(Identity { cluster_id: *cluster_id, node_id: *node_id, name })
-            }
-            Cluster::Static { token, members } => {
-                let Some(place) = members.iter().position(|member| member.name == self.name) else {
-                    let members: Vec<&str> = members.iter().map(|member| &*member.name).collect();
-                    return Err(StartError::NotAMember { name, members: members.join(", ") });
-                };
-                // A directory that was restored from a snapshot belongs to a cluster of its own.
-                let claimed = match &self.disk {
-                    Disk::Directory(path) => claimed_cluster(path, &name),
-                    Disk::Memory(_) => None,
-                };
-                Ok(Identity {
-                    cluster_id: claimed.unwrap_or_else(|| cluster_id(token, members)),
-                    node_id: NodeId::new(place as u64 + 1),
-                    name,
-                })
-            }
-        }
+        self.seat_without_asking()?.identity()
     }
 
-    fn founders(&self) -> BTreeMap<u64, MemberRecord> {
-        let members = match &self.cluster {
-            Cluster::Static { members, .. } => &members[..],
-            Cluster::Joined { .. } => &[],
+    fn seat_without_asking(&self) -> Result<MemberFile, StartError> {
+        self.check_name()?;
+        let disk = SeatDisk::of(&self.disk);
+        match disk.read()? {
+            Some(file) if file.name != self.name || file.token != self.token() => {
+                return Err(settle::wrong_identity(disk.path(), &file, self));
+            }
+            Some(file) if file.place.is_some() => return Ok(file),
+            Some(_) | None => {}
+        }
+        let (cluster_id, node_id, founders) = match &self.cluster {
+            Cluster::Joined { cluster_id, node_id } => (*cluster_id, *node_id, Vec::new()),
+            Cluster::Join { .. } => return Err(StartError::NotInvited { name: self.name.clone() }),
+            Cluster::Static { token, members } => {
+                let cluster_id = seat::cluster_id(token, members);
+                let founders =
+                    seat::founders(members, |one| seat::derived_incarnation(cluster_id, &one.name));
+                let me = founders.iter().find(|founder| founder.name == self.name);
+                (cluster_id, me.map_or_else(NodeId::default, |me| me.id), founders)
+            }
         };
-        let record = |member: &InitialMember| MemberRecord {
-            name: member.name.clone(),
-            peer_url: member.peer_url.clone(),
-            client_urls: member.client_urls.clone(),
-            ..MemberRecord::default()
-        };
-        (1..).zip(members.iter().map(record)).collect()
+        let incarnation = seat::derived_incarnation(cluster_id, &self.name);
+        let place = Place { cluster_id, node_id, founders, ..Place::default() };
+        let (name, token) = (self.name.clone(), self.token());
+        Ok(MemberFile { name, token, incarnation, lost: false, place: Some(place) })
+    }
+
+    /// # Errors
+    /// When the node is not in its own list of members.
+    pub(crate) fn check_name(&self) -> Result<(), StartError> {
+        let members: Vec<&str> = self.initial_members().iter().map(|member| &*member.name).collect();
+        if members.is_empty() || members.contains(&&*self.name) {
+            return Ok(());
+        }
+        Err(StartError::NotAMember { name: self.name.clone(), members: members.join(", ") })
     }
 }
 
-/// The same for all founders, different for other clusters (FNV-1a over token, names and addresses).
-fn cluster_id(token: &str, members: &[InitialMember]) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut mix = |text: &str| {
-        for byte in text.bytes().chain([0]) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+/// Whom to ask for a copy: where the configuration says that they are, by the ids that they were founded with.
+fn others(config: &NodeConfig, place: &Place) -> Vec<Peer> {
+    let others = config.others().into_iter().map(|(name, peer)| {
+        let founder = place.founders.iter().find(|founder| founder.name == name);
+        Peer { id: founder.map_or(peer.id, |founder| founder.id), url: peer.url }
+    });
+    others.collect()
+}
+
+pub(crate) fn founding_members(place: &Place) -> BTreeMap<u64, MemberRecord> {
+    let record = |founder: &Founder| MemberRecord {
+        name: founder.name.clone(),
+        peer_url: founder.peer_url.clone(),
+        client_urls: founder.client_urls.clone(),
+        incarnation: founder.incarnation,
+        ..MemberRecord::default()
     };
-    mix(token);
-    for member in members {
-        mix(&member.name);
-        mix(&member.peer_url);
-    }
-    hash.max(1)
+    place.founders.iter().map(|founder| (founder.id.get(), record(founder))).collect()
 }
 
 impl Node {
@@ -259,14 +273,30 @@ impl Node {
         entropy: Arc<dyn Entropy>,
         tasks: &Tasks,
     ) -> Result<Self, StartError> {
-        let identity = config.identity()?;
+        let file = config.seat_without_asking()?;
+        Self::start_placed(config, file, peers, (clock, entropy), tasks).await
+    }
+
+    /// Starts a node that has its place.
+    pub(crate) async fn start_placed(
+        config: NodeConfig,
+        file: MemberFile,
+        peers: Arc<dyn Peers>,
+        (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
+        tasks: &Tasks,
+    ) -> Result<Self, StartError> {
+        let identity = file.identity()?;
         let raft_config = handle::config(&config.timings, &config.name, config.snapshot_every_entries)?;
-        let log = open_log(&config.disk, &identity).await?;
+        let seat = Seated::new(SeatDisk::of(&config.disk), file, &config);
+        let log = open_log_of(&config.disk, &seat).await?;
+        let book = Arc::new(AddressBook::new(peers, config.initial_members().to_vec()));
+        let peers: Arc<dyn Peers> = book.clone();
         let (log_store, writer) = log_store::open(log).map_err(|error| config.disk.failed(error))?;
         tasks.spawn("store log writer", writer.run());
-        let (me, stop) = (identity.node_id, tasks.stop());
+        let stop = tasks.stop();
+        let others = others(&config, &seat.place());
         let log = LogReader::of(&log_store);
-        let opening = Repair { config: &config, me, peers: &*peers, log: log.clone(), stop };
+        let opening = Repair { config: &config, others, peers: &*peers, log: log.clone(), stop };
         let replica = Arc::new(opening.open().await?);
         let network = Factory { me: identity.node_id.get(), peers: peers.clone() };
         let machine = StateMachine { replica: replica.clone() };
@@ -277,9 +307,10 @@ impl Node {
             }
         })?;
         replica.run();
-        raft.found(config.founders()).await?;
+        raft.found(founding_members(&seat.place())).await?;
 
         let now = upkeep::status_of(&raft, &replica, &identity);
+        book.learn_members(&now.members);
         let (leader_tx, leader) = watch::channel(upkeep::leader_of(&now));
         let (status_tx, status) = watch::channel(now);
         let (proposals, proposed) = mpsc::channel(PROPOSALS_MAX);
@@ -291,6 +322,9 @@ impl Node {
             replica: replica.clone(),
             identity: identity.clone(),
             peers,
+            book,
+            seat,
+            heard: Heard::default(),
             clock,
             origin: entropy.u64(),
             entropy,
@@ -309,26 +343,43 @@ impl Node {
             status,
             leader,
         });
-        let stop = tasks.stop();
         let told = upkeep::Told { status: status_tx, leader: leader_tx };
-        let publish = upkeep::publish(raft.clone(), replica.clone(), identity.clone(), told, stop.clone());
-        tasks.spawn("store status", publish);
-        let every = config.snapshot_every_entries;
-        let snapshots = upkeep::take_snapshots(raft.clone(), replica.clone(), every, stop.clone());
-        tasks.spawn("store snapshots", snapshots);
-        tasks.spawn_infallible("store watch hub", watch_hub(replica.clone(), stop.clone()));
-        tasks.spawn("store cleaning", upkeep::clean(replica.clone(), stop.clone()));
-        let auditor = Auditor { store: store.clone(), claims: claimed };
-        tasks.spawn_infallible("store audit", auditor.run(stop.clone()));
-        tasks.spawn("store history", history::keep(store.clone(), config.history, stop.clone()));
-        tasks.spawn_infallible("store space", keep_room(store.clone(), stop.clone()));
         leases::start(&store, lease_questions, tasks);
-        ProposalTask { store: store.clone(), inbox: proposed }.spawn(tasks);
-        ReadIndexTask { store: store.clone(), inbox }.spawn(tasks);
-        tasks.spawn_infallible("store shutdown", shut_down(raft, replica, stop.clone()));
+        start_tasks(&store, &config, Inboxes { told, inbox, proposed, claimed }, tasks);
         info!(name = %identity.name, node = %identity.node_id, "the store has started");
         Ok(Self { service: Service::of(store.clone()), store, identity })
     }
+}
+
+/// What the node's tasks are fed by.
+struct Inboxes {
+    told: upkeep::Told,
+    inbox: mpsc::Receiver<Waiting>,
+    proposed: mpsc::Receiver<Bundle>,
+    claimed: mpsc::Receiver<audit::Claim>,
+}
+
+fn start_tasks(store: &Store, config: &NodeConfig, inboxes: Inboxes, tasks: &Tasks) {
+    let Inboxes { told, inbox, proposed, claimed } = inboxes;
+    let Inner { raft, replica, identity, .. } = store.inner().as_ref();
+    let (raft, replica) = (raft.clone(), replica.clone());
+    let stop = tasks.stop();
+    let publish = upkeep::publish(raft.clone(), replica.clone(), identity.clone(), told, stop.clone());
+    tasks.spawn("store status", publish);
+    let snapshots =
+        upkeep::take_snapshots(raft.clone(), replica.clone(), config.snapshot_every_entries, stop.clone());
+    tasks.spawn("store snapshots", snapshots);
+    tasks.spawn_infallible("store watch hub", watch_hub(replica.clone(), stop.clone()));
+    tasks.spawn("store cleaning", upkeep::clean(replica.clone(), stop.clone()));
+    let auditor = Auditor { store: store.clone(), claims: claimed };
+    tasks.spawn_infallible("store audit", auditor.run(stop.clone()));
+    tasks.spawn("store history", history::keep(store.clone(), config.history, stop.clone()));
+    tasks.spawn_infallible("store space", keep_room(store.clone(), stop.clone()));
+    ProposalTask { store: store.clone(), inbox: proposed }.spawn(tasks);
+    ReadIndexTask { store: store.clone(), inbox }.spawn(tasks);
+    let steward = Steward { announce: store.inner().seat.addresses.clone(), store: store.clone() };
+    tasks.spawn("store steward", steward.run(stop.clone()));
+    tasks.spawn_infallible("store shutdown", shut_down(raft, replica, stop.clone()));
 }
 
 async fn watch_hub(replica: Arc<Replica>, stop: tokio_util::sync::CancellationToken) {
@@ -351,57 +402,42 @@ impl Disk {
     }
 }
 
-async fn open_log(disk: &Disk, identity: &Identity) -> Result<Arc<dyn LogDisk>, StartError> {
+async fn open_log_of(disk: &Disk, seat: &Seated) -> Result<Arc<dyn LogDisk>, StartError> {
     let path = match disk {
-        Disk::Memory(memory) => return Ok(Arc::new(memory.log.clone())),
+        Disk::Memory(memory) => {
+            seat.save_started()?;
+            return Ok(Arc::new(memory.log.clone()));
+        }
         Disk::Directory(path) => path.clone(),
     };
-    let identity = identity.clone();
+    let seat = seat.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        let failed = |error| StartError::open(&path, error);
-        std::fs::create_dir_all(&path).map_err(failed)?;
-        claim(&path, &identity)?;
-        let log = SegmentedLog::open(&path.join("log")).map_err(|error| match error {
-            LogOpenError::Io(error) => failed(error),
-            LogOpenError::Corrupt { path, offset, what } => {
-                StartError::CorruptLog { file: path.display().to_string(), offset, what }
-            }
-        })?;
-        Ok(Arc::new(log) as Arc<dyn LogDisk>)
+        std::fs::create_dir_all(&path).map_err(|error| StartError::open(&path, error))?;
+        if seat.place().started && !path.join("log").exists() {
+            let gone = std::io::Error::new(std::io::ErrorKind::InvalidData, "the log is gone");
+            return Err(StartError::open(&path, gone));
+        }
+        let log = open_log(&path)?;
+        seat.save_started()?;
+        Ok(log)
     });
     opened.await.map_err(|error| disk.failed(std::io::Error::other(error)))?
 }
 
-/// The cluster that a directory of this member belongs to.
-fn claimed_cluster(path: &Path, name: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(path.join(IDENTITY_FILE)).ok()?;
-    let mut words = text.trim().splitn(3, ' ');
-    let cluster_id = u64::from_str_radix(words.next()?, 16).ok()?;
-    (words.nth(1)? == name).then_some(cluster_id)
-}
-
-/// A directory belongs to one member for ever: an id on another's files could vote twice.
-pub(crate) fn claim(path: &Path, identity: &Identity) -> Result<(), StartError> {
-    let file = path.join(IDENTITY_FILE);
-    let expected = format!("{:016x} {} {}\n", identity.cluster_id, identity.node_id, identity.name);
-    match std::fs::read_to_string(&file) {
-        Ok(found) if found == expected => Ok(()),
-        Ok(found) => Err(StartError::WrongIdentity {
-            path: path.display().to_string(),
-            found: found.trim().to_owned(),
-            expected: expected.trim().to_owned(),
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            files::write_atomically(&file, expected.as_bytes()).map_err(|error| StartError::open(path, error))
+pub(crate) fn open_log(dir: &Path) -> Result<Arc<dyn LogDisk>, StartError> {
+    let log = SegmentedLog::open(&dir.join("log")).map_err(|error| match error {
+        LogOpenError::Io(error) => StartError::open(dir, error),
+        LogOpenError::Corrupt { path, offset, what } => {
+            StartError::CorruptLog { file: path.display().to_string(), offset, what }
         }
-        Err(error) => Err(StartError::open(path, error)),
-    }
+    })?;
+    Ok(Arc::new(log))
 }
 
 /// The network of a node that has no peers.
 pub(crate) struct NoPeers;
 
-fn nobody() -> PeerError {
+pub(crate) fn nobody() -> PeerError {
     PeerError::Unreachable("this node has no peers".into())
 }
 

@@ -25,7 +25,7 @@ pub use history::History;
 pub use maintenance::KeySpaceHash;
 pub use options::WriteOptions;
 pub(crate) use proposals::{Bundle, ProposalTask, WAITING_MAX as PROPOSALS_MAX};
-pub(crate) use reads::ReadIndexTask;
+pub(crate) use reads::{ReadIndexTask, Waiting};
 pub use rebuild::RebuildError;
 pub(crate) use space::{Space, keep_room};
 
@@ -39,10 +39,13 @@ use crate::mvcc::machine::{Action, Reply};
 use crate::mvcc::request::{Lease, Range, RangeResult, Txn, TxnResult, Watch};
 use crate::mvcc::{keyspace, validate};
 use crate::node::{Identity, Node, NodeConfig, Timings};
+use crate::raft::addresses::AddressBook;
 use crate::raft::handle::Handle;
 use crate::raft::log_store::LogReader;
 use crate::raft::peers::{Peer, Peers};
 use crate::raft::replica::Replica;
+use crate::raft::service::Heard;
+use crate::seat::Seated;
 use crate::status::Status;
 
 /// The replicated key space, seen from one node. Clones are cheap and share everything.
@@ -57,6 +60,11 @@ pub(crate) struct Inner {
     pub(crate) replica: Arc<Replica>,
     pub(crate) identity: Identity,
     pub(crate) peers: Arc<dyn Peers>,
+    /// What `peers` looks addresses up in.
+    pub(crate) book: Arc<AddressBook>,
+    pub(crate) seat: Seated,
+    /// When a leader was heard last.
+    pub(crate) heard: Heard,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) timings: Timings,

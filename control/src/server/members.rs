@@ -1,17 +1,36 @@
-//! `--initial-cluster`: the first members, as NAME=HOST:PEERPORT/CLIENTPORT.
+//! `--initial-cluster`: the first members, as NAME=HOST:PEERPORT/CLIENTPORT; `--join`: members of a running cluster.
 
 use anyhow::{Context, Result, bail};
 
-use store::InitialMember;
+use store::{Cluster, InitialMember};
 
 use crate::cli::ServerArgs;
 
+/// The founders of a cluster; or a running one, to be joined.
+pub(crate) fn cluster(args: &ServerArgs) -> Result<Cluster> {
+    let token = args.cluster_name.clone();
+    if args.join.is_empty() {
+        return Ok(Cluster::Static { token, members: initial(args)? });
+    }
+    let me = match &args.advertise {
+        Some(addresses) => parse(&format!("{}={addresses}", args.name))
+            .with_context(|| format!("--advertise {addresses} is not HOST:PEERPORT/CLIENTPORT"))?,
+        None => myself(args),
+    };
+    let through = args.join.iter().map(|address| format!("https://{address}")).collect();
+    Ok(Cluster::Join { token, through, me })
+}
+
+fn myself(args: &ServerArgs) -> InitialMember {
+    let url = |address: std::net::SocketAddr| format!("https://{address}");
+    let (peer_url, client_url) = (url(args.peer_listen), url(args.client_listen));
+    InitialMember { name: args.name.clone(), peer_url, client_urls: vec![client_url] }
+}
+
 /// The members that this server was told, or itself alone.
-pub(crate) fn initial(args: &ServerArgs) -> Result<Vec<InitialMember>> {
+fn initial(args: &ServerArgs) -> Result<Vec<InitialMember>> {
     if args.initial_cluster.is_empty() {
-        let url = |address: std::net::SocketAddr| format!("https://{address}");
-        let (peer_url, client_url) = (url(args.peer_listen), url(args.client_listen));
-        return Ok(vec![InitialMember { name: args.name.clone(), peer_url, client_urls: vec![client_url] }]);
+        return Ok(vec![myself(args)]);
     }
     let members: Vec<InitialMember> =
         args.initial_cluster.iter().map(|text| parse(text)).collect::<Result<_>>()?;

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::NodeId;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -29,7 +28,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What opening the tables needs to know.
 pub(super) struct Repair<'a> {
     pub(super) config: &'a NodeConfig,
-    pub(super) me: NodeId,
+    pub(super) others: Vec<Peer>,
     pub(super) peers: &'a dyn Peers,
     pub(super) log: LogReader,
     pub(super) stop: &'a CancellationToken,
@@ -55,8 +54,7 @@ impl Repair<'_> {
         let Disk::Directory(path) = &self.config.disk else {
             return Err(self.config.disk.failed(damage.into()));
         };
-        let others = self.others();
-        if others.is_empty() {
+        if self.others.is_empty() {
             return Err(self.config.disk.failed(damage.into()));
         }
         error!(%damage, source = ?std::error::Error::source(&damage), "the tables are damaged; another member is asked for a copy");
@@ -69,7 +67,7 @@ impl Repair<'_> {
         files::write_atomically(&state.join(CONDEMNED), b"").map_err(failed)?;
         // A log that was never cut holds everything.
         if self.log.first_needed() > 0 {
-            self.fill(&tables, &others).await?;
+            self.fill(&tables).await?;
         }
         std::fs::remove_file(state.join(CONDEMNED)).and_then(|()| files::sync_dir(&state)).map_err(failed)?;
         Replica::open(tables, self.config.watch_ring_bytes).map_err(|error| failed(error.into()))
@@ -95,16 +93,10 @@ impl Repair<'_> {
         opened.map_err(|error| TableError::Io(std::io::Error::other(error)))?
     }
 
-    fn others(&self) -> Vec<Peer> {
-        let founders = self.config.founders();
-        let others = founders.into_iter().filter(|(id, _)| *id != self.me.get());
-        others.map(|(id, member)| Peer { id: NodeId::new(id), url: member.peer_url }).collect()
-    }
-
     /// Asks one after the other, until there is a copy that goes with the log.
-    async fn fill(&self, tables: &Arc<dyn StateDisk>, others: &[Peer]) -> Result<(), StartError> {
+    async fn fill(&self, tables: &Arc<dyn StateDisk>) -> Result<(), StartError> {
         let mut least = self.log.first_needed();
-        for peer in others.iter().cycle() {
+        for peer in self.others.iter().cycle() {
             match self.fill_from(peer, least, tables).await {
                 Ok(true) => {
                     info!(from = %peer.id, "the tables are repaired");

@@ -1,6 +1,5 @@
 //! Data directories of a new cluster, made from a snapshot.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,9 +14,9 @@ use crate::disk::rocks_state::RocksState;
 use crate::disk::{Arrived, StateDisk, read};
 use crate::mvcc::refound::Raise;
 use crate::mvcc::tables::{Changes, Table, TableError};
-use crate::node::{Identity, InitialMember, claim};
+use crate::node::{InitialMember, founding_members};
 use crate::raft::refound::refound;
-use crate::raft::types::MemberRecord;
+use crate::seat::{self, MemberFile, Place};
 
 /// How many rows are copied in one write.
 const COPY_ROWS: usize = 1000;
@@ -71,22 +70,20 @@ fn write(
     let cluster_id = cluster_id(restore, sha256);
     let tables = RocksState::open(&restore.dir.join("state"))?;
     fill(&tables, &restore.snapshot)?;
-    let records: BTreeMap<u64, MemberRecord> = (1..)
-        .zip(&restore.members)
-        .map(|(id, member)| {
-            let record = MemberRecord {
-                name: member.name.clone(),
-                peer_url: member.peer_url.clone(),
-                client_urls: member.client_urls.clone(),
-                ..MemberRecord::default()
-            };
-            (id, record)
-        })
-        .collect();
-    let refounded = refound(&tables, records, restore.raise)?;
+    let incarnation = |name: &str| seat::derived_incarnation(cluster_id, name);
+    let founders = seat::founders(&restore.members, |member| incarnation(&member.name));
+    let place = Place { cluster_id, node_id, founders, ..Place::default() };
+    let refounded = refound(&tables, founding_members(&place), restore.raise)?;
     drop(tables);
     // Last: without it the directory is nobody's.
-    claim(&restore.dir, &Identity { cluster_id, node_id, name: restore.name.clone() })?;
+    let file = MemberFile {
+        name: restore.name.clone(),
+        token: restore.token.clone(),
+        incarnation: incarnation(&restore.name),
+        lost: false,
+        place: Some(place),
+    };
+    file.write(&restore.dir)?;
     let (revision, compacted) = (refounded.revision, refounded.compacted);
     Ok(Restored { cluster_id, node_id, revision, compacted })
 }

@@ -38,6 +38,34 @@ pub(crate) enum MemberChange {
         id: NodeId,
         to: Addresses,
     },
+    Seat(Applicant),
+}
+
+/// A node that asks for a place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Applicant {
+    pub(crate) name: String,
+    pub(crate) incarnation: u64,
+    pub(crate) peer_url: String,
+    pub(crate) client_urls: Vec<String>,
+    /// Else it must be expected: under its name, or under its address.
+    pub(crate) may_be_added: bool,
+}
+
+/// Which place an applicant gets.
+#[derive(Debug, PartialEq, Eq)]
+enum Seating {
+    /// It has one already.
+    Has(u64),
+    /// It is the one that was added and was not started yet.
+    Claims(u64),
+    /// A new one. Learners of its name are dropped; the voter of its name is replaced once it has caught up.
+    New {
+        drops: BTreeSet<u64>,
+        replaces: Option<u64>,
+        votes: bool,
+    },
+    Unknown,
 }
 
 impl Store {
@@ -49,6 +77,7 @@ impl Store {
             MemberChange::Promote(id) => promote(self.inner(), id).await,
             MemberChange::Remove(id) => remove(self.inner(), id).await,
             MemberChange::Update { id, to } => update(self.inner(), id, to).await,
+            MemberChange::Seat(applicant) => seat(self, applicant).await,
         }
     }
 }
@@ -149,6 +178,136 @@ async fn update(inner: &Inner, id: NodeId, to: Addresses) -> Result<Member, Stor
         change(inner, ChangeMembers::SetNodes(BTreeMap::from([(id.get(), record)]))).await?;
     }
     Ok(updated)
+}
+
+/// Gives a node a place. Asked twice, it gives the same one.
+async fn seat(store: &Store, who: Applicant) -> Result<Member, StoreError> {
+    let known = membership(store.inner());
+    match seating(&known, &who) {
+        Seating::Unknown => Err(StoreError::MemberNotFound),
+        Seating::Has(id) => {
+            let record = known.get_node(&id).ok_or(StoreError::MemberNotFound)?;
+            Ok(member(&known, id, record))
+        }
+        Seating::Claims(id) => {
+            let record = known.get_node(&id).ok_or(StoreError::MemberNotFound)?;
+            let record = MemberRecord {
+                name: who.name,
+                peer_url: who.peer_url,
+                client_urls: who.client_urls,
+                incarnation: who.incarnation,
+                ..record.clone()
+            };
+            change(store.inner(), ChangeMembers::SetNodes(BTreeMap::from([(id, record.clone())]))).await?;
+            Ok(member(&known, id, &record))
+        }
+        Seating::New { drops, replaces, votes } => {
+            // Somebody of this name is alive: two processes must not share it.
+            let running = running(store.inner());
+            if drops.iter().chain(&replaces).any(|id| running.contains(id)) {
+                return Err(StoreError::MemberExists);
+            }
+            let id = take_id(store, &known).await?;
+            let record = MemberRecord {
+                name: who.name,
+                peer_url: who.peer_url,
+                client_urls: who.client_urls,
+                incarnation: who.incarnation,
+                votes_when_ready: votes,
+                replaces,
+                added_by: 0,
+            };
+            let nodes = BTreeMap::from([(id.get(), record.clone())]);
+            let steps = vec![ChangeMembers::RemoveNodes(drops), ChangeMembers::AddNodes(nodes)];
+            change(store.inner(), ChangeMembers::Batch(steps)).await?;
+            tracing::info!(%id, name = %record.name, ?replaces, "a member has come");
+            Ok(record.member(id.get(), true))
+        }
+    }
+}
+
+fn seating(known: &Membership, who: &Applicant) -> Seating {
+    let same = |(_, record): &(&u64, &MemberRecord)| {
+        record.name == who.name && record.incarnation == who.incarnation
+    };
+    if let Some((id, _)) = known.nodes().find(same) {
+        return Seating::Has(*id);
+    }
+    let expected = |(_, record): &(&u64, &MemberRecord)| {
+        let named =
+            if record.name.is_empty() { record.peer_url == who.peer_url } else { record.name == who.name };
+        record.incarnation == 0 && named
+    };
+    if let Some((id, _)) = known.nodes().find(expected) {
+        return Seating::Claims(*id);
+    }
+    let voters: BTreeSet<u64> = known.voter_ids().collect();
+    let namesakes: Vec<(&u64, &MemberRecord)> =
+        known.nodes().filter(|(_, record)| record.name == who.name).collect();
+    if namesakes.is_empty() {
+        let (drops, replaces) = (BTreeSet::new(), None);
+        return if who.may_be_added {
+            Seating::New { drops, replaces, votes: true }
+        } else {
+            Seating::Unknown
+        };
+    }
+    let replaces = namesakes.iter().map(|(id, _)| **id).find(|id| voters.contains(id));
+    let votes = replaces.is_some() || namesakes.iter().any(|(_, record)| record.votes_when_ready);
+    let drops = namesakes.iter().map(|(id, _)| **id).filter(|id| !voters.contains(id)).collect();
+    Seating::New { drops, replaces, votes }
+}
+
+/// What the leader does by itself: members that shall vote and have caught up are let to, and a change that an earlier
+/// leader left half done is finished. `joint` remembers what was half done the last time: whoever is still at it has
+/// finished by the next.
+pub(crate) async fn tend(store: &Store, joint: &mut Option<u64>) {
+    let inner = store.inner();
+    let before = std::mem::replace(joint, joint_at(inner));
+    if require_leader(inner).is_err() {
+        return;
+    }
+    let known = membership(inner);
+    let voters: BTreeSet<u64> = known.voter_ids().collect();
+    let ready = known
+        .nodes()
+        .find(|(id, record)| record.votes_when_ready && !voters.contains(id) && is_caught_up(inner, **id));
+    let (what, steps) = match ready {
+        Some((id, record)) => {
+            let voter = MemberRecord { votes_when_ready: false, replaces: None, ..record.clone() };
+            let mut steps = vec![
+                ChangeMembers::SetNodes(BTreeMap::from([(*id, voter)])),
+                ChangeMembers::AddVoterIds(BTreeSet::from([*id])),
+            ];
+            if let Some(old) = record.replaces.filter(|old| voters.contains(old)) {
+                steps.push(ChangeMembers::RemoveVoters(BTreeSet::from([old])));
+            }
+            (format!("{} votes from now on", record.name), ChangeMembers::Batch(steps))
+        }
+        None if joint.is_some() && *joint == before => {
+            ("an unfinished change is finished".to_owned(), ChangeMembers::AddVoterIds(BTreeSet::new()))
+        }
+        None => return,
+    };
+    match change(inner, steps).await {
+        Ok(()) => tracing::info!(what, "the members have changed"),
+        Err(error) => tracing::debug!(%error, what, "the members cannot be changed now"),
+    }
+}
+
+/// The log index of a membership that is joint and committed.
+fn joint_at(inner: &Inner) -> Option<u64> {
+    let receiver = inner.raft.raft().metrics();
+    let metrics = receiver.borrow_watched();
+    let (now, committed) = (&metrics.membership_config, &metrics.committed_membership_config);
+    let is_joint = now.membership().get_joint_config().len() > 1 && now.log_id() == committed.log_id();
+    is_joint.then(|| now.log_id().as_ref().map_or(0, |id| id.index))
+}
+
+/// Whether this node is a member by what it has applied.
+pub(crate) fn is_committed_member(inner: &Inner) -> bool {
+    let (_, membership) = inner.replica.applied();
+    membership.membership().get_node(&inner.identity.node_id.get()).is_some()
 }
 
 /// Hands leadership to another voter, and returns once this node sees it.

@@ -33,6 +33,8 @@ pub enum Call {
     ReadIndex,
     /// Comparing replicas, and copies for one that must be rebuilt.
     Audit,
+    /// From a node that may not know who it is, to one that may be somebody else.
+    Introduce,
 }
 
 /// Why a call has no answer.

@@ -1,18 +1,39 @@
 //! The answering side of the network: what other nodes ask of this one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use openraft::storage::Snapshot;
+use tokio::time::Instant;
 
 use super::network::SnapshotHead;
 use super::peers::{Call, Intake, PeerError, PeerService, SnapshotFile};
 use super::state_machine::SnapshotData;
 use crate::disk::{Arrived, codec};
 use crate::store::Store;
+
+/// When a leader was heard last; the start counts.
+pub(crate) struct Heard(Mutex<Instant>);
+
+impl Default for Heard {
+    fn default() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+}
+
+impl Heard {
+    fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    pub(crate) fn within(&self, time: Duration) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < time
+    }
+}
 
 /// Serves this node to its peers.
 #[derive(Clone)]
@@ -29,6 +50,7 @@ impl Service {
         let raft = self.store.inner().raft.raft();
         match call {
             Call::Append | Call::Heartbeat => {
+                self.store.inner().heard.now();
                 let request = decode(&payload)?;
                 let answers = raft.stream_append(futures::stream::iter([request]));
                 match std::pin::pin!(answers).next().await {
@@ -45,6 +67,7 @@ impl Service {
             }
             Call::Forward => Ok(codec::encode(&self.store.serve_forwarded(decode(&payload)?).await)),
             Call::Audit => Ok(codec::encode(&self.store.serve_audit(decode(&payload)?).await)),
+            Call::Introduce => Ok(codec::encode(&self.store.welcome(decode(&payload)?).await)),
             Call::ReadIndex => Ok(codec::encode(&self.store.serve_read_index().await)),
         }
     }

@@ -17,7 +17,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 pub use client::Network;
 pub use server::{PeerPort, serve_peers};
 
-use crate::Identity;
+use crate::Badge;
 
 /// A batch of log entries is far smaller; a forwarded transaction has at most 1.5 MiB.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -33,14 +33,20 @@ const CLUSTER: &str = "navarch-cluster";
 const FROM: &str = "navarch-from";
 const TO: &str = "navarch-to";
 
-fn write(me: &Identity, metadata: &mut MetadataMap, to: NodeId) {
-    metadata.insert(CLUSTER, MetadataValue::from(me.cluster_id));
-    metadata.insert(FROM, MetadataValue::from(me.node_id.get()));
+/// A node without an identity yet can only introduce itself.
+fn write(me: &Badge, metadata: &mut MetadataMap, to: NodeId) {
+    if let Some(me) = me.identity() {
+        metadata.insert(CLUSTER, MetadataValue::from(me.cluster_id));
+        metadata.insert(FROM, MetadataValue::from(me.node_id.get()));
+    }
     metadata.insert(TO, MetadataValue::from(to.get()));
 }
 
 /// Refuses what was meant for another cluster or another node: an address may have changed hands.
-fn check(me: &Identity, metadata: &MetadataMap) -> Result<(), Status> {
+fn check(me: &Badge, metadata: &MetadataMap) -> Result<(), Status> {
+    let Some(me) = me.identity() else {
+        return Err(Status::failed_precondition("this node has no place in its cluster yet"));
+    };
     let cluster = number(metadata, CLUSTER)?;
     if cluster != me.cluster_id {
         return Err(Status::failed_precondition(format!(

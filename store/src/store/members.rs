@@ -3,7 +3,6 @@
 use base::NodeId;
 
 use super::Store;
-use super::writes::Forwarded;
 use crate::error::StoreError;
 use crate::raft::membership::{self, MemberChange};
 use crate::status::{Addresses, Member, NewMember, Role};
@@ -95,7 +94,7 @@ impl Store {
 
     /// Returns once this node knows of the change, too.
     async fn change_members(&self, change: MemberChange) -> Result<Member, StoreError> {
-        let changed = self.ask_leader_to_change_members(Forwarded::Member(change)).await?;
+        let changed = self.ask_leader_to_change_members(change).await?;
         // The change is made: what this node knows of it yet is only a courtesy.
         let _ = self.read_barrier().await;
         Ok(changed)

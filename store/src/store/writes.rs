@@ -74,11 +74,11 @@ impl Store {
         }
     }
 
-    pub(super) async fn ask_leader_to_change_members(
+    pub(crate) async fn ask_leader_to_change_members(
         &self,
-        question: Forwarded,
+        change: MemberChange,
     ) -> Result<Member, StoreError> {
-        match self.ask_leader(&question).await? {
+        match self.ask_leader(&Forwarded::Member(change)).await? {
             ForwardAnswer::Member(changed) => changed,
             ForwardAnswer::Outcomes(_) | ForwardAnswer::Leases(_) | ForwardAnswer::NotLeader => {
                 Err(StoreError::Timeout)

@@ -39,7 +39,7 @@ struct InMemory;
 
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, Guard> for InMemory {
     async fn build(&self) -> Result<(Guard, LogStore, StateMachine), StorageError<TypeConfig>> {
-        let MemoryDisk { log, tables } = MemoryDisk::default();
+        let MemoryDisk { log, tables, .. } = MemoryDisk::default();
         Ok(assemble(Arc::new(log), Arc::new(tables), None).expect("memory opens"))
     }
 }

@@ -18,7 +18,7 @@ use tonic::{Code, Request, Status, Streaming};
 
 use super::super::tls::Tls;
 use super::snapshot;
-use crate::{Call, Identity, Peer, PeerError, Peers, SnapshotOffer};
+use crate::{Badge, Call, Peer, PeerError, Peers, SnapshotOffer};
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
 /// A peer that answers pings but no append for this long, twice, is stuck.
@@ -27,7 +27,7 @@ const SILENCES_MAX: u32 = 2;
 
 /// Reaches the other members over mTLS.
 pub struct Network {
-    me: Identity,
+    me: Badge,
     tls: ClientTlsConfig,
     channels: Mutex<BTreeMap<(NodeId, Lane), Open>>,
 }
@@ -47,8 +47,8 @@ struct Open {
 }
 
 impl Network {
-    pub fn new(me: Identity, tls: &Tls) -> Self {
-        Self { me, tls: tls.client(), channels: Mutex::new(BTreeMap::new()) }
+    pub fn new(me: impl Into<Badge>, tls: &Tls) -> Self {
+        Self { me: me.into(), tls: tls.client(), channels: Mutex::new(BTreeMap::new()) }
     }
 
     /// The channel connects when it is used, and anew after every failure. A peer that moved gets a new one.
@@ -97,9 +97,12 @@ impl Peers for Network {
     ) -> BoxFuture<'_, Result<Bytes, PeerError>> {
         let lane = match call {
             Call::Append => Lane::Log,
-            Call::Heartbeat | Call::Vote | Call::PreVote | Call::TransferLeader | Call::ReadIndex => {
-                Lane::Urgent
-            }
+            Call::Heartbeat
+            | Call::Vote
+            | Call::PreVote
+            | Call::TransferLeader
+            | Call::ReadIndex
+            | Call::Introduce => Lane::Urgent,
             Call::Forward => Lane::Forward,
             Call::Audit => Lane::Snapshot,
         };
@@ -155,6 +158,7 @@ async fn send(
         Call::Forward => client.forward(request).await,
         Call::Audit => client.audit(request).await,
         Call::ReadIndex => client.read_index(request).await,
+        Call::Introduce => client.introduce(request).await,
     }
 }
 

@@ -15,13 +15,13 @@ use tonic::{Request, Response, Status, Streaming};
 use super::super::listen::{Admission, ServeError, connections, until_stopped};
 use super::super::tls::Tls;
 use super::snapshot;
-use crate::{Call, Identity, PeerError, PeerService};
+use crate::{Badge, Call, PeerError, PeerService};
 
 /// The port that the other members use.
 pub struct PeerPort {
     pub listener: TcpListener,
     pub tls: Tls,
-    pub me: Identity,
+    pub me: Badge,
     pub stop: CancellationToken,
 }
 
@@ -48,7 +48,7 @@ pub async fn serve_peers(service: Arc<dyn PeerService>, port: PeerPort) -> Resul
 
 struct Desk {
     service: Arc<dyn PeerService>,
-    me: Identity,
+    me: Badge,
     stop: CancellationToken,
 }
 
@@ -111,6 +111,11 @@ impl Peer for Desk {
 
     async fn read_index(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
         self.answer(Call::ReadIndex, request).await
+    }
+
+    async fn introduce(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
+        let body = self.service.call(Call::Introduce, request.into_inner().body).await.map_err(status)?;
+        Ok(Response::new(Payload { body }))
     }
 
     async fn snapshot(

@@ -109,7 +109,7 @@ impl Cluster {
         let network = Arc::new(Counted { network, snapshots: self.snapshots.clone() });
         let entropy = Arc::new(SeededEntropy::new(at as u64));
         let node = Node::start(config, network, Arc::new(SystemClock), entropy, &tasks).await.unwrap();
-        let port = PeerPort { listener, tls, me, stop: tasks.stop().clone() };
+        let port = PeerPort { listener, tls, me: me.into(), stop: tasks.stop().clone() };
         tasks.spawn("peer port", serve_peers(node.service, port));
         self.nodes[at] = Some((node.store, tasks));
     }

@@ -34,7 +34,8 @@ impl PeerService for Echo {
                 | Call::PreVote
                 | Call::TransferLeader
                 | Call::ReadIndex
-                | Call::Audit => Ok(payload),
+                | Call::Audit
+                | Call::Introduce => Ok(payload),
             }
         })
     }
@@ -84,7 +85,7 @@ impl Pair {
         let to = Peer { id: NodeId::new(2), url: format!("https://{}", listener.local_addr().unwrap()) };
         let tasks = Tasks::new(CancellationToken::new());
         let tls = authority.tls(ADMITTED);
-        let port = PeerPort { listener, tls, me: identity(7, 2), stop: tasks.stop().clone() };
+        let port = PeerPort { listener, tls, me: identity(7, 2).into(), stop: tasks.stop().clone() };
         tasks.spawn("peer port", serve_peers(echo.clone(), port));
         Self { echo, authority, to, tasks, dir }
     }

@@ -40,7 +40,7 @@ pub(crate) async fn run(arguments: &[String]) -> Result<()> {
     let node = Node::start(config, network, Arc::new(SystemClock), Arc::new(SystemEntropy), &tasks).await?;
     let stop = tasks.stop().clone();
     let listener = TcpListener::bind(format!("127.0.0.1:{peer_port}")).await?;
-    let port = PeerPort { listener, tls: tls.clone(), me, stop: stop.clone() };
+    let port = PeerPort { listener, tls: tls.clone(), me: me.into(), stop: stop.clone() };
     tasks.spawn("peers", serve_peers(node.service, port));
     let listener = TcpListener::bind(format!("127.0.0.1:{client_port}")).await?;
     tasks.spawn("clients", serve_clients(node.store, ClientPort { listener, tls, metrics: None, stop }));

@@ -1,0 +1,138 @@
+//! What nodes tell each other before one of them knows who it is, and how a running member answers.
+//!
+//! These messages are checked by their content: cluster and node, which every other call names, are not known yet.
+
+use std::time::Duration;
+
+use base::NodeId;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+use crate::error::StoreError;
+use crate::raft::membership::{Applicant, MemberChange};
+use crate::seat::Founder;
+use crate::status::Member;
+use crate::store::Store;
+
+/// How long a member may take to find out whether another one was removed.
+const STANDING_TIME_MAX: Duration = Duration::from_millis(500);
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Introduction {
+    /// The name of the cluster that it means.
+    pub(crate) token: String,
+    pub(crate) name: String,
+    pub(crate) incarnation: u64,
+    /// The cluster and the id that it has.
+    pub(crate) place: Option<(u64, NodeId)>,
+    pub(crate) peer_url: String,
+    pub(crate) client_urls: Vec<String>,
+    pub(crate) asks: Asks,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Asks {
+    /// Who are you, and what do you know of me?
+    Standing,
+    /// A place. Whoever may be added need not be expected.
+    Place { may_be_added: bool },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Welcome {
+    OtherCluster {
+        token: String,
+    },
+    /// Has no place either.
+    New {
+        name: String,
+        incarnation: u64,
+        lost: bool,
+    },
+    Placed {
+        cluster_id: u64,
+        name: String,
+        founders: Vec<Founder>,
+        supersedes: Vec<u64>,
+        standing: Standing,
+    },
+    /// A place for the one who asked.
+    Given {
+        cluster_id: u64,
+        node_id: NodeId,
+        supersedes: Vec<u64>,
+    },
+    /// Ask again, or somebody else.
+    NotNow(String),
+    Never(String),
+}
+
+/// What a running member can say for sure about another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Standing {
+    /// It would have to ask a leader.
+    Unknown,
+    Member,
+    Removed,
+}
+
+impl Store {
+    /// Answers a node that may not know who it is.
+    pub(crate) async fn welcome(&self, guest: Introduction) -> Welcome {
+        let seat = &self.inner().seat;
+        if guest.token != seat.file.token {
+            return Welcome::OtherCluster { token: seat.file.token.clone() };
+        }
+        let place = seat.place();
+        match guest.asks {
+            Asks::Place { may_be_added } => {
+                let applicant = Applicant {
+                    name: guest.name,
+                    incarnation: guest.incarnation,
+                    peer_url: guest.peer_url,
+                    client_urls: guest.client_urls,
+                    may_be_added,
+                };
+                let change = MemberChange::Seat(applicant);
+                match self.ask_leader_to_change_members(change).await {
+                    Ok(Member { id, .. }) => Welcome::Given {
+                        cluster_id: place.cluster_id,
+                        node_id: id,
+                        supersedes: place.supersedes,
+                    },
+                    Err(error @ StoreError::MemberNotFound) => Welcome::Never(error.to_string()),
+                    Err(error) => Welcome::NotNow(error.to_string()),
+                }
+            }
+            Asks::Standing => {
+                let standing = match guest.place {
+                    Some((cluster, id)) if cluster == place.cluster_id => {
+                        self.inner().book.learn_alternative(id, &guest.peer_url);
+                        self.standing_of(id).await
+                    }
+                    Some(_) | None => Standing::Unknown,
+                };
+                Welcome::Placed {
+                    cluster_id: place.cluster_id,
+                    name: seat.file.name.clone(),
+                    founders: place.founders,
+                    supersedes: place.supersedes,
+                    standing,
+                }
+            }
+        }
+    }
+
+    /// An id is given out before its member can ask, and never again: one that is not there any more was removed.
+    async fn standing_of(&self, id: NodeId) -> Standing {
+        let known = || self.members().iter().any(|member| member.id == id);
+        if known() {
+            return Standing::Member;
+        }
+        match timeout(STANDING_TIME_MAX, self.read_barrier()).await {
+            Ok(Ok(_)) if known() => Standing::Member,
+            Ok(Ok(_)) => Standing::Removed,
+            Ok(Err(_)) | Err(_) => Standing::Unknown,
+        }
+    }
+}
