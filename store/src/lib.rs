@@ -12,6 +12,8 @@ mod hub;
 mod leases;
 mod limits;
 pub mod metrics;
+#[cfg(test)]
+mod mutations;
 mod mvcc;
 mod node;
 pub mod offline;

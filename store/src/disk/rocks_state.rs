@@ -401,3 +401,6 @@ impl Cursor for RocksCursor<'_> {
         self.check()
     }
 }
+
+#[cfg(test)]
+mod tests;

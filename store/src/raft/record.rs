@@ -135,8 +135,13 @@ pub(crate) fn decode_applied(bytes: &[u8]) -> io::Result<(Option<LogId>, StoredM
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::mutations::damaged;
     use crate::raft::commands::Commands;
+    use crate::raft::network::SnapshotHead;
+    use crate::raft::types::SnapshotMeta;
 
     fn id(index: u64) -> LogId {
         LogId { leader_id: LeaderId { term: 3, node_id: 2 }, index }
@@ -165,5 +170,31 @@ mod tests {
         assert_eq!(applied, (Some(id(9)), stored));
         let vote = Vote { leader_id: LeaderId { term: 4, node_id: 1 }, committed: true };
         assert_eq!(decode_vote(&encode_vote(&vote)).expect("readable"), vote);
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_records_are_records_or_an_error(bytes in damaged(valid())) {
+            let _ = decode_entry(&bytes);
+            let _ = decode_vote(&bytes);
+            let _ = decode_log_id(&bytes);
+            let _ = decode_applied(&bytes);
+            let _ = codec::decode::<SnapshotHead>(&bytes);
+        }
+    }
+
+    fn valid() -> Vec<Vec<u8>> {
+        let members = BTreeMap::from([(1, MemberRecord { name: "a".into(), ..MemberRecord::default() })]);
+        let membership = Membership::new(vec![BTreeSet::from([1])], members).expect("a voter is a member");
+        let stored = StoredMembership::new(Some(id(1)), membership.clone());
+        let vote = Vote { leader_id: LeaderId { term: 4, node_id: 1 }, committed: true };
+        let meta = SnapshotMeta { last_log_id: Some(id(7)), last_membership: stored.clone() };
+        let entry = Entry { log_id: id(9), payload: EntryPayload::Membership(membership) };
+        vec![
+            encode_entry(&entry).to_vec(),
+            encode_vote(&vote).to_vec(),
+            encode_applied(Some(&id(9)), &stored).to_vec(),
+            codec::encode(&SnapshotHead { vote, meta, inline: "rows".into() }).to_vec(),
+        ]
     }
 }

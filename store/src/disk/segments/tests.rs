@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::disk::memory::MemoryLog;
+use crate::mutations::damaged;
 
 /// Small, so that few writes fill several.
 const SMALL: u64 = 2048;
@@ -109,9 +110,9 @@ proptest! {
         prop_assert_eq!(content(&open(dir.path()).expect("the same log")), content(&twin));
     }
 
-    /// Every write here is durable. Damage of the last frame looks like a torn end; damage of any other is refused.
+    /// Every write here is durable. What is damaged at the very end looks like a torn end, any other damage is refused.
     #[test]
-    fn damage_is_refused_or_cuts_the_last_frame(
+    fn damage_is_refused_or_cuts_what_was_damaged_at_the_end(
         sizes in proptest::collection::vec(0..900_usize, 2..12),
         place in any::<prop::sample::Index>(),
         damage in proptest::collection::vec(any::<u8>(), 1..64),
@@ -119,27 +120,36 @@ proptest! {
     ) {
         let dir = tempfile::tempdir().expect("a directory");
         let log = open(dir.path()).expect("a log");
-        let mut before = content(&log);
+        let mut states = vec![content(&log)];
+        // The segment of each write, and where it begins (with the segment's head, if it is the first) and ends.
+        let mut places = Vec::new();
         for (index, size) in (1..).zip(&sizes) {
-            before = content(&log);
+            let (segment, start) = end_of(&log);
             log.write(&[vote(3), entry(index, *size)]).expect("a write");
+            let (now, end) = end_of(&log);
+            places.push((now, if now == segment { start } else { 0 }, end));
+            states.push(content(&log));
         }
-        let after = content(&log);
+        places[0].1 = 0;
         drop(log);
         let segments = names(dir.path(), SEGMENT);
         let offset = place.index(segments.len() * SMALL as usize) as u64;
-        let path = dir.path().join(format!("{SEGMENT}-{}", segments[(offset / SMALL) as usize]));
+        let (segment, offset) = (segments[(offset / SMALL) as usize], offset % SMALL);
+        let path = dir.path().join(format!("{SEGMENT}-{segment}"));
         let file = OpenOptions::new().write(true).open(&path).expect("a segment");
         if shorten {
-            file.set_len(offset % SMALL).expect("it is cut");
+            file.set_len(offset).expect("it is cut");
         } else {
-            file.write_all_at(&damage, offset % SMALL).expect("it is damaged");
+            file.write_all_at(&damage, offset).expect("it is damaged");
         }
+        let after = offset + damage.len() as u64;
+        let touched = |(at, start, end): &&(u64, u64, u64)| *at == segment && *start < after && offset < *end;
+        let cut_max = places.iter().rev().take_while(touched).count();
         match open(dir.path()) {
             Ok(_) if shorten => prop_assert!(false, "a short segment was taken"),
             Ok(log) => {
                 let found = content(&log);
-                prop_assert!(found == after || found == before, "{found:?}");
+                prop_assert!(states[states.len() - 1 - cut_max..].contains(&found), "{cut_max} {found:?}");
                 // What is written next is there the next time, and nothing that was cut.
                 let next = found.1.last().map_or(1, |(last, _)| last + 1);
                 log.write(&[entry(next, 5)]).expect("a write");
@@ -153,13 +163,54 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_log_or_an_error(garbage in proptest::collection::vec(any::<u8>(), 0..4096)) {
-        let mut records = frame::Records::of(&garbage);
-        while let Ok(Some(_)) = records.next() {}
-        let dir = tempfile::tempdir().expect("a directory");
-        fs::write(dir.path().join("segment-1"), &garbage).expect("a file");
-        let _ = open(dir.path());
+    fn damaged_records_are_records_or_an_error(body in damaged(vec![body()])) {
+        let mut records = frame::Records::of(&body);
+        while let Ok(Some((_, field))) = records.next() {
+            prop_assert!(field <= body.len());
+        }
     }
+
+    #[test]
+    fn a_damaged_segment_is_a_log_or_an_error(mut bytes in damaged(vec![segment()])) {
+        bytes.resize(bytes.len().max(SMALL as usize), 0);
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::write(dir.path().join("segment-1"), &bytes).expect("a file");
+        if let Ok(log) = open(dir.path()) {
+            let (head, entries) = content(&log);
+            prop_assert!(entries.len() <= 5 && head.vote.is_none_or(|vote| vote[..] == [1; 9]));
+        }
+    }
+}
+
+fn body() -> Vec<u8> {
+    let mut frame = Frame::default();
+    frame.clear();
+    let committed = LogWrite::Committed(Some(Bytes::from_static(b"id")));
+    let purge = LogWrite::PurgeTo { index: 2, id: Bytes::from_static(b"id") };
+    for write in [vote(1), entry(1, 30), entry(2, 0), committed, LogWrite::TruncateFrom(2), purge] {
+        frame.push((&write).into()).expect("it fits");
+    }
+    let sealed = frame.seal(&frame::Position { segment: 1, number: 0, durable: 0 }).expect("it fits");
+    sealed[frame::HEADER_BYTES..].to_vec()
+}
+
+/// The bytes of a segment, without the zeros behind the last frame.
+fn segment() -> Vec<u8> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = open(dir.path()).expect("a log");
+    log.write(&[vote(1)]).expect("a write");
+    for index in 1..=5 {
+        log.write(&[entry(index, 20)]).expect("a write");
+    }
+    let end = usize::try_from(end_of(&log).1).expect("it fits");
+    let mut bytes = fs::read(dir.path().join("segment-1")).expect("a segment");
+    bytes.truncate(end);
+    bytes
+}
+
+fn end_of(log: &SegmentedLog) -> (u64, u64) {
+    let writer = log.writer.lock().expect("a writer");
+    (writer.segment, writer.end)
 }
 
 /// Writes two frames, of which the second was never synced, and damages the first.
@@ -169,7 +220,7 @@ fn a_broken_frame_before_a_whole_one_is_torn_only_if_it_was_never_durable() {
         let dir = tempfile::tempdir().expect("a directory");
         let log = open(dir.path()).expect("a log");
         log.write(&[vote(1)]).expect("a write");
-        let at = log.writer.lock().expect("a writer").end;
+        let (_, at) = end_of(&log);
         log.write(&[LogWrite::Committed(Some(Bytes::from_static(b"committed")))]).expect("a write");
         if durable {
             log.writer.lock().expect("a writer").sync().expect("a sync");
@@ -276,4 +327,30 @@ fn one_process_has_the_log_open() {
         Err(LogOpenError::Io(error)) => assert_eq!(error.kind(), io::ErrorKind::ResourceBusy),
         other => panic!("{:?}", other.map(drop)),
     }
+}
+
+/// A file system of its own that is soon full.
+#[test]
+fn a_full_disk_ends_the_log_and_loses_nothing_that_was_durable() {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = Some("size=64k");
+    if let Err(error) = mount(Some("tmpfs"), dir.path(), Some("tmpfs"), MsFlags::empty(), options) {
+        return println!("skipped: cannot mount here: {error}");
+    }
+    let log = open(dir.path()).expect("a log");
+    let mut durable = 0;
+    let error = loop {
+        match log.write(&[entry(durable + 1, 500)]) {
+            Ok(()) => durable += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert!(durable > 20, "{durable}");
+    assert!(log.write(&[vote(1)]).is_err(), "nothing follows a failed write");
+    drop(log);
+    let found = open(dir.path()).map(|log| content(&log).1.len() as u64);
+    umount2(dir.path(), MntFlags::MNT_DETACH).expect("it was mounted");
+    assert_eq!(found.expect("a full disk can be read"), durable);
 }

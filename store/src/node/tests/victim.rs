@@ -6,12 +6,15 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Lines};
 use std::ops::Range;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::{SeededEntropy, SystemClock, Tasks};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio_util::sync::CancellationToken;
 
 use crate::node::NoPeers;
@@ -24,8 +27,15 @@ const FAILPOINT: &str = "NAVARCH_VICTIM_FAILPOINT";
 const WRITES: &str = "NAVARCH_VICTIM_WRITES";
 const WRITERS: u64 = 4;
 const LIFE: Duration = Duration::from_secs(240);
-/// The exit code of a node that has ended because a task of it failed.
-pub(super) const FAILED: i32 = 3;
+
+/// What a process says at its end, if it comes to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It has written all that it was to write.
+    Done,
+    /// The node has ended because a task of it failed.
+    Failed,
+}
 
 /// What was acknowledged so far, over all lives of one directory: the value and the revision, by writer.
 #[derive(Debug, Default)]
@@ -61,6 +71,7 @@ pub(super) struct Plan<'a> {
 pub(super) struct Victim {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
+    end: Option<End>,
 }
 
 impl Victim {
@@ -77,7 +88,7 @@ impl Victim {
         }
         let mut child = command.spawn().expect("a process");
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        Self { child, lines }
+        Self { child, lines, end: None }
     }
 
     /// Checks what it found, if it came that far, and notes what it acknowledges until it has done so `acks_max` times.
@@ -97,14 +108,18 @@ impl Victim {
                     ledger.acknowledge(number(1), said(2));
                     acks += 1;
                 }
+                ["done"] => self.end = Some(End::Done),
+                ["failed"] => self.end = Some(End::Failed),
                 _ => {}
             }
         }
     }
 
-    /// How it ended; its pipe is closed by then.
-    pub(super) fn end(mut self) -> ExitStatus {
-        self.child.wait().expect("it has ended")
+    /// What it said at its end; `None` when it was killed before.
+    pub(super) fn end(mut self) -> Option<End> {
+        let status = self.child.wait().expect("it has ended");
+        assert_eq!(status.signal(), Some(9), "it has died of something else: {status}");
+        self.end
     }
 }
 
@@ -124,17 +139,21 @@ fn told(name: &str) -> Option<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_process_that_is_killed() {
     let Some(dir) = told(DIR) else { return };
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).expect("it ends with its test");
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).expect("it ends with its test");
     if let Some(armed) = told(FAILPOINT) {
         let (point, nth) = armed.split_once('#').expect("a failpoint and a number");
         failpoint::arm(point.to_owned(), nth.parse().expect("a number"));
     }
     let writes = told(WRITES).expect("it is told").parse().expect("a number");
-    let code = tokio::time::timeout(LIFE, live(Path::new(&dir), writes)).await.expect("an end in time");
-    std::process::exit(code);
+    match tokio::time::timeout(LIFE, live(Path::new(&dir), writes)).await.expect("an end in time") {
+        End::Done => println!("done"),
+        End::Failed => println!("failed"),
+    }
+    // Not an orderly exit, which would take RocksDB's statics from under its threads.
+    kill(Pid::this(), Signal::SIGKILL).expect("a process may kill itself");
 }
 
-async fn live(dir: &Path, writes: u64) -> i32 {
+async fn live(dir: &Path, writes: u64) -> End {
     let name = "victim".to_owned();
     let member =
         InitialMember { name: name.clone(), peer_url: "https://alone".to_owned(), client_urls: Vec::new() };
@@ -156,7 +175,7 @@ async fn live(dir: &Path, writes: u64) -> i32 {
         // The disk may fail while a node starts, but what is on it is never wrong.
         Err(StartError::Open { source, .. }) if source.kind() != std::io::ErrorKind::InvalidData => {
             eprintln!("the node did not start: {source}");
-            return FAILED;
+            return End::Failed;
         }
         Err(error) => panic!("the node does not start: {error:?}"),
     };
@@ -167,12 +186,12 @@ async fn live(dir: &Path, writes: u64) -> i32 {
             write(&store, writer, first..first.saturating_add(writes))
         });
         if futures::future::try_join_all(writers).await.is_ok() {
-            return 0;
+            return End::Done;
         }
     }
     // A write fails only when the node ends by itself.
     tasks.join(Duration::from_secs(30)).await.expect_err("a task has failed");
-    FAILED
+    End::Failed
 }
 
 /// Reads what is there, after a leader has proved that it is all.

@@ -2,20 +2,26 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use base::Tasks;
-use openraft::StorageError;
+use bytes::Bytes;
+use openraft::storage::{IOFlushed, RaftLogStorage as _};
 use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::type_config::TypeConfigExt as _;
+use openraft::{EntryPayload, StorageError};
 use tokio_util::sync::CancellationToken;
 
+use crate::disk::memory::MemoryLog;
 use crate::disk::rocks_state::RocksState;
 use crate::disk::segments::SegmentedLog;
-use crate::disk::{LogDisk, StateDisk};
+use crate::disk::{LogDisk, LogHead, LogWrite, StateDisk};
 use crate::node::MemoryDisk;
 use crate::raft::log_store::{self, LogStore};
 use crate::raft::replica::Replica;
 use crate::raft::state_machine::StateMachine;
-use crate::raft::types::TypeConfig;
+use crate::raft::types::{Entry, LeaderId, LogId, TypeConfig, Vote};
 
 /// Keeps what a store needs for as long as it is tested.
 struct Guard {
@@ -52,6 +58,64 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, Guard> for OnFiles {
         let log = SegmentedLog::open(&dir.path().join("log")).expect("a log");
         let tables = RocksState::open(&dir.path().join("state")).expect("tables");
         Ok(assemble(Arc::new(log), Arc::new(tables), Some(dir)).expect("it opens"))
+    }
+}
+
+/// A disk on which writes fail once it is told so.
+#[derive(Default)]
+struct Failing {
+    log: MemoryLog,
+    fails: AtomicBool,
+    waits: bool,
+    writes: AtomicUsize,
+}
+
+impl LogDisk for Failing {
+    fn load(&self) -> io::Result<LogHead> {
+        self.log.load()
+    }
+
+    fn entries(&self, from: u64, to: u64) -> io::Result<Vec<(u64, Bytes)>> {
+        self.log.entries(from, to)
+    }
+
+    fn write(&self, writes: &[LogWrite]) -> io::Result<()> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        self.log.write(writes)
+    }
+
+    fn waits(&self) -> bool {
+        self.waits
+    }
+}
+
+/// With a thread of the writer's own, and without.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_write_is_reported_to_all_and_ends_the_node() {
+    for waits in [false, true] {
+        let disk = Arc::new(Failing { waits, ..Failing::default() });
+        let tasks = Tasks::new(CancellationToken::new());
+        let (mut store, writer) = log_store::open(disk.clone()).expect("memory opens");
+        tasks.spawn("writer", writer.run());
+        let vote = |term| Vote { leader_id: LeaderId { term, node_id: 1 }, committed: false };
+        store.save_vote(&vote(1)).await.expect("it is durable");
+        disk.fails.store(true, Ordering::SeqCst);
+        let entry = Entry {
+            log_id: LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index: 1 },
+            payload: EntryPayload::Blank,
+        };
+        let (flushed_tx, flushed) = TypeConfig::oneshot();
+        store.append([entry], IOFlushed::signal(flushed_tx)).await.expect("it is queued");
+        flushed.await.expect("a report").expect_err("the disk fails");
+        tasks.join(Duration::from_secs(30)).await.expect_err("the writer has failed");
+        // The disk works again, but what it has is not known any more.
+        disk.fails.store(false, Ordering::SeqCst);
+        let writes = disk.writes.load(Ordering::SeqCst);
+        store.save_vote(&vote(2)).await.expect_err("nothing follows a failed write");
+        assert_eq!(disk.writes.load(Ordering::SeqCst), writes);
     }
 }
 

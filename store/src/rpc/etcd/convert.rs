@@ -230,3 +230,6 @@ fn changes(result: &TxnResult) -> bool {
         OpResult::Txn(inner) => changes(inner),
     })
 }
+
+#[cfg(test)]
+mod tests;
