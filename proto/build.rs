@@ -4,6 +4,7 @@ use std::error::Error;
 
 const FILES: &[&str] = &[
     "proto/agent.proto",
+    "proto/auth.proto",
     "proto/cri.proto",
     "proto/etcd.proto",
     "proto/health.proto",

@@ -12,6 +12,11 @@ pub mod agent {
     tonic::include_proto!("navarch.agent.v1");
 }
 
+/// Permissions, as etcd's v3 API speaks of them.
+pub mod authpb {
+    tonic::include_proto!("authpb");
+}
+
 /// etcd's v3 API, as the store serves it.
 pub mod etcdserverpb {
     #![expect(

@@ -4,6 +4,8 @@ use base::{NodeId, Revision};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use crate::mvcc::auth::refusal::AuthError;
+
 /// Why a request was not served. Only [`StoreError::Timeout`] leaves open whether a write happened.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum StoreError {
@@ -60,6 +62,8 @@ pub enum StoreError {
     NoSpace,
     #[error("this member's data cannot be trusted; it serves nothing until it is rebuilt")]
     Corrupt,
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     #[error("the store is stopping")]
     Stopping,
 }

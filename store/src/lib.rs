@@ -26,7 +26,7 @@ mod store;
 mod upkeep;
 
 pub use entrance::{Badge, Entrance};
-pub use error::{StartError, StoreError, WatchError};
+pub use error::{AuthError, StartError, StoreError, WatchError};
 pub use hub::Watcher;
 pub use leases::LeaseStatus;
 pub use limits::Limits;

@@ -4,6 +4,7 @@
 //! apply the same commands hold the same rows. Rows are reached through [`tables::View`].
 
 pub(crate) mod alarm;
+pub(crate) mod auth;
 pub(crate) mod catch_up;
 pub(crate) mod compaction;
 pub(crate) mod fence;

@@ -34,8 +34,8 @@ use crate::steward::Steward;
 use crate::store::audit::{self, Auditor};
 use crate::store::rebuild::Offered;
 use crate::store::{
-    Bundle, History, Inner, PROPOSALS_MAX, ProposalTask, ReadIndexTask, Space, Store, Waiting, history,
-    keep_room,
+    Bundle, History, Inner, PROPOSALS_MAX, ProposalTask, ReadIndexTask, Space, Store, Waiting, accounts,
+    history, keep_room,
 };
 use crate::upkeep;
 use repair::Repair;
@@ -335,6 +335,7 @@ impl Node {
             leases: lease_book,
             serial: AtomicU64::new(0),
             proposals,
+            hashing: accounts::hashing(),
             read_index,
             log,
             claims,

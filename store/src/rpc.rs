@@ -3,7 +3,7 @@
 //! Both ports are TLS; gRPC is for connections that have shown a certificate of the cluster's CA that names an admitted
 //! organization. The client port also has etcd's pages for probes and scrapers, over HTTP/1.1 or 2. Messages are converted
 //! at this edge: no type of the wire goes further in.
-//! Absent: the Auth service, bolt snapshots, downgrade.
+//! Absent: bolt snapshots, downgrade.
 
 mod client;
 mod door;

@@ -3,7 +3,9 @@
 //! Reads are answered here, from this node's replica, once the leader has confirmed how new they must be. Writes go
 //! through the leader's log, wherever it is.
 
+pub(crate) mod accounts;
 pub(crate) mod audit;
+pub(crate) mod caller;
 pub(crate) mod history;
 mod maintenance;
 mod members;
@@ -13,14 +15,16 @@ mod reads;
 pub(crate) mod rebuild;
 mod snapshot;
 mod space;
+pub(crate) mod token;
 mod writes;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use base::{Clock, Entropy, LeaseId, Revision, Tasks};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
+use caller::Caller;
 pub use history::History;
 pub use maintenance::KeySpaceHash;
 pub use options::WriteOptions;
@@ -53,6 +57,8 @@ use crate::status::Status;
 pub struct Store {
     inner: Arc<Inner>,
     options: WriteOptions,
+    /// On whose behalf this handle asks.
+    caller: Caller,
 }
 
 pub(crate) struct Inner {
@@ -76,6 +82,8 @@ pub(crate) struct Inner {
     pub(crate) origin: u64,
     pub(crate) serial: AtomicU64,
     pub(crate) proposals: mpsc::Sender<Bundle>,
+    /// How many passwords may be hashed at once: each takes a core for a while.
+    pub(crate) hashing: Semaphore,
     pub(crate) read_index: mpsc::Sender<reads::Waiting>,
     pub(crate) log: LogReader,
     /// Differences that this replica is to look at.
@@ -91,7 +99,7 @@ pub(crate) struct Inner {
 
 impl Store {
     pub(crate) fn new(inner: Inner) -> Self {
-        Self { inner: Arc::new(inner), options: WriteOptions::default() }
+        Self { inner: Arc::new(inner), caller: Caller::Process, options: WriteOptions::default() }
     }
 
     /// One voter on the disk in memory, without sockets: the same code as a real node, for tests of other rooms.
@@ -114,6 +122,7 @@ impl Store {
         if !request.serializable {
             self.read_barrier().await?;
         }
+        self.may(|rights| rights.read(&request.span))?;
         let long = !request.span.is_single();
         let found = self.inner.replica.read(long, move |view, horizon| {
             let at = match horizon.resolve(request.revision) {
@@ -121,9 +130,12 @@ impl Store {
                 Err(refusal) => return Ok(Err(refusal)),
             };
             let found = keyspace::range(view, &request, at)?;
-            Ok(Ok(RangeResult { revision: horizon.newest, ..found }))
+            Ok(Ok((RangeResult { revision: horizon.newest, ..found }, request.span)))
         });
-        found.await.map_err(|error| self.unreadable(&error))?
+        let (result, span) = found.await.map_err(|error| self.unreadable(&error))??;
+        // What was read is as new as the users are now, or older.
+        self.may(|rights| rights.read(&span))?;
+        Ok(result)
     }
 
     /// Runs a transaction. One that can change nothing is answered like a range.
@@ -139,9 +151,12 @@ impl Store {
         }
         match self.propose(Action::Txn(txn)).await? {
             Reply::Txn(result) => Ok(result),
-            Reply::Compacted | Reply::Lease(_) | Reply::Revoked | Reply::Node(_) | Reply::Alarm(_) => {
-                Err(StoreError::Timeout)
-            }
+            Reply::Compacted
+            | Reply::Lease(_)
+            | Reply::Revoked
+            | Reply::Node(_)
+            | Reply::Alarm(_)
+            | Reply::AuthChanged => Err(StoreError::Timeout),
         }
     }
 
@@ -159,6 +174,7 @@ impl Store {
     /// When the first revision asked for has been compacted.
     pub fn watch(&self, watch: Watch) -> Result<Watcher, StoreError> {
         self.require_sound()?;
+        self.may(|rights| rights.read(&watch.span))?;
         let compacted = self.inner.replica.progress().horizon.compacted;
         match watch.start {
             Some(asked) if asked.get() > 0 && asked < compacted => {
@@ -195,9 +211,12 @@ impl Store {
         let ttl_seconds = ttl_seconds.max(self.inner.timings.lease_ttl_seconds_min());
         match self.propose(Action::LeaseGrant(Lease { id, ttl_seconds })).await? {
             Reply::Lease(lease) => Ok(lease),
-            Reply::Txn(_) | Reply::Compacted | Reply::Revoked | Reply::Node(_) | Reply::Alarm(_) => {
-                Err(StoreError::Timeout)
-            }
+            Reply::Txn(_)
+            | Reply::Compacted
+            | Reply::Revoked
+            | Reply::Node(_)
+            | Reply::Alarm(_)
+            | Reply::AuthChanged => Err(StoreError::Timeout),
         }
     }
 
@@ -214,6 +233,7 @@ impl Store {
     /// # Errors
     /// When no leader answers.
     pub async fn lease_keep_alive(&self, id: LeaseId) -> Result<Option<i64>, StoreError> {
+        self.may_end(id).await?;
         self.ask_about_lease(LeaseQuestion::KeepAlive(id)).await
     }
 
@@ -239,7 +259,9 @@ impl Store {
     pub async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
         self.read_barrier().await?;
         let found = self.inner.replica.read(false, |view, _| lease::all(view)).await;
-        found.map_err(|error| self.unreadable(&error))
+        let leases = found.map_err(|error| self.unreadable(&error))?;
+        self.may_see(&leases).await?;
+        Ok(leases)
     }
 
     /// How this node sees itself and the cluster, now.

@@ -370,7 +370,8 @@ impl From<StoreError> for Status {
             | StoreError::MembershipBusy
             | StoreError::TooManyLearners
             | StoreError::TooFewRunning
-            | StoreError::LastVoter => {
+            | StoreError::LastVoter
+            | StoreError::Auth(_) => {
                 tracing::error!(%error, "the store refused a request of the API server");
                 Self::internal(error.to_string())
             }

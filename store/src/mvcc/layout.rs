@@ -303,13 +303,17 @@ pub(crate) fn decode_u32(table: &'static str, row: &[u8]) -> Result<u32, TableEr
 }
 
 /// Takes fixed-width numbers off the front of a row.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     table: &'static str,
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], TableError> {
+    pub(super) fn new(table: &'static str, row: &'a [u8]) -> Self {
+        Self { table, rest: row }
+    }
+
+    pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8], TableError> {
         let Some((taken, rest)) = self.rest.split_at_checked(length) else {
             return Err(TableError::Corrupt { table: self.table, what: "a row is too short" });
         };
@@ -323,15 +327,15 @@ impl<'a> Reader<'a> {
         Ok(out)
     }
 
-    fn u8(&mut self) -> Result<u8, TableError> {
+    pub(super) fn u8(&mut self) -> Result<u8, TableError> {
         Ok(u8::from_be_bytes(self.array()?))
     }
 
-    fn u32(&mut self) -> Result<u32, TableError> {
+    pub(super) fn u32(&mut self) -> Result<u32, TableError> {
         Ok(u32::from_be_bytes(self.array()?))
     }
 
-    fn u64(&mut self) -> Result<u64, TableError> {
+    pub(super) fn u64(&mut self) -> Result<u64, TableError> {
         Ok(u64::from_be_bytes(self.array()?))
     }
 

@@ -9,6 +9,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::alarm::{self, Alarm, AlarmChange, Alarms};
+use super::auth::Auth;
+use super::auth::change::AuthChange;
+use super::auth::permit::By;
 use super::fence::{self, Fence};
 use super::keyspace::Horizon;
 use super::layout::{self, Mark};
@@ -33,6 +36,7 @@ pub(crate) struct Command {
     pub(crate) request: RequestId,
     /// What the sender must still hold when the command is applied.
     pub(crate) fence: Option<Fence>,
+    pub(crate) by: By,
     pub(crate) action: Action,
 }
 
@@ -47,6 +51,7 @@ pub(crate) enum Action {
         above: NodeId,
     },
     Alarm(AlarmChange),
+    Auth(AuthChange),
 }
 
 /// The commands of one entry, as the leader put them into the log.
@@ -69,6 +74,7 @@ pub(crate) enum Reply {
     Node(NodeId),
     /// The alarm that was raised or cleared.
     Alarm(Option<Alarm>),
+    AuthChanged,
 }
 
 pub(crate) type Outcome = Result<Reply, StoreError>;
@@ -115,6 +121,7 @@ pub(crate) struct Machine {
     last_node: NodeId,
     alarms: Alarms,
     retries: Retries,
+    auth: Arc<Auth>,
     codec: OutcomeCodec,
 }
 
@@ -140,6 +147,7 @@ impl Machine {
             last_node: NodeId::new(number(LAST_NODE, 0)?.cast_unsigned()),
             alarms: Alarms::load(view)?,
             retries: Retries::load(view)?,
+            auth: Arc::new(Auth::load(view)?),
             codec,
         })
     }
@@ -154,6 +162,10 @@ impl Machine {
 
     pub(crate) fn alarms(&self) -> &Alarms {
         &self.alarms
+    }
+
+    pub(crate) fn auth(&self) -> &Arc<Auth> {
+        &self.auth
     }
 
     /// Applies the commands of one entry to `rows`, in order. An error is final: this replica cannot go on.
@@ -199,17 +211,20 @@ impl Machine {
         }
         let before = self.horizon;
         let fence = command.fence.as_ref();
-        let admitted = fence.map_or(Ok(()), |fence| fence::check(rows, fence, before.newest));
+        let permitted = self.auth.permit(rows, &command.by, &command.action);
+        let admitted =
+            permitted.and_then(|()| fence.map_or(Ok(()), |fence| fence::check(rows, fence, before.newest)));
         let acted = admitted.and_then(|()| self.act(rows, &command.action, time_ms));
         let (outcome, events, lease) = match acted {
             Ok(done) => (Ok(done.reply), done.events, done.lease),
             Err(Stop::Refused(refusal)) => (Err(refusal), None, None),
             Err(Stop::Failed(failure)) => return Err(failure),
         };
-        let noted = matches!(outcome, Ok(Reply::Node(_) | Reply::Alarm(Some(_))));
+        let noted = matches!(outcome, Ok(Reply::Node(_) | Reply::Alarm(Some(_)) | Reply::AuthChanged));
         let changed = before != self.horizon || lease.is_some() || noted;
         // Running a command of our own again is harmless when it changed nothing; a client is promised one answer.
-        if changed || request.asker == Asker::Client {
+        let refused_for_now = matches!(outcome, Err(StoreError::Auth(_)));
+        if changed || (request.asker == Asker::Client && !refused_for_now) {
             answers.push(request, (self.codec.encode)(&outcome));
         }
         Ok(Applied { outcome, events, lease, changed })
@@ -255,6 +270,10 @@ impl Machine {
                 Ok(Done::quiet(Reply::Node(self.last_node)))
             }
             Action::Alarm(change) => Ok(Done::quiet(Reply::Alarm(self.alarms.change(rows, *change)))),
+            Action::Auth(change) => {
+                Arc::make_mut(&mut self.auth).apply(rows, change).map_err(StoreError::from)?;
+                Ok(Done::quiet(Reply::AuthChanged))
+            }
         }
     }
 

@@ -74,6 +74,7 @@ mod tests {
     use super::*;
     use crate::disk::memory::MemoryTables;
     use crate::disk::{StateDisk, codec, read};
+    use crate::mvcc::auth::permit::By;
     use crate::mvcc::compaction;
     use crate::mvcc::machine::{Action, Command, Machine, OutcomeCodec, Stamped};
     use crate::mvcc::overlay::Overlay;
@@ -91,7 +92,7 @@ mod tests {
         let mut machine = read(&tables, |view| Machine::load(view, codec)).expect("sound rows");
         for (action, index) in actions.iter().zip(1..) {
             let request = RequestId::of_node(1, index);
-            let command = Command { request, fence: None, action: action.clone() };
+            let command = Command { request, by: By::Process, fence: None, action: action.clone() };
             let entry = Stamped { index, time_ms: 0, witness: None, commands: vec![command] };
             let changes = read(&tables, |view| {
                 let mut rows = Overlay::new(view);

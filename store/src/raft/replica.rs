@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use base::Revision;
 use bytes::Bytes;
 use openraft::EntryPayload;
@@ -17,6 +18,7 @@ use crate::hub::Hub;
 use crate::leases::LeaseNews;
 use crate::metrics;
 use crate::mvcc::alarm::Alarms;
+use crate::mvcc::auth::Auth;
 use crate::mvcc::keyspace::Horizon;
 use crate::mvcc::machine::{AppliedEntry, Difference, Machine, Outcome, OutcomeCodec, Stamped};
 use crate::mvcc::overlay::Overlay;
@@ -44,6 +46,8 @@ pub(crate) struct Replica {
     pub(crate) health: HealthCell,
     /// Set once Raft runs. Before that, entries are applied whatever the health: Raft's start waits for them.
     running: AtomicBool,
+    /// The users as of the published progress, or a moment later.
+    auth: ArcSwap<Auth>,
 }
 
 /// Why this replica is quarantined. The row is this node's own: it is not part of the replicated state.
@@ -89,6 +93,7 @@ impl Replica {
             Some(why) => Health::Quarantined { why: String::from_utf8_lossy(&why).into_owned() },
             None => Health::Sound,
         };
+        let auth = core.machine.auth().clone();
         Ok(Self {
             disk,
             lease_news: LeaseNews::default(),
@@ -98,6 +103,7 @@ impl Replica {
             progress: watch::Sender::new(progress),
             health: HealthCell::new(health),
             running: AtomicBool::new(false),
+            auth: ArcSwap::new(auth),
         })
     }
 
@@ -212,6 +218,7 @@ impl Replica {
             }
             outcomes.push(of_entry);
         }
+        self.publish_auth(&core);
         let progress = core.progress(leases);
         self.publish_alarms(&core);
         self.progress.send_replace(progress);
@@ -227,9 +234,21 @@ impl Replica {
         let leases = self.progress.borrow().leases + 1;
         let progress = core.progress(leases);
         self.publish_alarms(&core);
+        self.publish_auth(&core);
         self.progress.send_replace(progress);
         self.hub.restart(progress.horizon.newest);
         Ok(())
+    }
+
+    pub(crate) fn auth(&self) -> arc_swap::Guard<Arc<Auth>> {
+        self.auth.load()
+    }
+
+    /// Goes before the progress: whoever reads what an entry wrote finds the users as they were by then, or newer.
+    fn publish_auth(&self, core: &Core) {
+        if !Arc::ptr_eq(&self.auth.load(), core.machine.auth()) {
+            self.auth.store(core.machine.auth().clone());
+        }
     }
 
     /// Reads through a consistent view. Long reads go to a blocking thread when the disk may wait.

@@ -1,5 +1,7 @@
 //! The store's refusals as gRPC statuses. Clients match on the exact text, which is etcd's.
 
+pub(super) mod auth;
+
 use tonic::{Code, Status};
 
 use crate::error::{StoreError, WatchError};
@@ -53,9 +55,16 @@ pub(super) fn status(error: &StoreError) -> Status {
             return Status::failed_precondition(format!("etcdserver: fenced: {error}"));
         }
         StoreError::NoSpace => (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
+        StoreError::Auth(refusal) => return auth::status(*refusal),
         StoreError::Stopping => return stopped(),
     };
     Status::new(code, text)
+}
+
+/// Why a watch was not made, as Go prints a status: clients read it back from this text.
+pub(super) fn watch_refusal(error: &StoreError) -> String {
+    let status = status(error);
+    format!("rpc error: code = {:?} desc = {}", status.code(), status.message())
 }
 
 /// Of a stream that ends because the store does; a compacted watch ends with a response instead.

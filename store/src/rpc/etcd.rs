@@ -1,5 +1,6 @@
 //! etcd's v3 API on the client port: one file for each service, and what they share.
 
+mod auth;
 mod cluster;
 mod convert;
 mod health;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use base::Revision;
 use proto::etcdserverpb::ResponseHeader;
+use proto::etcdserverpb::auth_server::AuthServer;
 use proto::etcdserverpb::cluster_server::ClusterServer;
 use proto::etcdserverpb::kv_server::KvServer;
 use proto::etcdserverpb::lease_server::LeaseServer;
@@ -28,12 +30,14 @@ use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
+use self::auth::guard::guard;
 use self::watch::WatchService;
 use super::door::Door;
 use super::error;
 use super::listen::{Admission, ServeError, connections, until_stopped};
 use super::pages::{MetricsPage, Pages};
 use super::tls::Tls;
+use crate::store::caller::Caller;
 use crate::{Limits, Status, Store};
 
 pub(super) use maintenance::VERSION;
@@ -85,19 +89,21 @@ pub async fn serve_clients(store: Store, port: ClientPort) -> Result<(), ServeEr
 fn services(front: &Front, limits: &Limits) -> Routes {
     // The door has refused what is larger, in grpc-go's words.
     let bytes_max = limits.message_bytes_max();
-    Routes::new(KvServer::new(front.clone()).max_decoding_message_size(bytes_max))
-        .add_service(WatchService::new(front.clone()))
-        .add_service(LeaseServer::new(front.clone()).max_decoding_message_size(bytes_max))
-        .add_service(ClusterServer::new(front.clone()).max_decoding_message_size(bytes_max))
-        .add_service(MaintenanceServer::new(front.clone()).max_decoding_message_size(bytes_max))
+    Routes::new(guard(front, KvServer::new(front.clone()).max_decoding_message_size(bytes_max)))
+        .add_service(guard(front, WatchService::new(front.clone())))
+        .add_service(guard(front, LeaseServer::new(front.clone()).max_decoding_message_size(bytes_max)))
+        .add_service(guard(front, ClusterServer::new(front.clone()).max_decoding_message_size(bytes_max)))
+        .add_service(guard(front, MaintenanceServer::new(front.clone()).max_decoding_message_size(bytes_max)))
+        .add_service(guard(front, AuthServer::new(front.clone()).max_decoding_message_size(bytes_max)))
+        .add_service(guard(front, ReplicaServer::new(front.clone())))
         .add_service(HealthServer::new(front.clone()))
-        .add_service(ReplicaServer::new(front.clone()))
         .prepare()
 }
 
 /// What every service answers from.
 #[derive(Clone)]
 struct Front {
+    /// Asks for a client that has not said who it is; [`Front::store_of`] asks for the caller of a request.
     store: Store,
     status: Receiver<Status>,
     stop: CancellationToken,
@@ -105,7 +111,7 @@ struct Front {
 
 impl Front {
     fn new(store: Store, stop: CancellationToken) -> Self {
-        Self { status: store.status_changes(), store, stop }
+        Self { status: store.status_changes(), store: store.on_behalf_of(Caller::Anonymous), stop }
     }
 
     fn header(&self, revision: Revision) -> ResponseHeader {

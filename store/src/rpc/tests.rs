@@ -9,7 +9,9 @@ mod maintenance;
 mod options;
 mod pages;
 mod peers;
+mod permissions;
 mod ports;
+mod users;
 mod watches;
 
 use std::sync::Arc;
@@ -17,8 +19,8 @@ use std::time::Duration;
 
 use base::{SeededEntropy, SystemClock, Tasks};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -48,9 +50,17 @@ impl Authority {
     }
 
     fn tls(&self, organization: &str) -> Tls {
+        self.tls_of(organization, "somebody")
+    }
+
+    /// A certificate with this common name; an empty one is left out.
+    fn tls_of(&self, organization: &str, name: &str) -> Tls {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let mut params = CertificateParams::new(names).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "somebody");
+        params.distinguished_name = DistinguishedName::new();
+        if !name.is_empty() {
+            params.distinguished_name.push(DnType::CommonName, name);
+        }
         params.distinguished_name.push(DnType::OrganizationName, organization);
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -117,9 +127,18 @@ impl Served {
     }
 
     fn channel_as(&self, organization: &str) -> Channel {
+        self.channel_with(&self.authority.tls(organization))
+    }
+
+    /// A connection whose certificate has this common name.
+    fn channel_of(&self, name: &str) -> Channel {
+        self.channel_with(&self.authority.tls_of(ADMITTED, name))
+    }
+
+    fn channel_with(&self, tls: &Tls) -> Channel {
         let url = format!("https://127.0.0.1:{}", self.port);
         let endpoint = Endpoint::from_shared(url).unwrap();
-        endpoint.tls_config(self.authority.tls(organization).client()).unwrap().connect_lazy()
+        endpoint.tls_config(tls.client()).unwrap().connect_lazy()
     }
 
     async fn stop(self) {

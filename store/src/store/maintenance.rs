@@ -45,9 +45,12 @@ impl Store {
     pub(crate) async fn change_alarm(&self, change: AlarmChange) -> Result<Option<Alarm>, StoreError> {
         match self.propose_about_itself(Action::Alarm(change)).await? {
             Reply::Alarm(alarm) => Ok(alarm),
-            Reply::Txn(_) | Reply::Compacted | Reply::Lease(_) | Reply::Revoked | Reply::Node(_) => {
-                Err(StoreError::Timeout)
-            }
+            Reply::Txn(_)
+            | Reply::Compacted
+            | Reply::Lease(_)
+            | Reply::Revoked
+            | Reply::Node(_)
+            | Reply::AuthChanged => Err(StoreError::Timeout),
         }
     }
 

@@ -25,12 +25,13 @@ impl Store {
     /// The same store, through a handle whose writes carry these options.
     #[must_use]
     pub fn with(&self, options: WriteOptions) -> Self {
-        Self { inner: self.inner.clone(), options }
+        Self { options, ..self.clone() }
     }
 
     pub(super) fn request_id(&self, action: &Action) -> RequestId {
         match &self.options.request_id {
-            Some(name) => RequestId::of_client(name, &codec::encode(action)),
+            // The answer to one user's request is nobody else's.
+            Some(name) => RequestId::of_client(name, &codec::encode(&(self.caller_name(), action))),
             None => {
                 let serial = self.inner.serial.fetch_add(1, Ordering::Relaxed);
                 RequestId::of_node(self.inner.origin, serial)

@@ -47,15 +47,18 @@ impl Store {
         if !validate::is_serializable(&txn) {
             self.read_barrier().await?;
         }
+        self.may(|rights| rights.txn(&txn))?;
         let found = self.inner.replica.read(true, move |view, horizon| {
             let mut rows = Overlay::new(view);
             match Writer::new(&mut rows, horizon, 0).run(&txn) {
-                Ok(result) => Ok(Ok(result)),
+                Ok(result) => Ok(Ok((result, txn))),
                 Err(Stop::Refused(refusal)) => Ok(Err(refusal)),
                 Err(Stop::Failed(failure)) => Err(failure),
             }
         });
-        found.await.map_err(|error| self.unreadable(&error))?
+        let (result, txn) = found.await.map_err(|error| self.unreadable(&error))??;
+        self.may(|rights| rights.txn(&txn))?;
+        Ok(result)
     }
 
     /// Asks until somebody answers or the request's time is over.

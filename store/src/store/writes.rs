@@ -14,6 +14,7 @@ use crate::disk::codec;
 use crate::error::StoreError;
 use crate::leases::desk::{LeaseAnswer, LeaseQuestion};
 use crate::metrics;
+use crate::mvcc::auth::permit::By;
 use crate::mvcc::machine::{Action, Command, Outcome, Reply};
 use crate::raft::commands::Commands;
 use crate::raft::membership::MemberChange;
@@ -52,8 +53,9 @@ impl Store {
 
     /// As [`Self::propose`], also of a member that serves nobody.
     pub(crate) async fn propose_about_itself(&self, action: Action) -> Result<Reply, StoreError> {
+        let by = self.by()?;
         let request = self.request_id(&action);
-        let command = codec::encode(&Command { request, fence: self.options.fence.clone(), action });
+        let command = codec::encode(&Command { request, by, fence: self.options.fence.clone(), action });
         let outcome = self.submit(command).await;
         if matches!(outcome, Err(StoreError::Timeout | StoreError::NoLeader)) {
             metrics::count_failed_proposal();
@@ -174,7 +176,7 @@ impl Store {
     /// Gets an action applied by this node's own log, or not at all; `None`: this node does not lead.
     pub(crate) async fn propose_as_leader(&self, action: Action) -> Option<Outcome> {
         let request = self.request_id(&action);
-        let command = codec::encode(&Command { request, fence: None, action });
+        let command = codec::encode(&Command { request, by: By::Process, fence: None, action });
         match self.submit_forwarded(&Commands::pack(std::iter::once(&command))).await {
             ForwardAnswer::Outcomes(outcomes) => outcomes.into_iter().next(),
             ForwardAnswer::Leases(_) | ForwardAnswer::Member(_) | ForwardAnswer::NotLeader => None,

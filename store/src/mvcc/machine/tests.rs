@@ -31,7 +31,7 @@ impl Bench {
     fn apply(&mut self, action: Action) -> Applied {
         self.index += 1;
         let request = RequestId::of_node(1, self.index);
-        self.apply_entry(Command { request, fence: None, action })
+        self.apply_entry(Command { request, by: By::Process, fence: None, action })
     }
 
     fn apply_entry(&mut self, command: Command) -> Applied {
@@ -340,6 +340,7 @@ fn a_write_that_is_proposed_twice_is_applied_once() {
     let request = RequestId::of_node(9, 1);
     let command = Command {
         request,
+        by: By::Process,
         fence: None,
         action: Action::Txn(Txn { success: ops("put a 1, get a"), ..Txn::default() }),
     };
@@ -359,7 +360,7 @@ fn a_client_that_asks_again_gets_the_same_answer_even_a_refusal() {
         Txn { compares: vec![Compare::absent("a")], success: ops("put a 1"), failure: ops("get a") };
     bench.txn(Txn::of(op(&["put", "a", "0"]))).expect("a put");
     bench.index += 1;
-    let command = Command { request, fence: None, action: Action::Txn(guarded) };
+    let command = Command { request, by: By::Process, fence: None, action: Action::Txn(guarded) };
     let first = bench.apply_entry(command.clone());
     bench.txn(Txn::of(op(&["del", "a"]))).expect("a deletion");
     bench.index += 1;
@@ -377,7 +378,7 @@ fn a_fence_lets_only_the_present_holder_write() {
         let fence = Some(Fence { key: "leader".into(), epoch: Revision::new(epoch) });
         let action = Action::Txn(Txn::of(op(&["put", "x", "1"])));
         let request = RequestId::of_node(2, bench.index);
-        show_outcome(bench.apply_entry(Command { request, fence, action }).outcome)
+        show_outcome(bench.apply_entry(Command { request, by: By::Process, fence, action }).outcome)
     };
     expect![[r#"lease key "leader" is held by nobody, not by the sender (epoch 2)"#]]
         .assert_eq(&write(&mut bench, 2));
@@ -397,7 +398,12 @@ fn a_fence_lets_only_the_present_holder_write() {
 fn a_replica_that_differs_from_the_leader_says_so() {
     let mut bench = Bench::new();
     bench.txn(Txn::of(op(&["put", "a", "1"]))).expect("a put");
-    let command = Command { request: RequestId::default(), fence: None, action: Action::Txn(Txn::default()) };
+    let command = Command {
+        request: RequestId::default(),
+        by: By::Process,
+        fence: None,
+        action: Action::Txn(Txn::default()),
+    };
     let witness = |hash| Stamped {
         index: 2,
         time_ms: 0,

@@ -41,9 +41,10 @@ impl Kv for Front {
         } else {
             self.admit(request.metadata())?;
         }
+        let store = self.store_of(&request);
         let (metadata, _, asked) = request.into_parts();
         let range = self.pinned(&metadata, convert::range(asked)?).await?;
-        let result = self.store.range(range).await.map_err(|refused| error::status(&refused))?;
+        let result = store.range(range).await.map_err(|refused| error::status(&refused))?;
         Ok(Response::new(self.answers().range(result)))
     }
 
@@ -52,15 +53,16 @@ impl Kv for Front {
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
         self.admit(request.metadata())?;
+        let front = self.of(&request);
         let (metadata, _, asked) = request.into_parts();
         let range = self.pinned(&metadata, convert::range(asked)?).await?;
-        let chunks = range_stream::start(self.clone(), range)?;
+        let chunks = range_stream::start(front, range)?;
         Ok(Response::new(chunks))
     }
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
         self.admit(request.metadata())?;
-        let store = self.writer(request.metadata())?;
+        let store = self.writer(&request)?;
         let put = convert::put(request.into_inner());
         match Self::one(&store, Op::Put(put)).await? {
             (revision, OpResult::Put { prev }) => Ok(Response::new(self.answers().put(revision, prev))),
@@ -73,7 +75,7 @@ impl Kv for Front {
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
         self.admit(request.metadata())?;
-        let store = self.writer(request.metadata())?;
+        let store = self.writer(&request)?;
         let delete = convert::delete(request.into_inner())?;
         match Self::one(&store, Op::Delete(delete)).await? {
             (revision, OpResult::Delete { deleted, prev }) => {
@@ -85,7 +87,7 @@ impl Kv for Front {
 
     async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
         self.admit(request.metadata())?;
-        let store = self.writer(request.metadata())?;
+        let store = self.writer(&request)?;
         let txn = convert::txn(request.into_inner())?;
         let result = store.txn(txn).await.map_err(|refused| error::status(&refused))?;
         Ok(Response::new(self.answers().txn(result)))
@@ -96,7 +98,7 @@ impl Kv for Front {
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
         self.admit(request.metadata())?;
-        let store = self.writer(request.metadata())?;
+        let store = self.writer(&request)?;
         let at = Revision::new(request.into_inner().revision);
         store.compact(at).await.map_err(|refused| error::status(&refused))?;
         Ok(Response::new(pb::CompactionResponse { header: Some(self.header_now()) }))

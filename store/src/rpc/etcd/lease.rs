@@ -22,7 +22,7 @@ impl Lease for Front {
         request: Request<pb::LeaseGrantRequest>,
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
         self.admit(request.metadata())?;
-        let store = self.writer(request.metadata())?;
+        let store = self.writer(&request)?;
         let asked = request.into_inner();
         let granted = store.lease_grant(LeaseId::new(asked.id), asked.ttl).await;
         let lease = granted.map_err(|refused| error::status(&refused))?;
@@ -39,7 +39,7 @@ impl Lease for Front {
         request: Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
         self.admit(request.metadata())?;
-        let store = self.writer(request.metadata())?;
+        let store = self.writer(&request)?;
         let id = LeaseId::new(request.into_inner().id);
         store.lease_revoke(id).await.map_err(|refused| error::status(&refused))?;
         Ok(Response::new(pb::LeaseRevokeResponse { header: Some(self.header_now()) }))
@@ -51,12 +51,14 @@ impl Lease for Front {
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         self.admit(request.metadata())?;
         let stop = self.stop.clone();
-        let answers =
-            futures::stream::try_unfold((self.clone(), request.into_inner()), |(front, mut asked)| async {
+        let answers = futures::stream::try_unfold(
+            (self.of(&request), request.into_inner()),
+            |(front, mut asked)| async {
                 let Some(request) = asked.message().await? else { return Ok(None) };
                 let answer = front.keep_alive(request.id).await?;
                 Ok(Some((answer, (front, asked))))
-            });
+            },
+        );
         Ok(Response::new(Box::pin(answers.take_until(stop.cancelled_owned()))))
     }
 
@@ -65,13 +67,17 @@ impl Lease for Front {
         request: Request<pb::LeaseTimeToLiveRequest>,
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
         self.admit(request.metadata())?;
+        let store = self.store_of(&request);
         let asked = request.into_inner();
-        let known = self.store.lease_time_to_live(LeaseId::new(asked.id)).await;
+        let known = store.lease_time_to_live(LeaseId::new(asked.id)).await;
         let header = Some(self.header_now());
         let unknown = pb::LeaseTimeToLiveResponse { header, id: asked.id, ttl: -1, ..Default::default() };
         let Some(known) = known.map_err(|refused| error::status(&refused))? else {
             return Ok(Response::new(unknown));
         };
+        if asked.keys {
+            store.may(|rights| rights.read_keys(&known.keys)).map_err(|refused| error::status(&refused))?;
+        }
         Ok(Response::new(pb::LeaseTimeToLiveResponse {
             ttl: known.remaining_seconds,
             granted_ttl: known.lease.ttl_seconds,
@@ -85,7 +91,7 @@ impl Lease for Front {
         request: Request<pb::LeaseLeasesRequest>,
     ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
         self.admit(request.metadata())?;
-        let leases = self.store.leases().await.map_err(|refused| error::status(&refused))?;
+        let leases = self.store_of(&request).leases().await.map_err(|refused| error::status(&refused))?;
         let leases = leases.into_iter().map(|lease| pb::LeaseStatus { id: lease.id.get() }).collect();
         Ok(Response::new(pb::LeaseLeasesResponse { header: Some(self.header_now()), leases }))
     }

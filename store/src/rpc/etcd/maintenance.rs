@@ -25,7 +25,11 @@ impl Maintenance for Front {
 
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
         self.admit(request.metadata())?;
+        let store = self.store_of(&request);
         let asked = request.into_inner();
+        if asked.action() != AlarmAction::Get {
+            store.may_administer().map_err(error::auth::status)?;
+        }
         let refused = |refused: StoreError| error::status(&refused);
         let named = alarm_kind(asked.alarm());
         let about = named.map(|kind| Alarm { member: NodeId::new(asked.member_id), kind });
@@ -37,11 +41,11 @@ impl Maintenance for Front {
                 alarms.retain(|alarm| named.is_none_or(|kind| alarm.kind == kind));
             }
             (AlarmAction::Activate, Some(alarm)) => {
-                self.store.alarm_raise(alarm).await.map_err(refused)?;
+                store.alarm_raise(alarm).await.map_err(refused)?;
                 alarms.push(alarm);
             }
             (AlarmAction::Deactivate, Some(alarm)) => {
-                if self.store.alarm_disarm(alarm).await.map_err(refused)? {
+                if store.alarm_disarm(alarm).await.map_err(refused)? {
                     alarms.push(alarm);
                 }
             }

@@ -9,8 +9,8 @@
 
 use base::{Revision, Timestamp};
 use bytes::Bytes;
-use tonic::Status;
 use tonic::metadata::MetadataMap;
+use tonic::{Request, Status};
 
 use super::super::error;
 use super::Front;
@@ -23,9 +23,10 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 
 impl Front {
     /// The store as this request may write to it.
-    pub(super) fn writer(&self, metadata: &MetadataMap) -> Result<Store, Status> {
-        let options = options(metadata)?;
-        Ok(if options == WriteOptions::default() { self.store.clone() } else { self.store.with(options) })
+    pub(super) fn writer<T>(&self, request: &Request<T>) -> Result<Store, Status> {
+        let store = self.store_of(request);
+        let options = options(request.metadata())?;
+        Ok(if options == WriteOptions::default() { store } else { store.with(options) })
     }
 
     /// The range as of the wall time that the request names, if it names one.

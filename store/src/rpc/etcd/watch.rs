@@ -79,7 +79,7 @@ impl StreamingService<pb::WatchRequest> for WatchMethod {
         async move {
             front.admit(request.metadata())?;
             let needs_leader = wants_leader(request.metadata());
-            let session = Session::new(front, request.into_inner(), needs_leader);
+            let session = Session::new(front.of(&request), request.into_inner(), needs_leader);
             Ok(Response::new(futures::stream::try_unfold(session, Session::next).boxed()))
         }
         .boxed()

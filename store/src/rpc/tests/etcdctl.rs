@@ -10,8 +10,8 @@ use tokio::process::Command;
 use super::{ADMITTED, Served};
 
 pub(super) struct Ctl {
-    served: Served,
-    files: tempfile::TempDir,
+    pub(super) served: Served,
+    pub(super) files: tempfile::TempDir,
 }
 
 impl Ctl {
@@ -20,8 +20,17 @@ impl Ctl {
     }
 
     pub(super) fn on(served: Served) -> Self {
+        Self::with(served, "somebody")
+    }
+
+    /// With a certificate of this common name.
+    pub(super) async fn start_as(name: &str) -> Self {
+        Self::with(Served::start().await, name)
+    }
+
+    fn with(served: Served, name: &str) -> Self {
         let files = tempfile::tempdir().unwrap();
-        let tls = served.authority.tls(ADMITTED);
+        let tls = served.authority.tls_of(ADMITTED, name);
         for (name, pem) in [("ca", &tls.ca_pem), ("cert", &tls.certificate_pem), ("key", &tls.key_pem)] {
             std::fs::write(files.path().join(name), pem).unwrap();
         }

@@ -123,6 +123,9 @@ impl Session {
         if self.watches.len() >= self.front.store.limits().watches_per_stream_max {
             return self.refuse(error::TOO_MANY_WATCHES);
         }
+        if let Err(refusal) = self.front.store.may(|rights| rights.read(&span)) {
+            return self.refuse(&error::watch_refusal(&refusal));
+        }
         let id = if create.watch_id == 0 { self.free_id() } else { create.watch_id };
         let start = convert::positive(create.start_revision);
         let compacted = self.front.store.replica().progress().horizon.compacted;
