@@ -31,7 +31,9 @@ const GROUPS: &[(&str, Group)] = &[
     ("defrag", defrag),
     ("compaction", compaction),
     ("move-leader", move_leader),
+    ("snapshot", snapshot),
     ("check perf", check_perf),
+    ("check datascale", check_datascale),
 ];
 
 #[test]
@@ -502,6 +504,15 @@ fn move_leader(ctl: &Ctl) {
     );
 }
 
+/// What becomes of the file is in snapshots.rs.
+fn snapshot(ctl: &Ctl) {
+    let file = ctl.file("snapshot");
+    let endpoint = &ctl.endpoints()[0];
+    let said = ctl.said(&format!("--endpoints {endpoint} snapshot save {}", file.display()));
+    assert!(said.starts_with("Snapshot saved at "), "{said}");
+    assert!(std::fs::metadata(&file).is_ok_and(|file| file.len() > 0));
+}
+
 /// It must come to its verdict; which one depends on the machine.
 fn check_perf(ctl: &Ctl) {
     let said = ctl.said("check perf --load=s | tail -c 400");
@@ -510,4 +521,10 @@ fn check_perf(ctl: &Ctl) {
     }
     let left = ctl.json("get --prefix /etcdctl-check-perf/");
     assert!(left["kvs"].is_null(), "it cleans up: {left}");
+}
+
+/// It reads each member's memory over HTTP/1.1, without a client certificate, before and after.
+fn check_datascale(ctl: &Ctl) {
+    let said = ctl.said("check datascale --load=s | tail -c 200");
+    assert!(said.contains("Approximate system memory used"), "{said}");
 }

@@ -235,6 +235,7 @@ fn start_server(layout: &Layout, server: u16) -> Result<()> {
         "client-listen": loopback(ports.client),
         "peer-listen": loopback(ports.peer),
         "metrics-listen": loopback(ports.metrics),
+        "public-metrics": true,
         "default-toleration-seconds": layout.shape.default_toleration_seconds,
     });
     write_config(layout, &process, &config)?;

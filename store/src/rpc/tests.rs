@@ -2,6 +2,7 @@
 
 mod cluster;
 mod etcdctl;
+mod kube_apiserver;
 mod kv;
 mod leases;
 mod limits;
