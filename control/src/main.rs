@@ -26,6 +26,10 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 
+/// The C library's gives memory back late, and is slow where threads free what others have allocated.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let plugin = plugin_environment();
     if !plugin.command.is_empty() {

@@ -64,7 +64,7 @@ pub struct NodeConfig {
     pub watch_ring_bytes: usize,
     /// How much of the past is kept.
     pub history: History,
-    /// A snapshot is taken, and the log shortened, each time this many entries were applied.
+    /// A snapshot is taken, and the log shortened, each time this many entries were applied, or keys changed.
     pub snapshot_every_entries: u64,
     /// How many members may be learners that nobody has asked to become voters.
     pub learners_max: usize,
@@ -139,12 +139,12 @@ pub struct Timings {
 }
 
 impl Default for Timings {
-    /// Writes go on about one and a half seconds after the leader's death.
+    /// Writes go on well within a second after the leader's death.
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(100),
-            election_min: Duration::from_millis(400),
-            election_max: Duration::from_millis(700),
+            heartbeat: Duration::from_millis(75),
+            election_min: Duration::from_millis(200),
+            election_max: Duration::from_millis(350),
             request_timeout: Duration::from_secs(7),
         }
     }
@@ -173,7 +173,7 @@ impl NodeConfig {
             timings: Timings::default(),
             watch_ring_bytes: 64 * 1024 * 1024,
             history: History::default(),
-            snapshot_every_entries: 10_000,
+            snapshot_every_entries: 50_000,
             learners_max: 1,
             quota_bytes: Some(8 * 1024 * 1024 * 1024),
             disk_reserve_bytes: 256 * 1024 * 1024,

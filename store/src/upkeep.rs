@@ -120,7 +120,8 @@ pub(crate) async fn publish(
     }
 }
 
-/// Takes a snapshot each time enough entries were applied, so that the log stays short and a restart quick.
+/// Takes a snapshot each time enough entries were applied, or keys changed by them, so that the log stays short and a
+/// restart quick.
 pub(crate) async fn take_snapshots(
     raft: Handle,
     replica: Arc<Replica>,
@@ -129,13 +130,14 @@ pub(crate) async fn take_snapshots(
 ) -> Result<(), UpkeepError> {
     let mut progress = replica.watch_progress();
     let mut taken = raft.view().snapshot;
+    let mut changes = progress.borrow().changes;
     loop {
-        let due = taken + every_entries;
+        let (due, changes_due) = (taken + every_entries, changes + every_entries);
         tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),
-            reached = progress.wait_for(|progress| progress.applied >= due) => match reached {
-                Ok(progress) => taken = progress.applied,
+            reached = progress.wait_for(|now| now.applied >= due || now.changes >= changes_due) => match reached {
+                Ok(progress) => (taken, changes) = (progress.applied, progress.changes),
                 Err(_) => return Ok(()),
             },
         }

@@ -9,12 +9,12 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::metrics::RaftMetrics;
 use openraft::{Config, ReadPolicy, ServerState, SnapshotPolicy};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::log_store::LogStore;
 use super::network::Factory;
 use super::state_machine::StateMachine;
-use super::types::{MemberRecord, Proposal, Raft, TypeConfig};
+use super::types::{LogId, MemberRecord, Proposal, Raft, TypeConfig, Vote};
 use crate::error::StartError;
 use crate::mvcc::machine::Outcome;
 use crate::node::Timings;
@@ -49,9 +49,29 @@ pub(crate) struct RaftView {
     pub(crate) members: Vec<Member>,
 }
 
-/// Tells of changes in what [`Handle::view`] returns.
+/// How many entries stay in the log behind a snapshot, for followers that are only a little behind.
+const LOG_KEPT_ENTRIES_MAX: u64 = 5000;
+/// How soon a mere progress of the log is told. There is one with each write.
+const PROGRESS_TOLD_EVERY: Duration = Duration::from_millis(100);
+
+/// Tells of changes in what [`Handle::view`] returns: at once when somebody else leads, or is a member, and now and then
+/// when the log has grown.
 pub(crate) struct Changes {
     receiver: openraft::alias::WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>,
+    told: Option<Weighty>,
+    next: Instant,
+    /// The log has grown, and it was not told yet.
+    grown: bool,
+}
+
+/// What others wait for.
+#[derive(PartialEq, Eq)]
+struct Weighty {
+    state: ServerState,
+    leader: Option<u64>,
+    vote: Vote,
+    membership: Option<LogId>,
+    stopped: bool,
 }
 
 /// Turns our settings into openraft's.
@@ -70,7 +90,8 @@ pub(crate) fn config(timings: &Timings, name: &str, snapshot_every: u64) -> Resu
         snapshot_policy: SnapshotPolicy::Never,
         install_snapshot_timeout: 5 * 60 * 1000,
         max_payload_entries: 1024,
-        max_in_snapshot_log_to_keep: snapshot_every / 2,
+        // An entry may hold hundreds of writes.
+        max_in_snapshot_log_to_keep: (snapshot_every / 2).min(LOG_KEPT_ENTRIES_MAX),
         replication_lag_threshold: 2 * snapshot_every,
         ..Config::default()
     };
@@ -150,7 +171,7 @@ impl Handle {
     }
 
     pub(crate) fn changes(&self) -> Changes {
-        Changes { receiver: self.raft.metrics() }
+        Changes { receiver: self.raft.metrics(), told: None, next: Instant::now(), grown: false }
     }
 
     /// Asks for a snapshot; false: Raft has stopped.
@@ -190,6 +211,36 @@ impl Handle {
 impl Changes {
     /// Waits for a change; false: Raft's task has ended.
     pub(crate) async fn changed(&mut self) -> bool {
-        self.receiver.changed().await.is_ok()
+        loop {
+            let changed = self.receiver.changed();
+            if self.grown {
+                match timeout_at(self.next, changed).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return false,
+                    Err(_) => break,
+                }
+            } else if changed.await.is_err() {
+                return false;
+            }
+            self.grown = true;
+            let now = weighty(&self.receiver.borrow_watched());
+            if self.told.as_ref() != Some(&now) || self.next <= Instant::now() {
+                self.told = Some(now);
+                break;
+            }
+        }
+        self.grown = false;
+        self.next = Instant::now() + PROGRESS_TOLD_EVERY;
+        true
+    }
+}
+
+fn weighty(metrics: &RaftMetrics<TypeConfig>) -> Weighty {
+    Weighty {
+        state: metrics.state,
+        leader: metrics.current_leader,
+        vote: metrics.vote,
+        membership: *metrics.membership_config.log_id(),
+        stopped: metrics.running_state.is_err(),
     }
 }

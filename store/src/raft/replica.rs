@@ -32,6 +32,8 @@ pub(crate) struct Progress {
     pub(crate) applied: u64,
     pub(crate) horizon: Horizon,
     pub(crate) hash: u32,
+    /// Changes of keys since this process started.
+    pub(crate) changes: u64,
     /// Grows with each change of the leases.
     pub(crate) leases: u64,
 }
@@ -71,11 +73,12 @@ impl Core {
         })
     }
 
-    fn progress(&self, leases: u64) -> Progress {
+    fn progress(&self, changes: u64, leases: u64) -> Progress {
         Progress {
             applied: self.applied.map_or(0, |id| id.index),
             horizon: self.machine.horizon(),
             hash: self.machine.hash(),
+            changes,
             leases,
         }
     }
@@ -88,7 +91,7 @@ pub(crate) fn outcome_codec() -> OutcomeCodec {
 impl Replica {
     pub(crate) fn open(disk: Arc<dyn StateDisk>, ring_bytes_max: usize) -> Result<Self, TableError> {
         let core = Core::load(disk.as_ref())?;
-        let progress = core.progress(0);
+        let progress = core.progress(0, 0);
         let health = match read(disk.as_ref(), |view| view.get(Table::Meta, QUARANTINED))? {
             Some(why) => Health::Quarantined { why: String::from_utf8_lossy(&why).into_owned() },
             None => Health::Sound,
@@ -187,7 +190,7 @@ impl Replica {
             return Ok(None);
         }
         let mut done = Vec::with_capacity(entries.len());
-        let changes = read(self.disk.as_ref(), |view| {
+        let rows = read(self.disk.as_ref(), |view| {
             let mut rows = Overlay::new(view);
             for entry in entries {
                 done.push(core.apply_one(&mut rows, entry)?);
@@ -196,8 +199,8 @@ impl Replica {
             rows.put(Table::Meta, Bytes::from_static(APPLIED), applied);
             Ok::<_, TableError>(rows.into_changes())
         })?;
-        self.disk.write(&changes)?;
-        let mut leases = self.progress.borrow().leases;
+        self.disk.write(&rows)?;
+        let Progress { mut changes, mut leases, .. } = self.progress();
         let mut outcomes = Vec::with_capacity(done.len());
         for entry in done {
             if let Some(Difference { revision, ours, theirs }) = entry.difference {
@@ -212,6 +215,7 @@ impl Replica {
                 }
                 if let Some((revision, events)) = applied.events {
                     metrics::count_events(events.len());
+                    changes += events.len() as u64;
                     self.hub.push(revision, events);
                 }
                 of_entry.push(applied.outcome);
@@ -219,7 +223,7 @@ impl Replica {
             outcomes.push(of_entry);
         }
         self.publish_auth(&core);
-        let progress = core.progress(leases);
+        let progress = core.progress(changes, leases);
         self.publish_alarms(&core);
         self.progress.send_replace(progress);
         self.hub.publish(progress.horizon.newest);
@@ -231,8 +235,8 @@ impl Replica {
         let mut core = self.lock();
         self.disk.install(arrived)?;
         *core = Core::load(self.disk.as_ref())?;
-        let leases = self.progress.borrow().leases + 1;
-        let progress = core.progress(leases);
+        let Progress { changes, leases, .. } = self.progress();
+        let progress = core.progress(changes, leases + 1);
         self.publish_alarms(&core);
         self.publish_auth(&core);
         self.progress.send_replace(progress);

@@ -140,8 +140,28 @@ impl Fleet {
         bail!("{} {at} does not serve", self.system.name())
     }
 
-    pub(crate) fn system(&self) -> System {
-        self.system
+    pub(crate) fn members(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Which member leads, as soon as one says so.
+    pub(crate) async fn leader(&self) -> Result<usize> {
+        let deadline = Instant::now() + START_TIME_MAX;
+        while Instant::now() < deadline {
+            for at in 0..self.members.len() {
+                let status = self.connect(at).await?.status().await?;
+                if status.header().is_some_and(|header| header.member_id() == status.leader()) {
+                    return Ok(at);
+                }
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        bail!("nobody leads")
+    }
+
+    /// The resident memory of each member, in bytes.
+    pub(crate) fn resident(&self) -> Vec<u64> {
+        self.pids().map(resident_of).collect()
     }
 
     pub(crate) async fn connect(&self, at: usize) -> Result<Client> {
@@ -262,4 +282,11 @@ pub(crate) fn cpu_of(pid: u32) -> Duration {
     let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
     let ticks = after_name.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
     Duration::from_millis(ticks.sum::<u64>() * 1000 / TICKS_PER_SECOND)
+}
+
+fn resident_of(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
 }

@@ -4,8 +4,11 @@
 //! Prints figures and judges none: they are one machine's, in one run. What counts is the ratio within a run.
 //!
 //! ```text
-//! bench_store [--seconds N] [--rounds N] [--only etcd|ours|wall] [PART…]     parts: load, watch
+//! bench_store [--seconds N] [--rounds N] [--only etcd|ours|wall] [--work TEXT] [--keys N] [--revisions N] [--kills N]
+//!             [PART…]
 //! ```
+//! Parts: load, list, watch, size, compact, failover; all of them by default. `--work` keeps the loads whose name
+//! begins so.
 
 mod fleet;
 mod load;
@@ -14,6 +17,7 @@ mod plan;
 mod table;
 mod wall;
 mod watchers;
+mod whole;
 mod workers;
 
 use anyhow::{Context as _, Result, bail};
@@ -46,6 +50,10 @@ fn parse(arguments: Vec<String>) -> Result<Plan> {
             "--seconds" => plan.time = Duration::from_secs(value()?.parse()?),
             "--rounds" => plan.rounds = value()?.parse()?,
             "--only" => plan.systems = vec![System::parse(&value()?)?],
+            "--work" => plan.work = value()?,
+            "--keys" => plan.keys = value()?.parse()?,
+            "--revisions" => plan.revisions = value()?.parse()?,
+            "--kills" => plan.kills = value()?.parse()?,
             flag if flag.starts_with('-') => bail!("unknown flag {flag}"),
             part => plan.parts.push(part.to_owned()),
         }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::fleet::{Fleet, System};
-use crate::load::{self, Measured};
+use crate::load;
 use crate::table::{Goal, Table};
 use crate::watchers::{self, Idle};
-use crate::workers;
+use crate::{whole, workers};
 
 pub(crate) struct Plan {
     /// How long each load runs.
@@ -16,15 +16,32 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     pub(crate) systems: Vec<System>,
     pub(crate) parts: Vec<String>,
+    /// How many keys there are when memory and restart are measured.
+    pub(crate) keys: u64,
+    /// How many revisions are compacted.
+    pub(crate) revisions: usize,
+    /// How many leaders are killed.
+    pub(crate) kills: usize,
+    /// How the names of the wanted loads begin.
+    pub(crate) work: String,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { time: Duration::from_secs(5), rounds: 3, systems: System::ALL.to_vec(), parts: Vec::new() }
+        Self {
+            time: Duration::from_secs(5),
+            rounds: 3,
+            systems: System::ALL.to_vec(),
+            parts: Vec::new(),
+            keys: 1_000_000,
+            revisions: 1_000_000,
+            kills: 50,
+            work: String::new(),
+        }
     }
 }
 
-const PARTS: &[&str] = &["load", "watch"];
+const PARTS: &[&str] = &["load", "list", "watch", "size", "compact", "failover"];
 
 pub(crate) async fn run(plan: &Plan) -> Result<()> {
     for part in &plan.parts {
@@ -40,9 +57,25 @@ pub(crate) async fn run(plan: &Plan) -> Result<()> {
             if wanted("load") {
                 requests(plan, system, &mut table).await?;
             }
+            if wanted("list") && system != System::Wall {
+                whole::list(plan, system, &mut table).await?;
+            }
             if wanted("watch") && system != System::Wall {
                 watches(plan, system, &mut table).await?;
             }
+        }
+    }
+    // These take long, and vary little.
+    for &system in plan.systems.iter().filter(|system| **system != System::Wall) {
+        eprintln!("once: {}", system.name());
+        if wanted("size") {
+            whole::size(plan, system, &mut table).await?;
+        }
+        if wanted("compact") {
+            whole::compact(plan, system, &mut table).await?;
+        }
+        if wanted("failover") {
+            whole::failover(plan, system, &mut table).await?;
         }
     }
     table.print();
@@ -54,20 +87,25 @@ async fn requests(plan: &Plan, system: System, table: &mut Table) -> Result<()> 
     let fleet = Fleet::start(system).await?;
     let connections = fleet.connections().await?;
     workers::fill(&connections, workers::KEYS).await?;
-    let mut note =
-        |work: &str, goal: Goal, measured: Measured| table.add(work, goal, fleet.system(), &measured);
+    let wanted = |work: &str| work.starts_with(&plan.work);
     for (clients, goal) in [(1, Goal::Latency(0.8)), (64, Goal::Rate(2.5)), (512, Goal::Rate(2.5))] {
-        let putters = workers::putters(&connections, clients, workers::KEYS);
-        let (measured, _) = load::drive(&fleet, putters, plan.time).await?;
-        note(&format!("put, {clients} clients"), goal, measured);
+        let work = format!("put, {clients} clients");
+        if wanted(&work) {
+            let putters = workers::putters(&connections, clients, workers::KEYS);
+            table.add(&work, goal, system, &load::drive(&fleet, putters, plan.time).await?.0);
+        }
     }
-    let swappers = workers::swappers(&connections, 64);
-    let (measured, _) = load::drive(&fleet, swappers, plan.time).await?;
-    note("compare-and-put, 64 clients", Goal::Rate(2.5), measured);
+    let work = "compare-and-put, 64 clients";
+    if wanted(work) {
+        let swappers = workers::swappers(&connections, 64);
+        table.add(work, Goal::Rate(2.5), system, &load::drive(&fleet, swappers, plan.time).await?.0);
+    }
     for (clients, goal) in [(64, Goal::Rate(2.5)), (512, Goal::Rate(2.0))] {
-        let getters = workers::getters(&connections, clients);
-        let (measured, _) = load::drive(&fleet, getters, plan.time).await?;
-        note(&format!("get, {clients} clients"), goal, measured);
+        let work = format!("get, {clients} clients");
+        if wanted(&work) {
+            let getters = workers::getters(&connections, clients);
+            table.add(&work, goal, system, &load::drive(&fleet, getters, plan.time).await?.0);
+        }
     }
     Ok(())
 }

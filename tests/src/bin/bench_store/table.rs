@@ -15,8 +15,17 @@ pub(crate) enum Goal {
     Latency(f64),
 }
 
+/// Something that is no load: a size or a time, the less the better.
+pub(crate) struct Figure {
+    pub(crate) work: String,
+    pub(crate) unit: &'static str,
+    /// Ours divided by etcd's.
+    pub(crate) at_most: f64,
+}
+
 #[derive(Default)]
 pub(crate) struct Table {
+    figures: Vec<(String, &'static str, f64, BTreeMap<System, f64>)>,
     /// In the order of their first round.
     works: Vec<(String, Goal)>,
     seen: BTreeMap<(String, System), Vec<Measured>>,
@@ -31,7 +40,35 @@ impl Table {
         self.seen.entry((work.to_owned(), system)).or_default().push(measured.clone());
     }
 
+    pub(crate) fn add_figure(&mut self, figure: &Figure, system: System, value: f64) {
+        eprintln!("  {}: {value:.0} {}", figure.work, figure.unit);
+        let Figure { work, unit, at_most } = figure;
+        match self.figures.iter_mut().find(|(known, ..)| known == work) {
+            Some((_, _, _, values)) => {
+                values.insert(system, value);
+            }
+            None => self.figures.push((work.clone(), unit, *at_most, BTreeMap::from([(system, value)]))),
+        }
+    }
+
     pub(crate) fn print(&self) {
+        self.print_works();
+        if self.figures.is_empty() {
+            return;
+        }
+        println!("\n| what | goal | etcd | ours | ratio |\n|---|---|---|---|---|");
+        for (work, unit, at_most, values) in &self.figures {
+            let (etcd, ours) = (values.get(&System::Etcd).copied(), values.get(&System::Ours).copied());
+            let ratio = ours.zip(etcd).map(|(ours, etcd)| ours / etcd);
+            let (etcd, ours) = (whole(etcd), whole(ours));
+            println!("| {work}, {unit} | ≤ {at_most} | {etcd} | {ours} | {} |", fine(ratio));
+        }
+    }
+
+    fn print_works(&self) {
+        if self.works.is_empty() {
+            return;
+        }
         println!("Medians of the rounds. CPU: processor time of the three members for one request.\n");
         println!(
             "| work | goal | etcd | ours | ratio | share of the wall | etcd p50/p99 ms | ours p50/p99 ms | CPU etcd/ours/wall µs | client CPU µs |"
