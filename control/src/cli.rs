@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Agent(Box<AgentArgs>),
     /// Look into a snapshot of the store, or found a new cluster with it
     Snapshot(SnapshotArgs),
+    /// Make a cluster of this member alone, when the majority of its cluster is lost for good
+    Recover(RecoverArgs),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -109,6 +111,13 @@ pub(crate) struct UpArgs {
     /// Do not apply the example Deployment
     #[arg(long)]
     pub(crate) no_example: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RecoverArgs {
+    /// Folder of the server, which must not run
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data_dir: PathBuf,
 }
 
 #[derive(Clone, Debug, Args)]

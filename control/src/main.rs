@@ -7,6 +7,7 @@ mod local;
 mod member;
 mod node;
 mod pki;
+mod recover;
 mod server;
 mod signals;
 mod snapshot;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use agent::cni::CniEnvironment;
 use anyhow::{Context, Result};
-use base::SystemClock;
+use base::{SystemClock, SystemEntropy};
 use clap::Parser;
 
 use cli::{Cli, Command};
@@ -61,6 +62,10 @@ fn run(arguments: Vec<OsString>) -> Result<()> {
             Command::Server(args) => server::run(*args).await,
             Command::Agent(args) => node::run(*args).await,
             Command::Snapshot(args) => snapshot::run(&args),
+            Command::Recover(args) => {
+                let (answers, out) = (&mut std::io::stdin().lock(), &mut std::io::stdout());
+                recover::run(&args, &SystemClock, &SystemEntropy, answers, out)
+            }
         }
     })
 }

@@ -228,6 +228,8 @@ fn make_credentials(args: &ServerArgs, folder: &Path, clock: &dyn Clock) -> Resu
     pki.issue(&client(Authority::Store, "etcd-client", STORE_CLIENTS), now)?;
     let admin = pki.issue(&client(Authority::Api, "admin", "system:masters"), now)?;
     let url = format!("https://{}", args.api_listen);
+    std::fs::create_dir_all(&args.data_dir)
+        .with_context(|| format!("cannot create --data-dir {}", args.data_dir.display()))?;
     let path = args.data_dir.join("kubeconfig");
     crate::local::kubeconfig::write_kubeconfig(&path, &pki, &admin, &[(args.name.clone(), url)])
 }

@@ -142,6 +142,7 @@ impl Desk {
                 founders: place.founders,
                 supersedes: place.supersedes,
                 standing: Standing::Unknown,
+                hears_leader: false,
             },
         };
         Ok(codec::encode(&welcome))

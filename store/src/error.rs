@@ -119,6 +119,8 @@ pub enum StartError {
         "{path} is missing or cannot be understood; restore it, or move the whole directory away and start again"
     )]
     MemberFile { path: String },
+    #[error("a recovery in {path} was interrupted; run navarch recover on it again")]
+    UnfinishedRecovery { path: String },
     #[error(
         "{name} (id {id}) was removed from the cluster; to let it come back, move its data directory away, add it \
          (etcdctl member add), and start it again"

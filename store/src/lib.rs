@@ -18,6 +18,7 @@ mod mvcc;
 mod node;
 pub mod offline;
 mod raft;
+pub mod recover;
 pub mod rpc;
 mod seat;
 mod status;

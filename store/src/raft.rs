@@ -12,6 +12,7 @@ pub(crate) mod network;
 pub(crate) mod peers;
 pub(crate) mod record;
 pub(crate) mod refound;
+pub(crate) mod replay;
 pub(crate) mod replica;
 pub(crate) mod service;
 pub(crate) mod state_machine;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::disk::files;
 use crate::error::StartError;
 use crate::node::{Disk, Identity, InitialMember, NodeConfig};
+use crate::recover;
 use crate::status::Addresses;
 
 const FILE: &str = "member";
@@ -153,6 +154,14 @@ impl SeatDisk {
         match self {
             Self::Directory(path) => path,
             Self::Memory(_) => Path::new("memory"),
+        }
+    }
+
+    /// Whether an operator has begun to recover this directory, and not finished.
+    pub(crate) fn is_half_recovered(&self) -> Result<bool, StartError> {
+        match self {
+            Self::Directory(path) => recover::is_unfinished(path),
+            Self::Memory(_) => Ok(false),
         }
     }
 

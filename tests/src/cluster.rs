@@ -193,7 +193,8 @@ impl Drop for Cluster {
             Err(error) => eprintln!("navarch down cannot run: {error}"),
         }
         for child in &mut self.restarted {
-            // It has ended: `down` stopped it.
+            // `down` has stopped what `up` knows; a server that joined later is ours alone.
+            let _already_ended = child.kill();
             let _already_reaped = child.wait();
         }
     }

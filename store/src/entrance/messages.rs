@@ -11,11 +11,12 @@ use tokio::time::timeout;
 use crate::error::StoreError;
 use crate::raft::membership::{Applicant, MemberChange};
 use crate::seat::Founder;
-use crate::status::Member;
+use crate::status::{Member, Role};
 use crate::store::Store;
 
 /// How long a member may take to find out whether another one was removed.
 const STANDING_TIME_MAX: Duration = Duration::from_millis(500);
+const LEADER_SILENCE_MAX: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Introduction {
@@ -55,6 +56,8 @@ pub(crate) enum Welcome {
         founders: Vec<Founder>,
         supersedes: Vec<u64>,
         standing: Standing,
+        /// Whether its cluster has a leader, as far as it can tell.
+        hears_leader: bool,
     },
     /// A place for the one who asked.
     Given {
@@ -118,9 +121,15 @@ impl Store {
                     founders: place.founders,
                     supersedes: place.supersedes,
                     standing,
+                    hears_leader: self.hears_leader(),
                 }
             }
         }
+    }
+
+    fn hears_leader(&self) -> bool {
+        let leads = self.inner().status.borrow().role == Role::Leader;
+        leads || self.inner().heard.leader_within(LEADER_SILENCE_MAX)
     }
 
     /// An id is given out before its member can ask, and never again: one that is not there any more was removed.

@@ -32,6 +32,9 @@ pub(super) fn read_or_draw(
     entropy: &dyn Entropy,
 ) -> Result<MemberFile, StartError> {
     let token = config.token();
+    if disk.is_half_recovered()? {
+        return Err(StartError::UnfinishedRecovery { path: disk.path().display().to_string() });
+    }
     let lost = match disk.read()? {
         Some(file) if file.name == config.name && file.token == token => return Ok(file),
         Some(file) => return Err(wrong_identity(disk.path(), &file, config)),
@@ -227,7 +230,7 @@ fn removed(file: &MemberFile, place: &Place) -> StartError {
 pub(crate) enum Looked {
     Fine,
     Removed,
-    /// The operator has recovered another member into a cluster of its own, and nobody is heard of this one.
+    /// The operator has recovered another member into a cluster of its own, and this one has no leader.
     GivenUp {
         by: String,
     },
@@ -238,18 +241,21 @@ pub(crate) fn looked<'a>(
     answers: impl Iterator<Item = (&'a str, &'a Welcome)> + Clone,
 ) -> Looked {
     let placed = answers.filter_map(|(whose, answer)| match answer {
-        Welcome::Placed { cluster_id, supersedes, standing, .. } => {
-            Some((whose, *cluster_id, supersedes, *standing))
+        Welcome::Placed { cluster_id, supersedes, standing, hears_leader, .. } => {
+            Some((whose, *cluster_id, supersedes, *standing, *hears_leader))
         }
         _ => None,
     });
     let same = placed.clone().filter(|(_, id, ..)| *id == cluster);
-    if same.clone().any(|(.., standing)| standing == Standing::Removed) {
+    if same.clone().any(|(_, _, _, standing, _)| standing == Standing::Removed) {
         return Looked::Removed;
     }
-    let mut successors = placed.filter(|(_, _, supersedes, _)| supersedes.contains(&cluster));
+    // A majority that is alive has not been given up, whatever its operator believes. Members that only remember the
+    // old cluster do not count: together they would bring it back to life beside the new one.
+    let is_alive = same.clone().any(|(.., hears_leader)| hears_leader);
+    let mut successors = placed.filter(|(_, _, supersedes, ..)| supersedes.contains(&cluster));
     match successors.next() {
-        Some((whose, ..)) if same.count() == 0 => Looked::GivenUp { by: whose.to_owned() },
+        Some((whose, ..)) if !is_alive => Looked::GivenUp { by: whose.to_owned() },
         Some(_) | None => Looked::Fine,
     }
 }

@@ -16,22 +16,31 @@ use super::state_machine::SnapshotData;
 use crate::disk::{Arrived, codec};
 use crate::store::Store;
 
-/// When a leader was heard last; the start counts.
-pub(crate) struct Heard(Mutex<Instant>);
+/// When a leader was heard last.
+pub(crate) struct Heard {
+    started: Instant,
+    leader: Mutex<Option<Instant>>,
+}
 
 impl Default for Heard {
     fn default() -> Self {
-        Self(Mutex::new(Instant::now()))
+        Self { started: Instant::now(), leader: Mutex::new(None) }
     }
 }
 
 impl Heard {
     fn now(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.leader.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
+    pub(crate) fn leader_within(&self, time: Duration) -> bool {
+        let leader = *self.leader.lock().unwrap_or_else(PoisonError::into_inner);
+        leader.is_some_and(|leader| leader.elapsed() < time)
+    }
+
+    /// The start counts, too: a node that has just started has had no time to hear anybody.
     pub(crate) fn within(&self, time: Duration) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < time
+        self.started.elapsed() < time || self.leader_within(time)
     }
 }
 

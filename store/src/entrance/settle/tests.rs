@@ -35,6 +35,7 @@ fn placed(cluster_id: u64, supersedes: &[u64]) -> Option<Welcome> {
         founders: vec![founder(1, "a", 1), founder(2, "b", 2), founder(3, "c", 3)],
         supersedes: supersedes.to_vec(),
         standing: Standing::Unknown,
+        hears_leader: false,
     })
 }
 
@@ -118,18 +119,25 @@ fn a_recovered_cluster_is_joined_and_not_the_one_that_it_replaces() {
 
 #[test]
 fn a_place_is_lost_by_removal_or_when_its_cluster_was_given_up() {
-    let standing = |standing| match placed(7, &[]) {
-        Some(Welcome::Placed { cluster_id, name, founders, supersedes, .. }) => {
-            Welcome::Placed { cluster_id, name, founders, supersedes, standing }
-        }
+    let answer = |now_standing, now_hears| match placed(7, &[]) {
+        Some(Welcome::Placed { cluster_id, name, founders, supersedes, .. }) => Welcome::Placed {
+            cluster_id,
+            name,
+            founders,
+            supersedes,
+            standing: now_standing,
+            hears_leader: now_hears,
+        },
         _ => unreachable!("placed is Placed"),
     };
-    let (removed, unknown) = (standing(Standing::Removed), standing(Standing::Unknown));
+    let (removed, unknown) = (answer(Standing::Removed, true), answer(Standing::Unknown, false));
+    let alive = answer(Standing::Unknown, true);
     let successor = placed(8, &[7]).expect("an answer");
     let look = |answers: &[&Welcome]| looked(7, answers.iter().map(|answer| ("x", *answer)));
     assert_eq!(look(&[]), Looked::Fine);
     assert_eq!(look(&[&unknown, &new("b", 1).expect("an answer")]), Looked::Fine);
     assert_eq!(look(&[&unknown, &removed]), Looked::Removed);
     assert_eq!(look(&[&successor]), Looked::GivenUp { by: "x".to_owned() });
-    assert_eq!(look(&[&successor, &unknown]), Looked::Fine, "somebody else still holds on to it");
+    assert_eq!(look(&[&successor, &unknown]), Looked::GivenUp { by: "x".to_owned() });
+    assert_eq!(look(&[&successor, &alive]), Looked::Fine, "it has a leader");
 }
