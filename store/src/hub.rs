@@ -91,6 +91,8 @@ pub(crate) struct Line {
     id: u64,
     /// [`PARKED`], [`AWAKE`], or the first revision since it parked that concerns it.
     woken: AtomicI64,
+    /// Has to begin anew.
+    ended: AtomicBool,
     notify: Notify,
 }
 
@@ -133,9 +135,20 @@ impl Hub {
         }
     }
 
-    /// The state was replaced by a newer one: what happened in between can only be read from the disk.
+    /// The state was replaced. What happened in between can only be read from the disk; and whoever has heard of more
+    /// than the new state knows has been told of what never was, and must begin anew.
     pub(crate) fn restart(&self, newest: Revision) {
         self.ring().clear(newest.next());
+        if newest < self.published() {
+            let interest = self.interest();
+            for at in [&self.published, &self.visible, &self.matched] {
+                at.store(newest.get(), Ordering::SeqCst);
+            }
+            for line in interest.lines.values() {
+                line.ended.store(true, Ordering::SeqCst);
+                line.notify.notify_one();
+            }
+        }
         self.publish(newest);
     }
 
@@ -179,8 +192,8 @@ impl Hub {
         }
     }
 
-    fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
+    fn has_ended(&self, line: &Line) -> bool {
+        self.closed.load(Ordering::SeqCst) || line.ended.load(Ordering::SeqCst)
     }
 
     /// Makes some revisions visible and wakes those concerned; returns how many.
@@ -224,7 +237,8 @@ impl Hub {
 
     fn new_line(&self) -> Arc<Line> {
         let id = self.next_line.fetch_add(1, Ordering::Relaxed);
-        let line = Arc::new(Line { id, woken: AtomicI64::new(AWAKE), notify: Notify::new() });
+        let (woken, ended) = (AtomicI64::new(AWAKE), AtomicBool::new(false));
+        let line = Arc::new(Line { id, woken, ended, notify: Notify::new() });
         self.interest().lines.insert(id, line.clone());
         line
     }
@@ -329,3 +343,6 @@ impl Ring {
         Some(taken)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,7 +105,10 @@ impl Reader {
     pub(crate) fn add(&mut self, watch: u64, span: Span, start: Option<Revision>, prev: bool) -> Revision {
         // In this order: what is published after the registration wakes the reader.
         self.replica.hub.register(&self.line, &span);
-        let start = start.unwrap_or_else(|| self.replica.hub.published().next());
+        let start = start.unwrap_or_else(|| {
+            // Being applied is told before the hub hears of it; a client may have read it already.
+            self.replica.progress().horizon.newest.max(self.replica.hub.published()).next()
+        });
         if start >= self.level_next() {
             self.level.add(watch, &span);
         } else if let Some(same) = self.behind.iter_mut().find(|group| group.next == start) {
@@ -136,7 +139,7 @@ impl Reader {
     /// When the store is stopping, or what it holds cannot be trusted.
     pub(crate) async fn next(&mut self) -> Result<News, WatchError> {
         loop {
-            if self.replica.hub.is_closed() {
+            if self.replica.hub.has_ended(&self.line) {
                 return Err(WatchError::Stopping);
             }
             self.replica.health.admit_watcher().await?;
@@ -331,6 +334,11 @@ impl Reader {
             PARKED => self.level.next.max(matched.next()),
             woken => self.level.next.max(Revision::new(woken)),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_parked(&self) -> bool {
+        self.parked && self.line.woken.load(Ordering::SeqCst) == PARKED
     }
 
     /// Lets itself be woken; `false` when there is something to do first.

@@ -14,3 +14,4 @@ mod retries;
 mod single;
 mod space;
 mod victim;
+mod watches;

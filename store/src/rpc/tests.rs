@@ -1,5 +1,6 @@
 //! The wire from the outside: generated clients, and the real etcdctl, over mTLS on loopback.
 
+mod beside_etcd;
 mod cluster;
 mod etcdctl;
 mod kube_apiserver;

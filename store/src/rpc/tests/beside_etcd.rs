@@ -1,0 +1,284 @@
+//! The same requests to ours and to the installed etcd: the same answers, in the same order.
+//!
+//! Responses of one watch are joined: etcd sends one for each revision, ours may put several revisions in one. Not
+//! compared, because ours says more: what a key held before the compacted revision, and the revision in the header of
+//! a watch that is refused for a compaction. Nor is a negative start, which etcd refuses since 3.5 only.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use proto::etcdserverpb as pb;
+use proto::etcdserverpb::kv_client::KvClient;
+use proto::etcdserverpb::lease_client::LeaseClient;
+use proto::etcdserverpb::watch_request::RequestUnion;
+use tempfile::TempDir;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+use super::Served;
+use super::watches::Stream;
+
+/// One member of the installed etcd; gone when dropped.
+struct Etcd {
+    process: Child,
+    port: u16,
+    _dir: TempDir,
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Etcd {
+    /// `None`: there is no etcd on this machine.
+    async fn start() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let listeners = [0, 0].map(|port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).unwrap());
+        let [port, peer_port] = listeners.each_ref().map(|one| one.local_addr().unwrap().port());
+        drop(listeners);
+        let (url, peer_url) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer_port}"));
+        let process = Command::new("etcd")
+            .arg("--data-dir")
+            .arg(dir.path())
+            .args(["--name=one", "--logger=zap", "--log-level=error"])
+            .arg(format!("--listen-client-urls={url}"))
+            .arg(format!("--advertise-client-urls={url}"))
+            .arg(format!("--listen-peer-urls={peer_url}"))
+            .arg(format!("--initial-advertise-peer-urls={peer_url}"))
+            .arg(format!("--initial-cluster=one={peer_url}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let process = match process {
+            Ok(process) => process,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+            Err(error) => panic!("etcd does not start: {error}"),
+        };
+        let etcd = Self { process, port, _dir: dir };
+        let serves = async {
+            let range = pb::RangeRequest { key: "any".into(), ..Default::default() };
+            while KvClient::new(etcd.channel()).range(range.clone()).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), serves).await.expect("etcd serves within a minute");
+        Some(etcd)
+    }
+
+    fn channel(&self) -> Channel {
+        Endpoint::from_shared(format!("http://127.0.0.1:{}", self.port)).unwrap().connect_lazy()
+    }
+}
+
+fn refused(status: &Status) -> String {
+    format!("{:?} {}", status.code(), status.message())
+}
+
+/// What both are asked, and what they said.
+struct Script {
+    channel: Channel,
+    said: Vec<String>,
+}
+
+impl Script {
+    fn note(&mut self, what: &str, said: impl std::fmt::Display) {
+        self.said.push(format!("{what}: {said}"));
+    }
+
+    async fn put(&mut self, key: &'static str, value: &'static str) {
+        let put = pb::PutRequest { key: key.into(), value: value.into(), ..Default::default() };
+        KvClient::new(self.channel.clone()).put(put).await.unwrap();
+    }
+
+    async fn delete(&mut self, key: &'static str, end: &'static str) {
+        let delete = pb::DeleteRangeRequest { key: key.into(), range_end: end.into(), prev_kv: false };
+        KvClient::new(self.channel.clone()).delete_range(delete).await.unwrap();
+    }
+
+    async fn create(&mut self, stream: &mut Stream, what: &str, create: pb::WatchCreateRequest) {
+        stream.create(create).await;
+        self.told(stream, what).await;
+    }
+
+    async fn begin(&mut self, what: &str, create: pb::WatchCreateRequest) -> Stream {
+        let mut stream = Stream::begin(self.channel.clone(), create).await;
+        self.told(&mut stream, what).await;
+        stream
+    }
+
+    /// One response without events.
+    async fn told(&mut self, stream: &mut Stream, what: &str) {
+        let response = stream.next().await.unwrap();
+        let header = response.header.unwrap().revision;
+        let pb::WatchResponse { watch_id, created, canceled, compact_revision, cancel_reason, .. } =
+            &response;
+        let flags =
+            format!("id {watch_id} created {created} canceled {canceled} compacted {compact_revision}");
+        self.note(what, format!("at {header} {flags} ({cancel_reason}) {} events", response.events.len()));
+    }
+
+    /// Responses until there were so many events.
+    async fn events(&mut self, stream: &mut Stream, what: &str, count: usize) {
+        let mut told = Vec::new();
+        while told.len() < count {
+            let response = stream.next().await.unwrap();
+            for event in response.events {
+                told.push(format!(
+                    "{}: {:?} {:?} was {:?}",
+                    response.watch_id,
+                    event.r#type(),
+                    event.kv,
+                    event.prev_kv
+                ));
+            }
+        }
+        for event in told {
+            self.note(what, event);
+        }
+    }
+
+    async fn watches(&mut self) {
+        for value in ["1", "2", "3"] {
+            self.put("a", value).await;
+        }
+        self.delete("a", "").await;
+        self.put("a1", "x").await;
+        self.put("a", "4").await;
+        let of = |key: &'static str, end: &'static str| pb::WatchCreateRequest {
+            key: key.into(),
+            range_end: end.into(),
+            ..Default::default()
+        };
+        let past = pb::WatchCreateRequest { start_revision: 2, prev_kv: true, ..of("a", "b") };
+        let mut stream = self.begin("from the past", past.clone()).await;
+        self.events(&mut stream, "the past", 6).await;
+        self.create(&mut stream, "id 7", pb::WatchCreateRequest { watch_id: 7, ..of("b", "") }).await;
+        self.create(&mut stream, "id 7 again", pb::WatchCreateRequest { watch_id: 7, ..of("b", "") }).await;
+        self.create(&mut stream, "the next id", of("c", "")).await;
+        self.create(&mut stream, "an empty range", of("d", "c")).await;
+        self.create(&mut stream, "an empty range of one", of("d", "d")).await;
+        self.create(&mut stream, "every key", of("", "\0")).await;
+        self.put("zz", "v").await;
+        self.events(&mut stream, "every key", 1).await;
+        for id in [99, 3, 7, 0, 1, 2] {
+            stream.send(RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id: id })).await;
+            if [7, 0, 1, 2].contains(&id) {
+                self.told(&mut stream, &format!("cancel {id}")).await;
+            }
+        }
+        for filter in [0, 1] {
+            let create = pb::WatchCreateRequest { filters: vec![filter], ..of("f", "") };
+            self.create(&mut stream, &format!("filter {filter}"), create).await;
+            self.put("f", "v").await;
+            self.delete("f", "").await;
+            self.events(&mut stream, "filtered", 1).await;
+            let create = pb::WatchCreateRequest {
+                filters: vec![filter],
+                start_revision: 2,
+                prev_kv: true,
+                ..of("a", "b")
+            };
+            let mut other = self.begin("a filter on the past", create).await;
+            self.events(&mut other, "filtered past", if filter == 0 { 1 } else { 5 }).await;
+        }
+        let compact = pb::CompactionRequest { revision: 4, physical: true };
+        KvClient::new(self.channel.clone()).compact(compact).await.unwrap();
+        let mut stream = self
+            .begin("from before the compaction", pb::WatchCreateRequest { start_revision: 3, ..past.clone() })
+            .await;
+        let refused = stream.next().await.unwrap();
+        self.note("which is refused", format!("{} {}", refused.canceled, refused.compact_revision));
+        self.create(
+            &mut stream,
+            "from the compaction",
+            pb::WatchCreateRequest { start_revision: 4, prev_kv: false, ..past },
+        )
+        .await;
+        self.events(&mut stream, "what is left", 4).await;
+        let mut stream =
+            self.begin("of the future", pb::WatchCreateRequest { start_revision: 15, ..of("g", "") }).await;
+        for value in ["12", "13", "14", "15", "16"] {
+            self.put("g", value).await;
+        }
+        self.events(&mut stream, "the future", 2).await;
+    }
+
+    async fn leases(&mut self) {
+        let mut leases = LeaseClient::new(self.channel.clone());
+        for (id, ttl) in [
+            (10, 60),
+            (10, 60),
+            (11, 0),
+            (12, -5),
+            (13, 9_000_000_000),
+            (14, 9_000_000_001),
+            (15, 1),
+            (-3, 60),
+        ] {
+            let said = match leases.lease_grant(pb::LeaseGrantRequest { id, ttl }).await {
+                Ok(granted) => {
+                    let pb::LeaseGrantResponse { id, ttl, error, .. } = granted.into_inner();
+                    format!("{id} for {ttl} s ({error})")
+                }
+                Err(status) => refused(&status),
+            };
+            self.note(&format!("grant {id} {ttl}"), said);
+        }
+        for (key, lease) in [("l", 10), ("m", 10), ("n", 99)] {
+            let put = pb::PutRequest { key: key.into(), lease, ..Default::default() };
+            let said = KvClient::new(self.channel.clone()).put(put).await;
+            self.note(key, said.map_or_else(|status| refused(&status), |_| "put".to_owned()));
+        }
+        for (id, keys) in [(10, true), (10, false), (99, true), (0, true)] {
+            let said = match leases.lease_time_to_live(pb::LeaseTimeToLiveRequest { id, keys }).await {
+                Ok(answer) => {
+                    let answer = answer.into_inner();
+                    let left = if answer.ttl > 50 { 60 } else { answer.ttl };
+                    format!("{} {left} of {} {:?}", answer.id, answer.granted_ttl, answer.keys)
+                }
+                Err(status) => refused(&status),
+            };
+            self.note(&format!("time to live of {id}"), said);
+        }
+        let beats = [10, 99, 13, 0].map(|id| pb::LeaseKeepAliveRequest { id });
+        let mut answers = leases.lease_keep_alive(tokio_stream::iter(beats)).await.unwrap().into_inner();
+        for _ in beats {
+            let said = match answers.message().await {
+                Ok(Some(answer)) => format!("{} {}", answer.id, answer.ttl),
+                Ok(None) => "the end".to_owned(),
+                Err(status) => refused(&status),
+            };
+            self.note("keep alive", said);
+        }
+        for id in [10, 10, 0] {
+            let said = leases.lease_revoke(pb::LeaseRevokeRequest { id }).await;
+            let said = said.map_or_else(
+                |status| refused(&status),
+                |done| format!("at {}", done.into_inner().header.unwrap().revision),
+            );
+            self.note(&format!("revoke {id}"), said);
+        }
+    }
+}
+
+async fn said(channel: Channel) -> Vec<String> {
+    let mut script = Script { channel, said: Vec::new() };
+    script.watches().await;
+    script.leases().await;
+    script.said
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_and_leases_answer_as_the_installed_etcd() {
+    let Some(etcd) = Etcd::start().await else { return };
+    let served = Served::start().await;
+    let theirs = said(etcd.channel()).await;
+    let ours = said(served.channel()).await;
+    assert_eq!(ours, theirs);
+    served.stop().await;
+}
