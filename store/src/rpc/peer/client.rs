@@ -228,9 +228,9 @@ pub(super) fn refusal(status: Status) -> PeerError {
         Code::FailedPrecondition | Code::InvalidArgument | Code::Unimplemented | Code::DataLoss => {
             PeerError::Refused(status.message().to_owned())
         }
-        Code::DeadlineExceeded => PeerError::Timeout,
+        // tonic ends a call that ran into its own deadline as cancelled.
+        Code::DeadlineExceeded | Code::Cancelled => PeerError::Timeout,
         Code::Ok
-        | Code::Cancelled
         | Code::Unknown
         | Code::NotFound
         | Code::AlreadyExists
