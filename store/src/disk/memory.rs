@@ -213,6 +213,16 @@ impl Cursor for RowsCursor<'_> {
 #[derive(Clone, Default)]
 pub(crate) struct MemoryLog {
     log: Arc<Mutex<LogRows>>,
+    #[cfg(test)]
+    fails: Arc<std::sync::atomic::AtomicBool>,
+}
+
+#[cfg(test)]
+impl MemoryLog {
+    /// From now on no write succeeds.
+    pub(crate) fn fail(&self, fails: bool) {
+        self.fails.store(fails, Ordering::SeqCst);
+    }
 }
 
 #[derive(Default)]
@@ -243,6 +253,10 @@ impl LogDisk for MemoryLog {
     }
 
     fn write(&self, writes: &[LogWrite]) -> io::Result<()> {
+        #[cfg(test)]
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk is made to fail"));
+        }
         let mut log = lock(&self.log);
         for write in writes {
             match write {

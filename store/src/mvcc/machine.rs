@@ -340,4 +340,8 @@ impl Done {
 }
 
 #[cfg(test)]
+mod known_bugs;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ mod auth;
 mod cluster;
 mod crash;
 mod history;
+mod known_bugs;
 mod leases;
 mod members;
 mod power_loss;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use expect_test::{Expect, expect};
-use proptest::prelude::*;
 
 use super::*;
 use crate::disk::memory::MemoryTables;
@@ -15,31 +14,53 @@ use crate::mvcc::span::Span;
 use crate::mvcc::{catch_up, compaction, keyspace};
 
 /// A state machine on rows in memory, fed by hand.
-struct Bench {
-    tables: MemoryTables,
-    machine: Machine,
+pub(super) struct Bench {
+    pub(super) tables: MemoryTables,
+    pub(super) machine: Machine,
+    /// The leader's wall time.
+    pub(super) time_ms: i64,
     index: u64,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let tables = MemoryTables::default();
         let machine = load(&tables);
-        Self { tables, machine, index: 0 }
+        Self { tables, machine, time_ms: 0, index: 0 }
     }
 
-    fn apply(&mut self, action: Action) -> Applied {
+    pub(super) fn apply(&mut self, action: Action) -> Applied {
         self.index += 1;
         let request = RequestId::of_node(1, self.index);
         self.apply_entry(Command { request, by: By::Process, fence: None, action })
     }
 
+    pub(super) fn apply_next(&mut self, command: Command) -> Applied {
+        self.index += 1;
+        self.apply_entry(command)
+    }
+
+    /// Several commands that share an entry.
+    pub(super) fn apply_together(&mut self, actions: Vec<Action>) -> Vec<Applied> {
+        self.index += 1;
+        let command = |(place, action)| {
+            let request = RequestId::of_node(2 + place as u64, self.index);
+            Command { request, by: By::Process, fence: None, action }
+        };
+        let commands = actions.into_iter().enumerate().map(command).collect();
+        self.apply_all(commands)
+    }
+
     fn apply_entry(&mut self, command: Command) -> Applied {
-        let entry = Stamped { index: self.index, time_ms: 0, witness: None, commands: vec![command] };
+        self.apply_all(vec![command]).remove(0)
+    }
+
+    fn apply_all(&mut self, commands: Vec<Command>) -> Vec<Applied> {
+        let entry = Stamped { index: self.index, time_ms: self.time_ms, witness: None, commands };
         let (applied, changes) = read(&self.tables, |view| {
             let mut rows = Overlay::new(view);
-            let mut applied = self.machine.apply(&mut rows, &entry).expect("sound rows");
-            (applied.done.remove(0), rows.into_changes())
+            let applied = self.machine.apply(&mut rows, &entry).expect("sound rows");
+            (applied.done, rows.into_changes())
         });
         self.tables.write(&changes).expect("memory takes it");
         applied
@@ -59,10 +80,17 @@ impl Bench {
         Ok(found.expect("sound rows").kvs.iter().map(|kv| (text(&kv.key), text(&kv.value))).collect())
     }
 
-    fn clean(&self) {
+    pub(super) fn clean(&self) {
+        self.clean_steps(usize::MAX);
+    }
+
+    /// As far as so many steps go, from the start.
+    pub(super) fn clean_steps(&self, steps_max: usize) {
         let compacted = self.machine.horizon().compacted;
         let mut from = Revision::new(0);
-        while from < compacted {
+        let mut steps = 0;
+        while from < compacted && steps < steps_max {
+            steps += 1;
             let step =
                 read(&self.tables, |view| compaction::step(view, from, compacted, 2)).expect("sound rows");
             self.tables.write(&step.changes).expect("memory takes it");
@@ -88,7 +116,7 @@ impl Bench {
     }
 }
 
-fn load(tables: &MemoryTables) -> Machine {
+pub(super) fn load(tables: &MemoryTables) -> Machine {
     let codec =
         OutcomeCodec { encode: |outcome| codec::encode(outcome), decode: |bytes| codec::decode(bytes).ok() };
     read(tables, |view| Machine::load(view, codec)).expect("sound rows")
@@ -125,7 +153,7 @@ fn op(words: &[&str]) -> Op {
     }
 }
 
-fn ops(text: &str) -> Vec<Op> {
+pub(super) fn ops(text: &str) -> Vec<Op> {
     text.split(',')
         .map(str::trim)
         .filter(|text| !text.is_empty())
@@ -134,7 +162,7 @@ fn ops(text: &str) -> Vec<Op> {
 }
 
 /// One line of a script: what it answers.
-fn run(bench: &mut Bench, line: &str) -> String {
+pub(super) fn run(bench: &mut Bench, line: &str) -> String {
     let words: Vec<&str> = line.split(' ').collect();
     let number = |text: &str| text.parse::<i64>().expect("a number");
     match words[..] {
@@ -419,62 +447,4 @@ fn a_replica_that_differs_from_the_leader_says_so() {
         let other = difference(hash ^ 1).expect("another hash");
         assert_eq!((other.revision, other.ours), (Revision::new(2), hash));
     });
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Put(u8, u8),
-    Delete(u8, u8),
-    Compact(u8),
-    Clean,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        6 => (0..6u8, 0..200u8).prop_map(|(key, value)| Step::Put(key, value)),
-        3 => (0..6u8, 0..4u8).prop_map(|(key, count)| Step::Delete(key, count)),
-        1 => (0..12u8).prop_map(Step::Compact),
-        1 => Just(Step::Clean),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
-
-    #[test]
-    fn every_retained_revision_reads_as_it_was(steps in proptest::collection::vec(step(), 1..80)) {
-        let mut bench = Bench::new();
-        let mut now: BTreeMap<String, String> = BTreeMap::new();
-        let mut past: BTreeMap<i64, BTreeMap<String, String>> = BTreeMap::from([(1, now.clone())]);
-        let mut compacted = 0;
-        for step in steps {
-            match step {
-                Step::Put(key, value) => {
-                    let (key, value) = (format!("k{key}"), format!("v{value}"));
-                    bench.txn(Txn::of(Op::Put(Put::of(key.clone(), value.clone())))).expect("a put");
-                    now.insert(key, value);
-                }
-                Step::Delete(key, count) => {
-                    let (from, to) = (format!("k{key}"), format!("k{}", key + count));
-                    let delete = Delete::of(Span::range(from.clone(), to.clone()));
-                    bench.txn(Txn::of(Op::Delete(delete))).expect("a deletion");
-                    now.retain(|key, _| *key < from || *key >= to);
-                }
-                Step::Compact(back) => {
-                    let at = bench.machine.horizon().newest.get() - i64::from(back);
-                    if bench.apply(Action::Compact(Revision::new(at))).outcome.is_ok() {
-                        compacted = at;
-                    }
-                }
-                Step::Clean => bench.clean(),
-            }
-            let newest = bench.machine.horizon().newest.get();
-            past.entry(newest).or_insert_with(|| now.clone());
-            for (revision, then) in past.range(compacted.max(1)..) {
-                prop_assert_eq!(&bench.list(Some(*revision)).expect("it is retained"), then);
-            }
-        }
-        let again = load(&bench.tables);
-        prop_assert_eq!((again.horizon, again.hash), (bench.machine.horizon, bench.machine.hash));
-    }
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::node::nobody;
@@ -20,13 +21,39 @@ use crate::{
 
 /// Carries calls between nodes of one process, unless an end is cut off.
 #[derive(Default)]
-struct Network {
+pub(super) struct Network {
     nodes: Mutex<BTreeMap<NodeId, Arc<dyn PeerService>>>,
     cut: Mutex<BTreeSet<NodeId>>,
     snapshots: AtomicUsize,
+    /// Answers to this call stay on their way.
+    held: watch::Sender<Option<Call>>,
+    waiting: watch::Sender<bool>,
 }
 
 impl Network {
+    pub(super) fn hold(&self, call: Call) {
+        self.waiting.send_replace(false);
+        self.held.send_replace(Some(call));
+    }
+
+    pub(super) fn release(&self) {
+        self.held.send_replace(None);
+    }
+
+    /// An answer is held.
+    pub(super) async fn somebody_waits(&self) {
+        let mut waiting = self.waiting.subscribe();
+        waiting.wait_for(|waiting| *waiting).await.expect("the network stays");
+    }
+
+    async fn deliver(&self, call: Call) {
+        if *self.held.borrow() == Some(call) {
+            self.waiting.send_replace(true);
+            let mut held = self.held.subscribe();
+            held.wait_for(|held| *held != Some(call)).await.expect("the network stays");
+        }
+    }
+
     fn reach(&self, from: NodeId, to: NodeId) -> Result<Arc<dyn PeerService>, PeerError> {
         let cut = self.cut.lock().unwrap();
         if cut.contains(&from) || cut.contains(&to) {
@@ -54,6 +81,7 @@ impl Peers for End {
         Box::pin(async move {
             let service = self.network.reach(self.me, to)?;
             let answer = service.call(call, payload).await;
+            self.network.deliver(call).await;
             self.network.reach(self.me, to)?;
             answer
         })
@@ -169,6 +197,10 @@ impl Trio {
 
     pub(super) fn heal(&self) {
         self.network.cut.lock().unwrap().clear();
+    }
+
+    pub(super) fn network(&self) -> &Network {
+        &self.network
     }
 
     pub(super) fn disk(&self, id: NodeId) -> &Disk {
