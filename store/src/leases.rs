@@ -129,8 +129,10 @@ async fn keep(store: Store, stop: CancellationToken) -> Result<(), TableError> {
             store.inner().leases.lock().clear();
             led = None;
         } else if led != Some(term) {
-            take_over(&store).await?;
-            led = Some(term);
+            match take_over(&store).await {
+                Ok(()) => led = Some(term),
+                Err(error) => store.replica().outlive(error).await?,
+            }
         } else {
             let changes = store.replica().lease_news.take();
             store.inner().leases.lock().follow(&changes, now);

@@ -154,7 +154,13 @@ pub(crate) async fn clean(replica: Arc<Replica>, stop: CancellationToken) -> Res
         let compacted = progress.borrow_and_update().horizon.compacted;
         loop {
             let began = Instant::now();
-            let cleaned = clean_step(&replica, compacted).await.map_err(UpkeepError::Clean)?;
+            let cleaned = match clean_step(&replica, compacted).await {
+                Ok(cleaned) => cleaned,
+                Err(error) => {
+                    replica.outlive(error).await.map_err(UpkeepError::Clean)?;
+                    Revision::new(0)
+                }
+            };
             if cleaned >= compacted {
                 break;
             }

@@ -182,6 +182,17 @@ impl Replica {
         }
     }
 
+    /// Waits out a quarantine, if damage is why a row could not be read; any other failure is final.
+    pub(crate) async fn outlive(&self, error: TableError) -> Result<(), TableError> {
+        self.failed(&error);
+        if !error.is_damage() {
+            return Err(error);
+        }
+        // An error means that the node is stopping, which the caller finds out by itself.
+        let _stopping = self.health.released().await;
+        Ok(())
+    }
+
     /// Applies entries as one write, and returns the outcomes of each one's commands, in order; `None`: not while
     /// quarantined.
     pub(crate) fn apply(&self, entries: &[Entry]) -> Result<Option<Vec<Vec<Outcome>>>, TableError> {

@@ -13,6 +13,7 @@ use super::replica::Replica;
 use super::types::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::disk::{Arrived, Frozen};
 use crate::mvcc::machine::Outcome;
+use crate::mvcc::tables::TableError;
 
 /// How many entries become one write. Each may hold hundreds of commands.
 const CHUNK_ENTRIES_MAX: usize = 16;
@@ -96,12 +97,16 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> Result<SmSnapshot, io::Error> {
-        let disk = self.replica.disk.clone();
-        let freeze = move || disk.freeze();
-        let frozen = if self.replica.disk.waits() {
-            tokio::task::spawn_blocking(freeze).await.map_err(io::Error::other)??
-        } else {
-            freeze()?
+        let frozen = loop {
+            match self.freeze().await {
+                Ok(frozen) => break frozen,
+                // Raft would stop; it can as well wait until the tables are replaced.
+                Err(error) if error.is_damage() && self.replica.is_running() => {
+                    self.replica.failed(&error);
+                    self.replica.health.released().await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
         };
         let snapshot = describe(frozen)?;
         info!(last = ?snapshot.meta.last_log_id.map(|id| id.index), "took a snapshot");
@@ -110,6 +115,15 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
 }
 
 impl StateMachine {
+    async fn freeze(&self) -> Result<Frozen, TableError> {
+        let disk = self.replica.disk.clone();
+        if !disk.waits() {
+            return disk.freeze();
+        }
+        let frozen = tokio::task::spawn_blocking(move || disk.freeze()).await;
+        frozen.unwrap_or_else(|error| Err(TableError::Io(io::Error::other(error))))
+    }
+
     /// While the replica is quarantined, entries wait here: the log goes on without them.
     async fn apply_when_sound(&self, entries: &[Entry]) -> Result<Vec<Vec<Outcome>>, io::Error> {
         loop {

@@ -79,7 +79,14 @@ pub(crate) async fn keep(store: Store, settings: History, stop: CancellationToke
         if !leads {
             return Ok(());
         }
-        let pause = if step(&store, settings, STEP_BYTES).await? { PERIOD_BEHIND } else { PERIOD };
+        let behind = match step(&store, settings, STEP_BYTES).await {
+            Ok(behind) => behind,
+            Err(error) => {
+                store.inner.replica.outlive(error).await?;
+                true
+            }
+        };
+        let pause = if behind { PERIOD_BEHIND } else { PERIOD };
         tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),
