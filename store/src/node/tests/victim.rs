@@ -177,21 +177,33 @@ async fn live(dir: &Path, writes: u64) -> End {
             eprintln!("the node did not start: {source}");
             return End::Failed;
         }
+        Err(StartError::Raft { reason }) => {
+            eprintln!("the node did not start: {reason}");
+            return End::Failed;
+        }
         Err(error) => panic!("the node does not start: {error:?}"),
     };
-    if let Ok(found) = find(&store).await {
-        println!("started");
-        let writers = (0..WRITERS).map(|writer| {
-            let first = found.get(&writer).copied().unwrap_or(0) + 1;
-            write(&store, writer, first..first.saturating_add(writes))
-        });
-        if futures::future::try_join_all(writers).await.is_ok() {
-            return End::Done;
-        }
-    }
-    // A write fails only when the node ends by itself.
-    tasks.join(Duration::from_secs(30)).await.expect_err("a task has failed");
+    let mut ended = std::pin::pin!(tasks.clone().join(Duration::from_secs(30)));
+    tokio::select! {
+        biased;
+        ended = &mut ended => ended.expect_err("a task has failed"),
+        worked = work(&store, writes) => match worked {
+            Ok(()) => return End::Done,
+            // Nothing is refused, unless the node ends by itself.
+            Err(_) => ended.await.expect_err("a task has failed"),
+        },
+    };
     End::Failed
+}
+
+async fn work(store: &Store, writes: u64) -> Result<(), StoreError> {
+    let found = find(store).await?;
+    println!("started");
+    let writers = (0..WRITERS).map(|writer| {
+        let first = found.get(&writer).copied().unwrap_or(0) + 1;
+        write(store, writer, first..first.saturating_add(writes))
+    });
+    futures::future::try_join_all(writers).await.map(drop)
 }
 
 /// Reads what is there, after a leader has proved that it is all.
