@@ -95,13 +95,12 @@ impl SegmentedLog {
         };
         let (file, segment) = (current.file.clone(), current.number);
         let frame = Frame::default();
-        let mut writer =
-            Writer { file, segment, end, next_frame, durable: next_frame, spares, frame, failed: false };
+        // What was read may never have been synced, and from now on it counts: it is synced below.
+        let mut writer = Writer { file, segment, end, next_frame, durable: 0, spares, frame, failed: false };
         if segments.is_empty() {
             segments.push_back(current);
             writer.put_head(&index)?;
         }
-        // What was read may never have been synced, and from now on it counts.
         writer.sync()?;
         writer.spares.prepare_or_warn();
         let files = Files { index, segments };
