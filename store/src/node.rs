@@ -150,11 +150,13 @@ impl Default for Timings {
     }
 }
 
+const ETCD_LEASE_TTL_SECONDS_MIN: i64 = 2;
+
 impl Timings {
-    /// As etcd's lower bound: a lease outlives an election.
+    /// A lease outlives an election; never below what etcd's own timings give, so that clients see the same.
     pub(crate) fn lease_ttl_seconds_min(&self) -> i64 {
         let seconds = (self.election_max * 3 / 2).as_millis().div_ceil(1000);
-        i64::try_from(seconds).unwrap_or(1)
+        i64::try_from(seconds).unwrap_or(i64::MAX).max(ETCD_LEASE_TTL_SECONDS_MIN)
     }
 
     /// How long one question to a leader may take before another is asked.
