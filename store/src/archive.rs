@@ -1,8 +1,10 @@
 //! A copy of the whole state as one file: what the Snapshot call streams, and what a new cluster is restored from.
 //!
 //! ```text
-//! NAVARCHS | be32 length | manifest | be32 CRC-32 of the manifest | the files, one after the other | SHA-256 of all before
+//! NAVARCHS | be32 length | manifest | be32 CRC-32 of the manifest | the files, one after the other
+//!          | zeros up to a multiple of 512 bytes | SHA-256 of all before
 //! ```
+//! etcdctl takes a file for complete by its length, a multiple of bolt's smallest page and a hash.
 //! The manifest names every file with its size and CRC-32. Nothing here is bolt: etcd's own tools cannot read it.
 
 use std::collections::VecDeque;
@@ -19,6 +21,7 @@ use crate::raft::peers::SnapshotFile;
 
 const MAGIC: &[u8; 8] = b"NAVARCHS";
 const HASH_BYTES: usize = 32;
+const PAGE_BYTES: u64 = 512;
 /// More than any manifest takes; keeps a corrupt length from asking for all memory.
 const MANIFEST_BYTES_MAX: u32 = 64 * 1024 * 1024;
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -115,8 +118,11 @@ impl Outgoing {
             listed.iter().map(|file| Piece::File { path: copy.dir.join(&file.name), size: file.size }),
         );
         let head = manifest.encode()?;
-        let remaining = head.len() as u64 + manifest.files.iter().map(|file| file.size).sum::<u64>();
+        let content = head.len() as u64 + manifest.files.iter().map(|file| file.size).sum::<u64>();
+        let padding = padding(content);
+        let remaining = content + padding.len() as u64;
         pieces.push_front(Piece::Bytes(head));
+        pieces.push_back(Piece::Bytes(padding));
         Ok(Self { _copy: copy, pieces, open: None, remaining, hash: Sha256::new(), ended: false })
     }
 
@@ -166,6 +172,8 @@ pub(crate) struct Incoming {
     file: File,
     pub(crate) manifest: Manifest,
     hash: Sha256,
+    /// How many bytes were read.
+    read: u64,
 }
 
 impl Incoming {
@@ -201,7 +209,8 @@ impl Incoming {
         if manifest.files.iter().any(|file| !is_safe(&file.name)) {
             return Err(invalid("a file in it has an unsafe name"));
         }
-        Ok(Self { file, manifest, hash })
+        let read = (head.len() + crc32.len()) as u64 + u64::from(length);
+        Ok(Self { file, manifest, hash, read })
     }
 
     /// Hands every byte of every file to `write`, checks all sums, and returns the hash at the end.
@@ -226,7 +235,11 @@ impl Incoming {
             if crc32.finalize() != record.crc32 {
                 return Err(invalid("a file in it is corrupt"));
             }
+            self.read += record.size;
         }
+        let mut zeros = vec![0; padding(self.read).len()];
+        self.file.read_exact(&mut zeros).map_err(cut)?;
+        self.hash.update(&zeros);
         let mut told = [0; HASH_BYTES];
         self.file.read_exact(&mut told).map_err(cut)?;
         if self.file.read(&mut buffer)? > 0 {
@@ -266,6 +279,12 @@ impl<'a> Unpacking<'a> {
         file.sync_all()?;
         files::sync_dir(self.dir)
     }
+}
+
+/// The zeros that follow so many bytes.
+fn padding(bytes: u64) -> Bytes {
+    let length = bytes.next_multiple_of(PAGE_BYTES) - bytes;
+    vec![0; usize::try_from(length).unwrap_or(0)].into()
 }
 
 fn is_safe(name: &str) -> bool {

@@ -3,6 +3,7 @@
 //!
 //! Only this room names rocksdb or bincode. It knows bytes and tables, nothing of Raft and nothing of MVCC's meaning.
 
+pub(crate) mod ballast;
 pub(crate) mod codec;
 pub(crate) mod files;
 mod intake;
@@ -52,6 +53,12 @@ pub(crate) trait StateDisk: Send + Sync + 'static {
 
     /// How much room the tables' disk has.
     fn room(&self) -> io::Result<Room>;
+
+    /// Holds `bytes` of the disk as long as more than `enough` is left beside them; gives them back when it is full.
+    fn settle_ballast(&self, bytes: u64, enough: u64) -> io::Result<()>;
+
+    /// Rewrites the tables without what was deleted. Takes long; reads and writes go on meanwhile.
+    fn compact(&self) -> Result<(), TableError>;
 
     /// Whether calls may wait for a device; long ones then belong on a blocking thread.
     fn waits(&self) -> bool;

@@ -169,6 +169,7 @@ pub(crate) async fn clean(replica: Arc<Replica>, stop: CancellationToken) -> Res
             }
             tokio::time::sleep(began.elapsed() * CLEAN_REST).await;
         }
+        replica.tell_cleaned(compacted);
         tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),

@@ -8,6 +8,7 @@
 //! db-3/          the tables
 //! frozen-7/      the newest copy
 //! copy-8/        a copy that is handed out; what a crash leaves of it is removed at the next start
+//! ballast        room that is given back when the disk is full
 //! intake-2/      a copy that is arriving; what a break leaves of it is used by the next one
 //! ```
 
@@ -21,10 +22,11 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator, FlushOptions,
-    Options, ReadOptions, Snapshot, WriteBatch, WriteOptions,
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamilyDescriptor, CompactOptions, DB,
+    DBCompressionType, DBRawIterator, FlushOptions, Options, ReadOptions, Snapshot, WriteBatch, WriteOptions,
 };
 
+use super::ballast::Ballast;
 use super::files::{self, Kept};
 use super::intake::Intakes;
 use super::{APPLIED, Arrived, Frozen, Room, StateDisk, intake};
@@ -34,6 +36,8 @@ use crate::raft::peers::{Intake, SnapshotFile};
 
 const CURRENT: &str = "CURRENT-DB";
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
+/// What a flush may take beside the rows: manifests, indexes.
+const FLUSH_ROOM_BYTES: u64 = 4 * 1024 * 1024;
 const WRITE_BUFFER_BYTES: usize = 32 * 1024 * 1024;
 
 pub(crate) struct RocksState {
@@ -43,6 +47,7 @@ pub(crate) struct RocksState {
     intakes: Mutex<Intakes>,
     next_number: AtomicU64,
     cache: Cache,
+    ballast: Ballast,
 }
 
 /// The tables in use, in a directory that goes when they have been replaced and their last reader has ended.
@@ -80,6 +85,7 @@ impl RocksState {
             intakes: Mutex::new(intakes),
             next_number: AtomicU64::new(highest + 1),
             cache,
+            ballast: Ballast::find(root),
         };
         state.adopt_newest(&frozen)?;
         Ok(state)
@@ -100,7 +106,7 @@ impl RocksState {
     }
 
     /// Adds up properties of all tables.
-    fn sum(&self, properties: [&str; 2]) -> u64 {
+    fn sum<const N: usize>(&self, properties: [&str; N]) -> u64 {
         let tables = self.tables.load_full();
         let db = &tables.db;
         let size = |table| {
@@ -115,11 +121,18 @@ impl RocksState {
         self.intakes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn make_room_for_flush(&self) -> Result<(), TableError> {
+        let unflushed = self.sum(["rocksdb.cur-size-all-mem-tables"]);
+        let room = self.room().map_err(TableError::Io)?;
+        self.ballast.make_room_for(2 * unflushed + FLUSH_ROOM_BYTES, room).map_err(TableError::Io)
+    }
+
     /// Flushes everything, and links the files into a new directory.
     fn checkpoint(&self, prefix: &str) -> Result<PathBuf, TableError> {
         let tables = self.tables.load_full();
         let db = &tables.db;
         let all = Table::ALL.into_iter().map(|table| family(db, table)).collect::<Result<Vec<_>, _>>()?;
+        self.make_room_for_flush()?;
         let mut options = FlushOptions::default();
         options.set_wait(true);
         failpoint::reach("flush: nothing flushed");
@@ -315,6 +328,27 @@ impl StateDisk for RocksState {
 
     fn room(&self) -> io::Result<Room> {
         files::room(&self.root)
+    }
+
+    fn settle_ballast(&self, bytes: u64, enough: u64) -> io::Result<()> {
+        self.ballast.settle(bytes, enough, self.room()?)
+    }
+
+    fn compact(&self) -> Result<(), TableError> {
+        let tables = self.tables.load_full();
+        let mut options = CompactOptions::default();
+        // The tables' own flushes and compactions go on beside it.
+        options.set_exclusive_manual_compaction(false);
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
+        for table in Table::ALL {
+            tables.db.compact_range_cf_opt(
+                family(&tables.db, table)?,
+                None::<&[u8]>,
+                None::<&[u8]>,
+                &options,
+            );
+        }
+        Ok(())
     }
 
     fn waits(&self) -> bool {

@@ -3,6 +3,7 @@
 mod auth;
 mod cluster;
 mod crash;
+mod full_disk;
 mod history;
 mod known_bugs;
 mod leases;

@@ -45,6 +45,8 @@ pub(crate) struct Replica {
     core: Mutex<Core>,
     progress: watch::Sender<Progress>,
     alarms: watch::Sender<Alarms>,
+    /// Up to where this node has deleted what was compacted.
+    cleaned: watch::Sender<Revision>,
     pub(crate) health: HealthCell,
     /// Set once Raft runs. Before that, entries are applied whatever the health: Raft's start waits for them.
     running: AtomicBool,
@@ -101,6 +103,7 @@ impl Replica {
             disk,
             lease_news: LeaseNews::default(),
             hub: Hub::new(progress.horizon.newest, ring_bytes_max),
+            cleaned: watch::Sender::new(Revision::new(0)),
             alarms: watch::Sender::new(core.machine.alarms().clone()),
             core: Mutex::new(core),
             progress: watch::Sender::new(progress),
@@ -116,6 +119,16 @@ impl Replica {
 
     pub(crate) fn watch_progress(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()
+    }
+
+    pub(crate) fn tell_cleaned(&self, below: Revision) {
+        self.cleaned.send_replace(below);
+    }
+
+    /// Waits until what a compaction at `compacted` took is deleted here.
+    pub(crate) async fn wait_until_clean(&self, compacted: Revision) {
+        let mut cleaned = self.cleaned.subscribe();
+        let _ = cleaned.wait_for(|cleaned| *cleaned >= compacted).await;
     }
 
     pub(crate) fn alarms(&self) -> Alarms {

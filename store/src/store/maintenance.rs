@@ -8,6 +8,7 @@ use crate::error::StoreError;
 use crate::mvcc::alarm::{Alarm, AlarmChange, Lasts};
 use crate::mvcc::machine::{Action, Reply};
 use crate::mvcc::state_hash;
+use crate::mvcc::tables::TableError;
 use crate::upkeep::CLEANED;
 
 /// The hash of a key space, and what it was taken over. Members with equal numbers must have equal hashes.
@@ -81,6 +82,31 @@ impl Store {
             state_hash::everything(view, horizon.newest, horizon.compacted, &[APPLIED, CLEANED])
         });
         found.await.map_err(|error| self.unreadable(&error))
+    }
+
+    /// Waits until what was compacted up to now is deleted on this node.
+    pub async fn wait_until_clean(&self) {
+        let replica = &self.inner().replica;
+        replica.wait_until_clean(replica.progress().horizon.compacted).await;
+    }
+
+    /// Rewrites this node's tables without what was deleted, once everything compacted is. Reads and writes go on.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub async fn defragment(&self) -> Result<(), StoreError> {
+        self.wait_until_clean().await;
+        let inner = self.inner();
+        let disk = inner.replica.disk.clone();
+        let compacted = if disk.waits() {
+            let joined = tokio::task::spawn_blocking(move || disk.compact()).await;
+            joined.unwrap_or_else(|error| Err(TableError::Io(std::io::Error::other(error))))
+        } else {
+            disk.compact()
+        };
+        compacted.map_err(|error| self.unreadable(&error))?;
+        // The old files stay linked by the copy that Raft keeps, until there is another.
+        if inner.raft.take_snapshot().await { Ok(()) } else { Err(StoreError::Stopping) }
     }
 
     /// How large the tables may grow; `None`: as they like.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Store;
-use crate::disk::Room;
+use crate::disk::{Room, StateDisk};
 use crate::error::StoreError;
 use crate::metrics;
 use crate::mvcc::alarm::{Alarm, AlarmChange, AlarmKind, Lasts, grows};
@@ -72,12 +72,24 @@ impl Space {
 
     /// Whether the disk is short of room. It has to get some more than the reserve to be not short again.
     fn judge(&self, room: Room) -> bool {
-        let reserve = self.reserve_bytes.min(room.total_bytes / RESERVE_PART_MAX);
+        let reserve = reserve(self.reserve_bytes, room);
         let enough = if self.short.load(Ordering::Relaxed) { reserve + reserve / 4 } else { reserve };
         let short = room.free_bytes < enough;
         self.short.store(short, Ordering::Relaxed);
         short
     }
+}
+
+fn reserve(set_bytes: u64, room: Room) -> u64 {
+    set_bytes.min(room.total_bytes / RESERVE_PART_MAX)
+}
+
+/// Looks at the room, and keeps half the reserve in the ballast while there is enough.
+fn look_at(disk: &dyn StateDisk, reserve_bytes: u64) -> std::io::Result<Room> {
+    let room = disk.room()?;
+    let reserve = reserve(reserve_bytes, room);
+    disk.settle_ballast(reserve / 2, reserve + reserve / 4)?;
+    Ok(room)
 }
 
 /// How much a transaction may add; 0 when it stores nothing.
@@ -129,14 +141,17 @@ impl Store {
     async fn look_at_room(&self) {
         let inner = self.inner();
         let disk = inner.replica.disk.clone();
-        let looked = if disk.waits() {
-            tokio::task::spawn_blocking(move || disk.room()).await.map_err(std::io::Error::other)
+        let reserve_bytes = inner.space.reserve_bytes;
+        let waits = disk.waits();
+        let look = move || look_at(disk.as_ref(), reserve_bytes);
+        let looked = if waits {
+            tokio::task::spawn_blocking(look).await.map_err(std::io::Error::other).flatten()
         } else {
-            Ok(disk.room())
+            look()
         };
         let room = match looked {
-            Ok(Ok(room)) => room,
-            Ok(Err(error)) | Err(error) => {
+            Ok(room) => room,
+            Err(error) => {
                 warn!(%error, "cannot find out how much room the disk has");
                 return;
             }

@@ -101,3 +101,34 @@ async fn a_directory_serves_one_process_and_one_member() {
     let other = other.map(|_| ()).expect_err("it belongs to a");
     assert!(matches!(other, StartError::WrongIdentity { .. }), "{other:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_defragmentation_frees_what_was_compacted_while_others_go_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (store, tasks) = start(dir.path(), 1).await.expect("a start");
+    store.read_barrier().await.expect("it leads itself");
+    // Values that do not compress.
+    let mut seed = 1_u64;
+    for n in 0..300 {
+        let value: Vec<u8> = std::iter::repeat_with(|| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            seed.to_be_bytes()[0]
+        })
+        .take(20_000)
+        .collect();
+        let put = Put::of(format!("k{}", n % 3), value);
+        store.txn(Txn::of(Op::Put(put))).await.expect("a write");
+    }
+    store.compact(store.revision()).await.expect("a compaction");
+    let before = store.status().db_size_bytes;
+    assert!(before > 3_000_000, "{before}");
+    let (defragmented, written) = tokio::join!(store.defragment(), async {
+        store.txn(Txn::of(Op::Put(Put::of("meanwhile", "v")))).await
+    });
+    defragmented.expect("a defragmentation");
+    written.expect("a write beside it");
+    let after = store.status().db_size_bytes;
+    assert!(after < before / 4, "{before} bytes became {after}");
+    assert_eq!(store.range(Range::of(Span::all())).await.expect("a read").count, 4);
+    stop(tasks).await;
+}

@@ -99,8 +99,11 @@ impl Kv for Front {
     ) -> Result<Response<pb::CompactionResponse>, Status> {
         self.admit(request.metadata())?;
         let store = self.writer(&request)?;
-        let at = Revision::new(request.into_inner().revision);
-        store.compact(at).await.map_err(|refused| error::status(&refused))?;
+        let pb::CompactionRequest { revision, physical } = request.into_inner();
+        store.compact(Revision::new(revision)).await.map_err(|refused| error::status(&refused))?;
+        if physical {
+            store.wait_until_clean().await;
+        }
         Ok(Response::new(pb::CompactionResponse { header: Some(self.header_now()) }))
     }
 }

@@ -98,11 +98,13 @@ impl Maintenance for Front {
         }))
     }
 
-    /// Space is reclaimed continuously: there is nothing to do, and nothing stops meanwhile.
+    /// Answers when this member's tables are rewritten; everything else goes on meanwhile.
     async fn defragment(
         &self,
-        _request: Request<pb::DefragmentRequest>,
+        request: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
+        self.admit(request.metadata())?;
+        self.store.defragment().await.map_err(|refused| error::status(&refused))?;
         Ok(Response::new(pb::DefragmentResponse { header: Some(self.header_now()) }))
     }
 
