@@ -135,7 +135,7 @@ impl Desk {
         let MemberFile { name, token, incarnation, lost, place } = self.file();
         let welcome = match place {
             _ if token != guest.token => Welcome::OtherCluster { token },
-            None => Welcome::New { name, incarnation, lost },
+            None => Welcome::New { name, incarnation, lost: lost.is_some() },
             Some(place) => Welcome::Placed {
                 cluster_id: place.cluster_id,
                 name,

@@ -229,7 +229,7 @@ impl NodeConfig {
         let incarnation = seat::derived_incarnation(cluster_id, &self.name);
         let place = Place { cluster_id, node_id, founders, ..Place::default() };
         let (name, token) = (self.name.clone(), self.token());
-        Ok(MemberFile { name, token, incarnation, lost: false, place: Some(place) })
+        Ok(MemberFile { name, token, incarnation, lost: None, place: Some(place) })
     }
 
     /// # Errors

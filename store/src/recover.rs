@@ -172,7 +172,7 @@ impl Recovery {
             supersedes: given_up.collect(),
             ..Place::default()
         };
-        MemberFile { incarnation, lost: false, place: Some(place), ..self.file.clone() }
+        MemberFile { incarnation, lost: None, place: Some(place), ..self.file.clone() }
     }
 }
 

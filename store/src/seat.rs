@@ -29,8 +29,8 @@ pub(crate) struct MemberFile {
     /// The cluster's name, as its operator gave it.
     pub(crate) token: String,
     pub(crate) incarnation: u64,
-    /// What this directory once held is gone: it may join its cluster again, and never found it anew.
-    pub(crate) lost: bool,
+    /// What this directory once held is gone, of this cluster (0: nobody knows): it may join again, and never founds.
+    pub(crate) lost: Option<u64>,
     pub(crate) place: Option<Place>,
 }
 
@@ -253,9 +253,7 @@ impl MemberFile {
             format!("token {}", self.token),
             format!("incarnation {:016x}", self.incarnation),
         ];
-        if self.lost {
-            lines.push("lost".to_owned());
-        }
+        lines.extend(self.lost.map(|former| format!("lost {former:016x}")));
         if let Some(place) = &self.place {
             lines.push(format!("cluster {:016x}", place.cluster_id));
             lines.push(format!("node {}", place.node_id));
@@ -287,13 +285,13 @@ impl MemberFile {
             name: lines.next()?.strip_prefix("name ")?.to_owned(),
             token: lines.next()?.strip_prefix("token ")?.to_owned(),
             incarnation: hex(lines.next()?.strip_prefix("incarnation ")?)?,
-            lost: false,
+            lost: None,
             place: None,
         };
         for line in lines {
             let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
             match (word, &mut file.place) {
-                ("lost", None) => file.lost = true,
+                ("lost", None) => file.lost = Some(hex(rest)?),
                 ("cluster", place @ None) => {
                     *place = Some(Place { cluster_id: hex(rest)?, ..Place::default() });
                 }
@@ -347,14 +345,14 @@ mod tests {
             removed: true,
         };
         let (name, token) = ("the other".to_owned(), "a cluster".to_owned());
-        MemberFile { name, token, incarnation: 5, lost: true, place: Some(place) }
+        MemberFile { name, token, incarnation: 5, lost: Some(9), place: Some(place) }
     }
 
     #[test]
     fn what_was_written_is_read_and_half_of_it_is_refused() {
         let dir = tempfile::tempdir().expect("a directory");
         assert_eq!(MemberFile::read(dir.path()).expect("readable"), None);
-        let new = MemberFile { place: None, lost: false, ..file() };
+        let new = MemberFile { place: None, lost: None, ..file() };
         for written in [file(), new] {
             written.write(dir.path()).expect("written");
             assert_eq!(MemberFile::read(dir.path()).expect("readable"), Some(written));

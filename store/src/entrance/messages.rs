@@ -36,7 +36,8 @@ pub(crate) enum Asks {
     /// Who are you, and what do you know of me?
     Standing,
     /// A place. Whoever may be added need not be expected.
-    Place { may_be_added: bool },
+    /// Nor need one whose cluster was given up for this one.
+    Place { may_be_added: bool, former: Option<u64> },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,13 +89,14 @@ impl Store {
         }
         let place = seat.place();
         match guest.asks {
-            Asks::Place { may_be_added } => {
+            Asks::Place { may_be_added, former } => {
+                let was_given_up = former.is_some_and(|former| place.supersedes.contains(&former));
                 let applicant = Applicant {
                     name: guest.name,
                     incarnation: guest.incarnation,
                     peer_url: guest.peer_url,
                     client_urls: guest.client_urls,
-                    may_be_added,
+                    may_be_added: may_be_added || was_given_up,
                 };
                 let change = MemberChange::Seat(applicant);
                 match self.ask_leader_to_change_members(change).await {

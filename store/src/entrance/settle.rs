@@ -35,14 +35,14 @@ pub(super) fn read_or_draw(
     if disk.is_half_recovered()? {
         return Err(StartError::UnfinishedRecovery { path: disk.path().display().to_string() });
     }
-    let lost = match disk.read()? {
+    let lost: Option<u64> = match disk.read()? {
         Some(file) if file.name == config.name && file.token == token => return Ok(file),
         Some(file) => return Err(wrong_identity(disk.path(), &file, config)),
-        None if !disk.holds_something() => false,
+        None if !disk.holds_something() => None,
         None if config.has_others() => {
             let aside = disk.set_aside()?;
             warn!(aside = %aside.display(), "a log without its member file is set aside");
-            true
+            Some(0)
         }
         None => {
             return Err(StartError::MemberFile { path: disk.path().join("member").display().to_string() });
@@ -53,7 +53,7 @@ pub(super) fn read_or_draw(
     Ok(drawn)
 }
 
-fn draw(config: &NodeConfig, lost: bool, entropy: &dyn Entropy) -> MemberFile {
+fn draw(config: &NodeConfig, lost: Option<u64>, entropy: &dyn Entropy) -> MemberFile {
     let (name, token) = (config.name.clone(), config.token());
     // 0 stands for an unknown one.
     MemberFile { name, token, incarnation: entropy.u64().max(1), lost, place: None }
@@ -143,9 +143,10 @@ impl Entrance {
     /// What is there is unusable, or of a cluster that is no more: sets it aside, and begins as a new incarnation that
     /// may only join.
     pub(super) fn give_up(&self, reason: &dyn std::fmt::Display) -> Result<(), StartError> {
+        let former = self.desk.file().place.map_or(0, |place| place.cluster_id);
         let aside = self.disk.set_aside()?;
         warn!(%reason, aside = %aside.display(), "this node's data is set aside; it comes back as a new member");
-        self.save(draw(&self.config, true, self.entropy.as_ref())).map(drop)
+        self.save(draw(&self.config, Some(former), self.entropy.as_ref())).map(drop)
     }
 
     fn save(&self, file: MemberFile) -> Result<MemberFile, StartError> {
@@ -183,7 +184,8 @@ impl Entrance {
 
     async fn ask_for_place(&self, peers: &dyn Peers, peer: &Peer) -> Result<Welcome, PeerError> {
         let may_be_added = matches!(self.config.cluster, Cluster::Join { .. });
-        self.ask(peers, peer, Asks::Place { may_be_added }, PLACE_TIME_MAX).await
+        let former = self.desk.file().lost;
+        self.ask(peers, peer, Asks::Place { may_be_added, former }, PLACE_TIME_MAX).await
     }
 
     async fn ask(
@@ -282,8 +284,9 @@ fn plan(config: &NodeConfig, file: &MemberFile, heard: &[Heard]) -> Result<Step,
         if running.iter().any(|(_, other, ..)| other != cluster_id) {
             return Ok(Step::Wait("members of different clusters answer".to_owned()));
         }
-        let mine =
-            |one: &&Founder| !file.lost && one.name == file.name && one.incarnation == file.incarnation;
+        let mine = |one: &&Founder| {
+            file.lost.is_none() && one.name == file.name && one.incarnation == file.incarnation
+        };
         return Ok(match founders.iter().find(mine) {
             Some(me) => Step::Take(Place {
                 cluster_id: *cluster_id,
@@ -307,7 +310,7 @@ fn found_or_wait(config: &NodeConfig, file: &MemberFile, heard: &[Heard]) -> Ste
             return Step::Wait(format!("no running member answers ({})", silent.join(", ")));
         }
     };
-    if file.lost {
+    if file.lost.is_some() {
         return Step::Wait("this node's data is lost, and no running member answers".to_owned());
     }
     if !silent.is_empty() {

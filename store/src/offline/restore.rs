@@ -80,7 +80,7 @@ fn write(
         name: restore.name.clone(),
         token: restore.token.clone(),
         incarnation: incarnation(&restore.name),
-        lost: false,
+        lost: None,
         place: Some(place),
     };
     file.write(&restore.dir)?;

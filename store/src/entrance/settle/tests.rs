@@ -40,7 +40,7 @@ fn placed(cluster_id: u64, supersedes: &[u64]) -> Option<Welcome> {
 }
 
 fn me(name: &str, incarnation: u64) -> MemberFile {
-    MemberFile { name: name.to_owned(), token: "t".to_owned(), incarnation, lost: false, place: None }
+    MemberFile { name: name.to_owned(), token: "t".to_owned(), incarnation, lost: None, place: None }
 }
 
 fn check(file: &MemberFile, answers: [Option<Welcome>; 2], expected: Expect) {
@@ -87,7 +87,7 @@ fn a_founder_takes_its_place_and_a_wiped_one_asks_for_a_new_one() {
 
 #[test]
 fn what_is_lost_is_never_founded_anew() {
-    let lost_me = MemberFile { lost: true, ..me("a", 1) };
+    let lost_me = MemberFile { lost: Some(7), ..me("a", 1) };
     check(
         &lost_me,
         [new("b", 2), new("c", 3)],
