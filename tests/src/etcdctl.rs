@@ -109,6 +109,10 @@ impl Ctl {
             .env("SSL_CERT_FILE", self.variable("ETCDCTL_CACERT"))
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .args(["-c", &format!("exec etcdctl {arguments}")]);
+        if arguments.contains("--endpoints") {
+            // etcdctl takes the flag or the variable, not both.
+            command.env_remove("ETCDCTL_ENDPOINTS");
+        }
         command
     }
 }

@@ -34,6 +34,9 @@ const GROUPS: &[(&str, Group)] = &[
     ("snapshot", snapshot),
     ("check perf", check_perf),
     ("check datascale", check_datascale),
+    ("role", role),
+    ("user", user),
+    ("auth", auth),
 ];
 
 #[test]
@@ -55,69 +58,31 @@ fn check(ctl: &Ctl, arguments: &str, expected: &Expect) {
     expected.assert_eq(&ctl.said(arguments));
 }
 
+fn says(ctl: &Ctl, commands: &[(&str, &str)]) {
+    for (arguments, expected) in commands {
+        assert_eq!(ctl.said(arguments), *expected, "etcdctl {arguments}");
+    }
+}
+
 fn put(ctl: &Ctl) {
-    check(ctl, "put p/a 1", &expect!["OK\n"]);
-    check(
+    says(
         ctl,
-        "put --prev-kv p/a 2",
-        &expect![[r#"
-        OK
-        p/a
-        1
-    "#]],
-    );
-    check(ctl, "put --ignore-value p/a", &expect!["OK\n"]);
-    check(
-        ctl,
-        "get p/a",
-        &expect![[r#"
-        p/a
-        2
-    "#]],
-    );
-    check(
-        ctl,
-        "put --ignore-value p/none",
-        &expect![[r#"
-        Error: etcdserver: key not found
-        exit 1
-    "#]],
-    );
-    check(
-        ctl,
-        "put --ignore-lease p/none x",
-        &expect![[r#"
-        Error: etcdserver: key not found
-        exit 1
-    "#]],
-    );
-    check(
-        ctl,
-        "put --lease=1234 p/a x",
-        &expect![[r#"
-        Error: etcdserver: requested lease not found
-        exit 1
-    "#]],
-    );
-    check(ctl, "put -- p/dash -1", &expect!["OK\n"]);
-    check(
-        ctl,
-        "put '' x",
-        &expect![[r#"
-        Error: etcdserver: key is not provided
-        exit 1
-    "#]],
+        &[
+            ("put p/a 1", "OK\n"),
+            ("put --prev-kv p/a 2", "OK\np/a\n1\n"),
+            ("put --ignore-value p/a", "OK\n"),
+            ("get p/a", "p/a\n2\n"),
+            ("put --ignore-value p/none", "Error: etcdserver: key not found\nexit 1\n"),
+            ("put --ignore-lease p/none x", "Error: etcdserver: key not found\nexit 1\n"),
+            ("put --lease=1234 p/a x", "Error: etcdserver: requested lease not found\nexit 1\n"),
+            ("put -- p/dash -1", "OK\n"),
+            ("put '' x", "Error: etcdserver: key is not provided\nexit 1\n"),
+        ],
     );
     let big = ctl.file("big");
     std::fs::write(&big, vec![b'x'; 1_600_000]).expect("a file");
-    check(
-        ctl,
-        &format!("put p/big < {}", big.display()),
-        &expect![[r#"
-        Error: etcdserver: request is too large
-        exit 1
-    "#]],
-    );
+    let refused = ctl.said(&format!("put p/big < {}", big.display()));
+    assert_eq!(refused, "Error: etcdserver: request is too large\nexit 1\n");
 }
 
 fn get(ctl: &Ctl) {
@@ -200,20 +165,17 @@ fn del(ctl: &Ctl) {
     for key in ["d/a", "d/b", "d/c", "d/d"] {
         check(ctl, &format!("put {key} v"), &expect!["OK\n"]);
     }
-    check(ctl, "del d/none", &expect!["0\n"]);
-    check(
+    says(
         ctl,
-        "del --prev-kv d/a",
-        &expect![[r#"
-        1
-        d/a
-        v
-    "#]],
+        &[
+            ("del d/none", "0\n"),
+            ("del --prev-kv d/a", "1\nd/a\nv\n"),
+            ("del d/b d/c", "1\n"),
+            ("del --prefix d/", "2\n"),
+            ("put zzzz v", "OK\n"),
+            ("del --from-key zzzz", "1\n"),
+        ],
     );
-    check(ctl, "del d/b d/c", &expect!["1\n"]);
-    check(ctl, "del --prefix d/", &expect!["2\n"]);
-    check(ctl, "put zzzz v", &expect!["OK\n"]);
-    check(ctl, "del --from-key zzzz", &expect!["1\n"]);
 }
 
 fn txn(ctl: &Ctl) {
@@ -438,6 +400,10 @@ fn endpoint(ctl: &Ctl) {
         Error: etcdserver: mvcc: required revision is a future revision
     "#]],
     );
+    let hashes = ctl.said(&format!("endpoint hashkv --rev={}", ctl.revision()));
+    let hashes: Vec<&str> =
+        hashes.lines().map(|line| line.rsplit_once(", ").expect("ADDRESS, HASH").1).collect();
+    assert!(hashes.len() == 3 && hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
 }
 
 fn alarm(ctl: &Ctl) {
@@ -527,4 +493,80 @@ fn check_perf(ctl: &Ctl) {
 fn check_datascale(ctl: &Ctl) {
     let said = ctl.said("check datascale --load=s | tail -c 200");
     assert!(said.contains("Approximate system memory used"), "{said}");
+}
+
+fn role(ctl: &Ctl) {
+    says(
+        ctl,
+        &[
+            ("role add r", "Role r created\n"),
+            ("role add r", "Error: etcdserver: role name already exists\nexit 1\n"),
+            ("role list", "r\n"),
+            ("role get r", "Role r\nKV Read:\nKV Write:\n"),
+            ("role get nobody", "Error: etcdserver: role name not found\nexit 1\n"),
+            ("role grant-permission r readwrite foo", "Role r updated\n"),
+            ("role grant-permission r read --prefix pre/", "Role r updated\n"),
+            ("role grant-permission r write a z", "Role r updated\n"),
+            ("role grant-permission r read --from-key q", "Role r updated\n"),
+            ("role grant-permission nobody read foo", "Error: etcdserver: role name not found\nexit 1\n"),
+            (
+                "role get r",
+                "Role r\nKV Read:\n\tfoo\n\t[pre/, pre0) (prefix pre/)\n\t[q, <open ended>\nKV Write:\n\t[a, z)\n\tfoo\n",
+            ),
+            (
+                "role revoke-permission r --prefix pre/",
+                "Permission of range [pre/, pre0) is revoked from role r\n",
+            ),
+            (
+                "role revoke-permission r none",
+                "Error: etcdserver: permission is not granted to the role\nexit 1\n",
+            ),
+        ],
+    );
+}
+
+fn user(ctl: &Ctl) {
+    says(
+        ctl,
+        &[
+            ("user list", ""),
+            ("user add u:p", "User u created\n"),
+            ("user add u:p", "Error: etcdserver: user name already exists\nexit 1\n"),
+            ("user add x --no-password", "User x created\n"),
+            ("user grant-role u nobody", "Error: etcdserver: role name not found\nexit 1\n"),
+            ("user revoke-role u r", "Error: etcdserver: role is not granted to the user\nexit 1\n"),
+            ("user grant-role u r", "Role r is granted to user u\n"),
+            ("user get u", "User: u\nRoles: r\n"),
+            ("user get nobody", "Error: etcdserver: user name not found\nexit 1\n"),
+            ("user delete x", "User x deleted\n"),
+            ("user delete x", "Error: etcdserver: user name not found\nexit 1\n"),
+        ],
+    );
+}
+
+/// Of the user and the role that the groups before have made.
+fn auth(ctl: &Ctl) {
+    says(
+        ctl,
+        &[
+            ("auth enable", "Error: etcdserver: root user does not exist\nexit 1\n"),
+            ("user add root:secret", "User root created\n"),
+            ("user grant-role root root", "Role root is granted to user root\n"),
+            ("auth enable", "Authentication Enabled\n"),
+            ("--user u:p put foo 1", "OK\n"),
+            ("--user u:p get foo", "foo\n1\n"),
+            ("--user u:p get bar", "Error: etcdserver: permission denied\nexit 1\n"),
+            ("--user u:p user list", "Error: etcdserver: permission denied\nexit 1\n"),
+            (
+                "--user u:wrong get foo",
+                "Error: etcdserver: authentication failed, invalid user ID or password\nexit 2\n",
+            ),
+            ("--user root:secret get foo", "foo\n1\n"),
+            ("--user root:secret auth disable", "Authentication Disabled\n"),
+            ("get foo", "foo\n1\n"),
+            ("user delete u", "User u deleted\n"),
+            ("role delete r", "Role r deleted\n"),
+            ("role delete r", "Error: etcdserver: role name not found\nexit 1\n"),
+        ],
+    );
 }

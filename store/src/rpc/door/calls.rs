@@ -223,3 +223,27 @@ fn word(code: Code) -> &'static str {
         Code::Unauthenticated => "Unauthenticated",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is missing would be counted as unknown, and a stream taken for a single message.
+    #[test]
+    fn every_call_of_the_protocol_is_here() {
+        let mut service = String::new();
+        for line in include_str!("../../../../proto/proto/etcd.proto").lines() {
+            if let Some(name) = line.strip_prefix("service ") {
+                service = format!("etcdserverpb.{}", name.trim_end_matches(" {"));
+            }
+            let Some((method, rest)) = line.trim().strip_prefix("rpc ").and_then(|rest| rest.split_once('('))
+            else {
+                continue;
+            };
+            let listed = SERVICES.iter().find(|(name, _)| *name == service).map(|(_, methods)| *methods);
+            let found = listed.into_iter().flatten().find(|(name, _)| *name == method);
+            let (_, kind) = found.unwrap_or_else(|| panic!("{service}/{method} is not listed"));
+            assert_eq!(*kind == Kind::Bidirectional, rest.starts_with("stream"), "{service}/{method}");
+        }
+    }
+}
