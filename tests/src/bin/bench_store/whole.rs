@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use etcd_client::{Client, GetOptions, KvClient, PutOptions};
+use etcd_client::{Client, GetOptions, KvClient, PutOptions, Txn, TxnOp};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -15,6 +15,7 @@ use crate::table::{Figure, Goal, Table};
 use crate::workers;
 
 const LIST_KEYS: usize = 3000;
+const LIST_FILL_AT_ONCE: usize = 100;
 const LIST_VALUE_BYTES: usize = 1024;
 const LIST_CLIENTS: usize = 8;
 /// How often a probe is sent while nobody leads.
@@ -38,8 +39,11 @@ pub(crate) async fn list(plan: &Plan, system: System, table: &mut Table) -> Resu
     let fleet = Fleet::start(system).await?;
     let connections = fleet.connections().await?;
     let mut client = connections[0].kv_client();
-    for number in 0..LIST_KEYS {
-        client.put(format!("/list/{number:06}"), workers::value(LIST_VALUE_BYTES), None).await?;
+    for first in (0..LIST_KEYS).step_by(LIST_FILL_AT_ONCE) {
+        let numbers = first..first + LIST_FILL_AT_ONCE;
+        let value = || workers::value(LIST_VALUE_BYTES);
+        let puts = numbers.map(|number| TxnOp::put(format!("/list/{number:06}"), value(), None));
+        client.txn(Txn::new().and_then(puts.collect::<Vec<_>>())).await?;
     }
     let listers = (0..LIST_CLIENTS)
         .map(|number| Lister {
