@@ -112,9 +112,17 @@ impl Cluster {
     /// # Panics
     /// When it fails.
     pub fn etcdctl(&self, arguments: &str) -> String {
+        self.ask_etcdctl(arguments).unwrap_or_else(|complaint| panic!("etcdctl {arguments}: {complaint}"))
+    }
+
+    /// What etcdctl prints.
+    ///
+    /// # Errors
+    /// What it complains of, when it fails.
+    pub fn ask_etcdctl(&self, arguments: &str) -> Result<String, String> {
         let output = self.run_etcdctl(arguments);
-        assert!(output.status.success(), "etcdctl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
     /// Whether etcdctl succeeds. What the arguments name wins over `etcd.env`.
