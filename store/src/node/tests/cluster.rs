@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::node::nobody;
 use crate::{
     Call, Cluster, Compare, Disk, InitialMember, MemoryDisk, Node, NodeConfig, Op, Peer, PeerError,
-    PeerService, Peers, Put, Range, Role, SnapshotOffer, Span, Store, StoreError, Txn, Watch,
+    PeerService, Peers, Put, Range, Role, SnapshotOffer, Span, StartError, Store, StoreError, Txn, Watch,
 };
 
 /// Carries calls between nodes of one process, unless an end is cut off.
@@ -139,6 +139,19 @@ fn trio() -> Cluster {
     Cluster::Static { token: "trio".into(), members: (1..=3).map(founder).collect() }
 }
 
+/// What `start` comes to once Raft's last task of the previous node has let go of the files.
+pub(super) async fn when_free<T>(start: impl AsyncFn() -> Result<T, StartError>) -> Result<T, StartError> {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        match start().await {
+            Err(StartError::InUse { .. }) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            started => return started,
+        }
+    }
+}
+
 impl Trio {
     pub(super) async fn start() -> Self {
         Self::on(|_| Disk::Memory(MemoryDisk::default())).await
@@ -165,10 +178,10 @@ impl Trio {
     }
 
     async fn start_in(&mut self, id: NodeId, disk: Disk, cluster: Cluster) {
-        let config = NodeConfig {
+        let config = || NodeConfig {
             name: format!("node-{id}"),
             disk: disk.clone(),
-            cluster,
+            cluster: cluster.clone(),
             snapshot_every_entries: 50,
             watch_ring_bytes: 4000,
             ..NodeConfig::in_memory()
@@ -177,7 +190,9 @@ impl Trio {
         let peers = Arc::new(End { me: id, network: self.network.clone() });
         let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
         let entropy = Arc::new(SeededEntropy::new(id.get()));
-        let node = Node::start(config, peers, clock, entropy, &tasks).await.expect("a node starts");
+        let start =
+            async || Node::start(config(), peers.clone(), clock.clone(), entropy.clone(), &tasks).await;
+        let node = when_free(start).await.expect("a node starts");
         self.network.nodes.lock().unwrap().insert(id, node.service);
         self.members.insert(id, Member { store: node.store, tasks, disk });
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use base::{LeaseId, Revision, SeededEntropy, SystemClock, Tasks};
 use tokio_util::sync::CancellationToken;
 
+use super::cluster::when_free;
 use crate::node::NoPeers;
 use crate::{Disk, InitialMember, Node, NodeConfig, Op, Put, Range, Span, StartError, Store, Txn, Watch};
 
@@ -32,17 +33,8 @@ async fn start(dir: &Path, seed: u64) -> Result<(Store, Tasks), StartError> {
     Ok((node.store, tasks))
 }
 
-/// Starts once Raft's last task of the previous node has let go of the files.
 async fn start_again(dir: &Path, seed: u64) -> (Store, Tasks) {
-    let started = async {
-        loop {
-            match start(dir, seed).await {
-                Err(StartError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
-                started => return started.expect("a start"),
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), started).await.expect("the files are free")
+    when_free(async || start(dir, seed).await).await.expect("a start")
 }
 
 async fn stop(tasks: Tasks) {
