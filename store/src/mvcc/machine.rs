@@ -139,7 +139,8 @@ impl Machine {
             // A new store is at revision 1, so that its first write makes revision 2, as in etcd.
             horizon: Horizon {
                 newest: Revision::new(number(REVISION, 1)?),
-                compacted: Revision::new(number(COMPACTED, 0)?),
+                // Below what can be asked for: the first compaction may be one at revision 0, as in etcd.
+                compacted: Revision::new(number(COMPACTED, -1)?),
             },
             hash,
             time_ms: number(TIME, 0)?,

@@ -44,7 +44,7 @@ impl Model {
             events: BTreeMap::new(),
             times: BTreeMap::new(),
             leases: BTreeMap::new(),
-            compacted: 0,
+            compacted: -1,
         }
     }
 

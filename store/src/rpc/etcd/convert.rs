@@ -177,10 +177,17 @@ impl<H: Fn(Revision) -> pb::ResponseHeader> Answers<H> {
         }
     }
 
+    /// What is inside says no more of its header than the revision, as in etcd.
     pub(super) fn txn(&self, result: TxnResult) -> pb::TxnResponse {
         let before =
             if changes(&result) { Revision::new(result.revision.get() - 1) } else { result.revision };
-        self.nested(result, &mut Reached { now: before, after: before.next() })
+        let header = Some((self.header)(result.revision));
+        let inside = Answers::new(|revision: Revision| pb::ResponseHeader {
+            revision: revision.get(),
+            ..pb::ResponseHeader::default()
+        });
+        let answer = inside.nested(result, &mut Reached { now: before, after: before.next() });
+        pb::TxnResponse { header, ..answer }
     }
 
     fn nested(&self, result: TxnResult, reached: &mut Reached) -> pb::TxnResponse {
@@ -203,7 +210,7 @@ impl<H: Fn(Revision) -> pb::ResponseHeader> Answers<H> {
             pb::ResponseOp { response: Some(response) }
         };
         pb::TxnResponse {
-            header: Some((self.header)(result.revision)),
+            header: Some(pb::ResponseHeader::default()),
             succeeded: result.succeeded,
             responses: result.responses.into_iter().map(one).collect(),
         }

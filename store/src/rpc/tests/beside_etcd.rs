@@ -10,6 +10,9 @@ use std::time::Duration;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::kv_client::KvClient;
 use proto::etcdserverpb::lease_client::LeaseClient;
+use proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use proto::etcdserverpb::request_op::Request;
+use proto::etcdserverpb::response_op::Response;
 use proto::etcdserverpb::watch_request::RequestUnion;
 use tempfile::TempDir;
 use tonic::Status;
@@ -77,6 +80,31 @@ impl Etcd {
 
 fn refused(status: &Status) -> String {
     format!("{:?} {}", status.code(), status.message())
+}
+
+/// The revision, and whether the rest is there.
+fn shown(header: Option<&pb::ResponseHeader>) -> String {
+    let Some(header) = header else { return "no header".to_owned() };
+    let rest = [header.cluster_id != 0, header.member_id != 0, header.raft_term != 0];
+    match rest {
+        [true, true, true] => format!("{} in full", header.revision),
+        [false, false, false] => format!("{} alone", header.revision),
+        _ => format!("{} and {rest:?}", header.revision),
+    }
+}
+
+/// The headers of everything in an answer, in order.
+fn headers(answer: &pb::TxnResponse) -> String {
+    let inside = answer.responses.iter().map(|one| match one.response.as_ref().unwrap() {
+        Response::ResponseRange(one) => format!("range {} {}", shown(one.header.as_ref()), one.count),
+        Response::ResponsePut(one) => format!("put {}", shown(one.header.as_ref())),
+        Response::ResponseDeleteRange(one) => {
+            format!("delete {} {}", shown(one.header.as_ref()), one.deleted)
+        }
+        Response::ResponseTxn(one) => headers(one),
+    });
+    let inside: Vec<String> = inside.collect();
+    format!("txn {} {} [{}]", shown(answer.header.as_ref()), answer.succeeded, inside.join(", "))
 }
 
 /// What both are asked, and what they said.
@@ -208,6 +236,46 @@ impl Script {
         self.events(&mut stream, "the future", 2).await;
     }
 
+    async fn compactions(&mut self, revisions: &[i64]) {
+        for revision in revisions {
+            let compact = pb::CompactionRequest { revision: *revision, physical: true };
+            let said = KvClient::new(self.channel.clone()).compact(compact).await;
+            let said = said.map_or_else(
+                |status| refused(&status),
+                |done| format!("done at {}", shown(done.into_inner().header.as_ref())),
+            );
+            self.note(&format!("compact {revision}"), said);
+            let asked = pb::HashKvRequest { revision: 0 };
+            let hash = MaintenanceClient::new(self.channel.clone()).hash_kv(asked).await.unwrap();
+            self.note("the hash is of what is left from", hash.into_inner().compact_revision);
+        }
+    }
+
+    async fn transactions(&mut self) {
+        let op = |request| pb::RequestOp { request: Some(request) };
+        let put = |key: &'static str| {
+            op(Request::RequestPut(pb::PutRequest { key: key.into(), ..Default::default() }))
+        };
+        let range = |key: &'static str| {
+            op(Request::RequestRange(pb::RangeRequest { key: key.into(), ..Default::default() }))
+        };
+        let delete = |key: &'static str| {
+            op(Request::RequestDeleteRange(pb::DeleteRangeRequest { key: key.into(), ..Default::default() }))
+        };
+        let txn = |success: Vec<pb::RequestOp>| pb::TxnRequest { success, ..Default::default() };
+        let nested = |success| op(Request::RequestTxn(txn(success)));
+        for asked in [
+            txn(Vec::new()),
+            txn(vec![range("t"), nested(vec![range("t")])]),
+            txn(vec![delete("none"), range("t")]),
+            txn(vec![range("t"), put("t"), range("t"), delete("none"), nested(vec![put("u"), range("u")])]),
+            txn(vec![nested(vec![range("t")]), delete("t"), nested(Vec::new()), range("t")]),
+        ] {
+            let answer = KvClient::new(self.channel.clone()).txn(asked).await.unwrap();
+            self.note("transaction", headers(answer.get_ref()));
+        }
+    }
+
     async fn leases(&mut self) {
         let mut leases = LeaseClient::new(self.channel.clone());
         for (id, ttl) in [
@@ -268,13 +336,16 @@ impl Script {
 
 async fn said(channel: Channel) -> Vec<String> {
     let mut script = Script { channel, said: Vec::new() };
+    script.compactions(&[-1, 0, 0, -1, 2]).await;
     script.watches().await;
+    script.compactions(&[0, 4, 5, 5, 0, 99]).await;
+    script.transactions().await;
     script.leases().await;
     script.said
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn watches_and_leases_answer_as_the_installed_etcd() {
+async fn every_answer_is_the_installed_etcds() {
     let Some(etcd) = Etcd::start().await else { return };
     let served = Served::start().await;
     let theirs = said(etcd.channel()).await;
