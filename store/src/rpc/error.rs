@@ -46,10 +46,10 @@ pub(super) fn status(error: &StoreError) -> Status {
         StoreError::TooManyLearners => {
             (Code::FailedPrecondition, "etcdserver: too many learner members in cluster")
         }
-        StoreError::LastVoter => (
-            Code::FailedPrecondition,
-            "etcdserver: re-configuration failed due to not enough started members",
-        ),
+        // The one refusal to which etcd gives no code: it sends the client's form of the error.
+        StoreError::LastVoter => {
+            (Code::Unknown, "etcdserver: re-configuration failed due to not enough started members")
+        }
         StoreError::Corrupt => return corrupt(),
         StoreError::Fenced { .. } => {
             return Status::failed_precondition(format!("etcdserver: fenced: {error}"));

@@ -3,8 +3,10 @@
 mod beside_etcd;
 mod cluster;
 mod etcdctl;
+mod fleet;
 mod kube_apiserver;
 mod kv;
+mod learner;
 mod leases;
 mod limits;
 mod maintenance;

@@ -137,7 +137,7 @@ impl Maintenance for Front {
         &self,
         request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        self.admit(request.metadata())?;
+        self.admit_to_learners(request.metadata())?;
         let outgoing = self.store.snapshot().await.map_err(|refused| error::status(&refused))?;
         let header = self.header_now();
         let chunks = futures::stream::try_unfold(outgoing, move |outgoing| async move {
@@ -157,6 +157,7 @@ impl Maintenance for Front {
         &self,
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
+        self.admit(request.metadata())?;
         let status = self.store.status();
         if status.leader != Some(status.node_id) {
             return Err(error::not_leader());

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use proto::etcdserverpb as pb;
+use proto::etcdserverpb::cluster_client::ClusterClient;
 use proto::etcdserverpb::kv_client::KvClient;
 use proto::etcdserverpb::lease_client::LeaseClient;
 use proto::etcdserverpb::maintenance_client::MaintenanceClient;
@@ -20,6 +21,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::Served;
 use super::watches::Stream;
+use crate::{Cluster, InitialMember, NodeConfig};
 
 /// One member of the installed etcd; gone when dropped.
 struct Etcd {
@@ -334,6 +336,69 @@ impl Script {
     }
 }
 
+/// The Cluster service. Not compared: etcd takes whatever address a member is updated to.
+impl Script {
+    async fn add(&mut self, what: &str, url: &str, is_learner: bool) -> u64 {
+        let peer_ur_ls = if url.is_empty() { Vec::new() } else { vec![url.to_owned()] };
+        let add = pb::MemberAddRequest { peer_ur_ls, is_learner };
+        let said = ClusterClient::new(self.channel.clone()).member_add(add).await;
+        let id = said.as_ref().map_or(0, |added| added.get_ref().member.as_ref().unwrap().id);
+        self.note(what, count(said.map(|added| added.into_inner().members)));
+        id
+    }
+
+    async fn remove(&mut self, what: &str, id: u64) {
+        let removed =
+            ClusterClient::new(self.channel.clone()).member_remove(pb::MemberRemoveRequest { id }).await;
+        self.note(&format!("remove {what}"), count(removed.map(|removed| removed.into_inner().members)));
+    }
+
+    async fn promote(&mut self, what: &str, id: u64) {
+        let promote = pb::MemberPromoteRequest { id };
+        let promoted = ClusterClient::new(self.channel.clone()).member_promote(promote).await;
+        self.note(&format!("promote {what}"), count(promoted.map(|promoted| promoted.into_inner().members)));
+    }
+
+    async fn update(&mut self, what: &str, id: u64, url: &str) {
+        let update = pb::MemberUpdateRequest { id, peer_ur_ls: vec![url.to_owned()] };
+        let updated = ClusterClient::new(self.channel.clone()).member_update(update).await;
+        self.note(&format!("update {what}"), count(updated.map(|updated| updated.into_inner().members)));
+    }
+
+    async fn members(&mut self) {
+        const NOBODY: u64 = 12_345;
+        const NEW: &str = "https://127.0.0.1:9";
+        let list = pb::MemberListRequest { linearizable: true };
+        let list = ClusterClient::new(self.channel.clone()).member_list(list).await.unwrap();
+        let pb::Member { id: own, peer_ur_ls, .. } = list.into_inner().members.remove(0);
+        let url = peer_ur_ls.concat();
+        self.update("nobody", NOBODY, NEW).await;
+        self.promote("nobody", NOBODY).await;
+        self.promote("a voter", own).await;
+        self.remove("nobody", NOBODY).await;
+        for bad in ["", "nonsense", "https://127.0.0.1", "https://127.0.0.1:9/path", "ftp://127.0.0.1:9"] {
+            self.add(&format!("add {bad:?}"), bad, false).await;
+        }
+        let learner = self.add("add a learner", NEW, true).await;
+        // Not the new one's: within a second etcd takes that for the same member.
+        self.add("add an address again", &url, true).await;
+        self.add("add an address again as a voter's", &url, false).await;
+        self.add("add another learner", "https://127.0.0.1:10", true).await;
+        self.promote("who was never heard", learner).await;
+        self.update("to another's address", own, NEW).await;
+        self.update("to its own address", learner, NEW).await;
+        self.remove("the learner", learner).await;
+        self.remove("it again", learner).await;
+        self.promote("it", learner).await;
+        self.update("it", learner, NEW).await;
+        self.remove("the last voter", own).await;
+    }
+}
+
+fn count(members: Result<Vec<pb::Member>, Status>) -> String {
+    members.map_or_else(|status| refused(&status), |members| format!("{} members", members.len()))
+}
+
 async fn said(channel: Channel) -> Vec<String> {
     let mut script = Script { channel, said: Vec::new() };
     script.compactions(&[-1, 0, 0, -1, 2]).await;
@@ -341,13 +406,21 @@ async fn said(channel: Channel) -> Vec<String> {
     script.compactions(&[0, 4, 5, 5, 0, 99]).await;
     script.transactions().await;
     script.leases().await;
+    script.members().await;
     script.said
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_is_the_installed_etcds() {
     let Some(etcd) = Etcd::start().await else { return };
-    let served = Served::start().await;
+    let me = InitialMember {
+        name: "one".to_owned(),
+        peer_url: "https://127.0.0.1:1".to_owned(),
+        client_urls: Vec::new(),
+    };
+    let cluster = Cluster::Static { token: "beside etcd".to_owned(), members: vec![me.clone()] };
+    let config = NodeConfig { name: me.name, cluster, ..NodeConfig::in_memory() };
+    let served = Served::start_with(config).await;
     let theirs = said(etcd.channel()).await;
     let ours = said(served.channel()).await;
     assert_eq!(ours, theirs);

@@ -12,6 +12,7 @@ use tonic::Request;
 use tonic::body::Body;
 use tonic::codegen::http::request::Parts;
 use tonic::codegen::{Service, http};
+use tonic::metadata::MetadataMap;
 use tonic::server::NamedService;
 
 use super::super::super::client::Client;
@@ -87,12 +88,12 @@ fn whom(path: &str) -> For {
 
 /// Puts the guard around a service.
 pub(in crate::rpc::etcd) fn guard<S>(front: &Front, service: S) -> Guard<S> {
-    Guard { store: front.store.clone(), service }
+    Guard { front: front.clone(), service }
 }
 
 #[derive(Clone)]
 pub(in crate::rpc::etcd) struct Guard<S> {
-    store: Store,
+    front: Front,
     service: S,
 }
 
@@ -117,14 +118,20 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        if !self.store.auth_is_on() {
+        // What the other services ask in their handlers: a learner answers nothing about users.
+        if request.uri().path().starts_with("/etcdserverpb.Auth/")
+            && let Err(refusal) = self.front.admit(&MetadataMap::from_headers(request.headers().clone()))
+        {
+            return Either::Right(Box::pin(async move { Ok(refusal.into_http()) }));
+        }
+        if !self.front.store.auth_is_on() {
             return Either::Left(self.service.call(request));
         }
         let whom = whom(request.uri().path());
         if whom == For::All {
             return Either::Left(self.service.call(request));
         }
-        let (store, mut service) = (self.store.clone(), self.service.clone());
+        let (store, mut service) = (self.front.store.clone(), self.service.clone());
         let (mut parts, body) = request.into_parts();
         Either::Right(Box::pin(async move {
             match admit(&store, whom, &parts).await {
