@@ -63,7 +63,7 @@ pub(crate) fn observe_status(status: &Status) {
     gauge!(PROPOSALS_COMMITTED).set(approximate(status.committed_index));
     gauge!(PROPOSALS_APPLIED).set(approximate(status.applied_index));
     gauge!(CURRENT_REVISION).set(approximate(status.revision.get().cast_unsigned()));
-    gauge!(COMPACT_REVISION).set(approximate(status.compacted.get().cast_unsigned()));
+    gauge!(COMPACT_REVISION).set(approximate(status.compacted.get().max(0).cast_unsigned()));
     gauge!(UNTRUSTED).set(f64::from(u8::from(status.health != Health::Sound)));
     gauge!(DB_SIZE).set(approximate(status.db_size_bytes));
 }

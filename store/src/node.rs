@@ -136,6 +136,10 @@ pub struct Timings {
     pub election_max: Duration,
     /// How long a request may take, all attempts together.
     pub request_timeout: Duration,
+    /// How long a member may be without a leader before it ends the streams whose clients asked for one.
+    pub leaderless_time_max: Duration,
+    /// How often a quiet watch that asked for it gets a sign of life. etcd's `--watch-progress-notify-interval`.
+    pub watch_notify_every: Duration,
 }
 
 impl Default for Timings {
@@ -146,6 +150,8 @@ impl Default for Timings {
             election_min: Duration::from_millis(200),
             election_max: Duration::from_millis(350),
             request_timeout: Duration::from_secs(7),
+            leaderless_time_max: Duration::from_secs(3),
+            watch_notify_every: Duration::from_mins(10),
         }
     }
 }
@@ -157,6 +163,12 @@ impl Timings {
     pub(crate) fn lease_ttl_seconds_min(&self) -> i64 {
         let seconds = (self.election_max * 3 / 2).as_millis().div_ceil(1000);
         i64::try_from(seconds).unwrap_or(i64::MAX).max(ETCD_LEASE_TTL_SECONDS_MIN)
+    }
+
+    /// After this silence a follower stands for election: its leader is lost. One that leads and is not answered for so
+    /// long has lost its majority.
+    pub(crate) fn silence_max(&self) -> Duration {
+        self.election_max * 2
     }
 
     /// How long one question to a leader may take before another is asked.
@@ -311,9 +323,13 @@ impl Node {
         replica.run();
         raft.found(founding_members(&seat.place())).await?;
 
-        let now = upkeep::status_of(&raft, &replica, &identity);
+        let heard = Arc::new(Heard::default());
+        let view = raft.view();
+        let (leader_tx, leader) = watch::channel(upkeep::leader_of(&view));
+        let patience = config.timings.silence_max();
+        let now = upkeep::status_of(view, &replica, &identity, (&heard, patience));
         book.learn_members(&now.members);
-        let (leader_tx, leader) = watch::channel(upkeep::leader_of(&now));
+        let (is_led_tx, is_led) = watch::channel(now.leader.is_some());
         let (status_tx, status) = watch::channel(now);
         let (proposals, proposed) = mpsc::channel(PROPOSALS_MAX);
         let (read_index, inbox) = mpsc::channel(READ_QUEUE);
@@ -326,7 +342,7 @@ impl Node {
             peers,
             book,
             seat,
-            heard: Heard::default(),
+            heard,
             clock,
             origin: entropy.u64(),
             entropy,
@@ -345,8 +361,9 @@ impl Node {
             rebuilding: tokio::sync::Mutex::default(),
             status,
             leader,
+            is_led,
         });
-        let told = upkeep::Told { status: status_tx, leader: leader_tx };
+        let told = upkeep::Told { status: status_tx, leader: leader_tx, is_led: is_led_tx };
         leases::start(&store, lease_questions, tasks);
         start_tasks(&store, &config, Inboxes { told, inbox, proposed, claimed }, tasks);
         info!(name = %identity.name, node = %identity.node_id, "the store has started");
@@ -364,11 +381,10 @@ struct Inboxes {
 
 fn start_tasks(store: &Store, config: &NodeConfig, inboxes: Inboxes, tasks: &Tasks) {
     let Inboxes { told, inbox, proposed, claimed } = inboxes;
-    let Inner { raft, replica, identity, .. } = store.inner().as_ref();
+    let Inner { raft, replica, .. } = store.inner().as_ref();
     let (raft, replica) = (raft.clone(), replica.clone());
     let stop = tasks.stop();
-    let publish = upkeep::publish(raft.clone(), replica.clone(), identity.clone(), told, stop.clone());
-    tasks.spawn("store status", publish);
+    tasks.spawn("store status", upkeep::publish(store.clone(), told, stop.clone()));
     let snapshots =
         upkeep::take_snapshots(raft.clone(), replica.clone(), config.snapshot_every_entries, stop.clone());
     tasks.spawn("store snapshots", snapshots);

@@ -70,7 +70,7 @@ pub(crate) struct Inner {
     pub(crate) book: Arc<AddressBook>,
     pub(crate) seat: Seated,
     /// When a leader was heard last.
-    pub(crate) heard: Heard,
+    pub(crate) heard: Arc<Heard>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) timings: Timings,
@@ -93,8 +93,10 @@ pub(crate) struct Inner {
     /// Held while this replica is rebuilt.
     pub(crate) rebuilding: tokio::sync::Mutex<()>,
     pub(crate) status: watch::Receiver<Status>,
-    /// The leader that this node knows. Changes far less often than the status.
+    /// The leader that this node knows, also when it has not heard of it for long. Changes far less often than the status.
     pub(crate) leader: watch::Receiver<Option<Peer>>,
+    /// Whether a leader was heard of lately.
+    pub(crate) is_led: watch::Receiver<bool>,
 }
 
 impl Store {
@@ -266,7 +268,8 @@ impl Store {
 
     /// How this node sees itself and the cluster, now.
     pub fn status(&self) -> Status {
-        crate::upkeep::status_of(&self.inner.raft, &self.inner.replica, &self.inner.identity)
+        let Inner { raft, replica, identity, heard, timings, .. } = self.inner.as_ref();
+        crate::upkeep::status_of(raft.view(), replica, identity, (heard, timings.silence_max()))
     }
 
     /// Changes whenever leader, role, members or indexes change.

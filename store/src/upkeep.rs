@@ -2,12 +2,13 @@
 //! the process when Raft has stopped.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{NodeId, Revision};
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -17,10 +18,12 @@ use crate::mvcc::compaction::{self, Step};
 use crate::mvcc::layout;
 use crate::mvcc::tables::{Table, TableError, View};
 use crate::node::Identity;
-use crate::raft::handle::Handle;
+use crate::raft::handle::{Handle, RaftView};
 use crate::raft::peers::Peer;
 use crate::raft::replica::Replica;
+use crate::raft::service::Heard;
 use crate::status::Status;
+use crate::store::{Inner, Store};
 
 /// Up to where superseded rows are gone. This node's own business: it is not part of the replicated state.
 pub(crate) const CLEANED: &[u8] = b"cleaned";
@@ -38,15 +41,21 @@ pub(crate) enum UpkeepError {
     Clean(#[source] TableError),
 }
 
-pub(crate) fn status_of(raft: &Handle, replica: &Replica, identity: &Identity) -> Status {
+/// A leader that was not heard of for `patience` counts as lost.
+pub(crate) fn status_of(
+    view: RaftView,
+    replica: &Replica,
+    identity: &Identity,
+    (heard, patience): (&Heard, Duration),
+) -> Status {
     let progress = replica.progress();
-    let view = raft.view();
+    let is_led = silence(&view, identity, heard) < patience;
     Status {
         cluster_id: identity.cluster_id,
         node_id: identity.node_id,
         name: identity.name.clone(),
         role: view.role,
-        leader: view.leader,
+        leader: view.leader.filter(|_| is_led),
         term: view.term,
         applied_index: progress.applied,
         committed_index: view.committed.max(progress.applied),
@@ -63,37 +72,46 @@ pub(crate) fn status_of(raft: &Handle, replica: &Replica, identity: &Identity) -
 pub(crate) struct Told {
     pub(crate) status: watch::Sender<Status>,
     pub(crate) leader: watch::Sender<Option<Peer>>,
+    pub(crate) is_led: watch::Sender<bool>,
 }
 
-pub(crate) fn leader_of(status: &Status) -> Option<Peer> {
-    let id = status.leader?;
-    let member = status.members.iter().find(|member| member.id == id)?;
+/// Whom to ask, heard of or not.
+pub(crate) fn leader_of(view: &RaftView) -> Option<Peer> {
+    let id = view.leader?;
+    let member = view.members.iter().find(|member| member.id == id)?;
     Some(Peer { id, url: member.peer_url.clone() })
 }
 
+/// For how long this node has been without a sign that its leader leads. Raft itself goes on naming the last one until
+/// another is elected.
+fn silence(view: &RaftView, identity: &Identity, heard: &Heard) -> Duration {
+    if view.leader == Some(identity.node_id) { view.unanswered } else { heard.silence() }
+}
+
 /// Publishes the status, and fails when Raft has stopped on its own.
-pub(crate) async fn publish(
-    raft: Handle,
-    replica: Arc<Replica>,
-    identity: Identity,
-    told: Told,
-    stop: CancellationToken,
-) -> Result<(), UpkeepError> {
-    let Told { status, leader: leader_tx } = told;
+pub(crate) async fn publish(store: Store, told: Told, stop: CancellationToken) -> Result<(), UpkeepError> {
+    let Inner { raft, replica, identity, heard, timings, .. } = store.inner().as_ref();
+    let Told { status, leader: leader_tx, is_led } = told;
+    let patience = timings.silence_max();
     let mut changes = raft.changes();
     let mut health = replica.health.changes();
+    let mut heard_again = heard.changes();
     loop {
-        let failure = raft.view().failure;
-        let now = status_of(&raft, &replica, &identity);
+        heard_again.mark_unchanged();
+        let view = raft.view();
+        let failure = view.failure.clone();
+        let known = leader_of(&view);
+        let lost_in = patience.saturating_sub(silence(&view, identity, heard));
+        let now = status_of(view, replica, identity, (heard, patience));
         metrics::observe_status(&now);
-        let known = leader_of(&now);
+        is_led.send_if_modified(|is_led| std::mem::replace(is_led, now.leader.is_some()) != *is_led);
         leader_tx.send_if_modified(|leader| {
             let changed = *leader != known;
-            *leader = known;
+            leader.clone_from(&known);
             changed
         });
         let (leader, term) = (now.leader, now.term);
-        if status.borrow().leader != leader {
+        if leader.is_some() && status.borrow().leader != leader {
             metrics::count_leader_change();
             info!(leader = ?leader.map(NodeId::get), term, "the leader has changed");
         }
@@ -113,6 +131,8 @@ pub(crate) async fn publish(
             biased;
             () = stop.cancelled() => return Ok(()),
             changed = health.changed() => if changed.is_err() { return Ok(()) },
+            () = sleep(lost_in), if known.is_some() && !lost_in.is_zero() => {}
+            changed = heard_again.changed(), if lost_in.is_zero() => if changed.is_err() { return Ok(()) },
             changed = changes.changed() => if !changed {
                 return Err(UpkeepError::RaftStopped { reason: "its task has ended".to_owned() });
             },
@@ -167,7 +187,7 @@ pub(crate) async fn clean(replica: Arc<Replica>, stop: CancellationToken) -> Res
             if stop.is_cancelled() {
                 return Ok(());
             }
-            tokio::time::sleep(began.elapsed() * CLEAN_REST).await;
+            sleep(began.elapsed() * CLEAN_REST).await;
         }
         replica.tell_cleaned(compacted);
         tokio::select! {

@@ -8,7 +8,7 @@ use base::NodeId;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::metrics::RaftMetrics;
-use openraft::{Config, ReadPolicy, ServerState, SnapshotPolicy};
+use openraft::{Config, Instant as _, ReadPolicy, ServerState, SnapshotPolicy};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::log_store::LogStore;
@@ -41,7 +41,10 @@ pub(crate) struct RaftView {
     pub(crate) role: Role,
     /// Why it has stopped, if it has.
     pub(crate) failure: Option<String>,
+    /// Whom this node follows or is, also when it has not been heard of for long.
     pub(crate) leader: Option<NodeId>,
+    /// For how long no majority has answered this node, if it leads and needs one.
+    pub(crate) unanswered: Duration,
     pub(crate) term: u64,
     pub(crate) committed: u64,
     /// The last log index in the newest snapshot.
@@ -158,11 +161,14 @@ impl Handle {
         };
         let membership = metrics.membership_config.membership();
         let voters: Vec<u64> = membership.voter_ids().collect();
+        let needs_answers = voters.iter().any(|id| *id != metrics.id);
+        let answered = metrics.last_quorum_acked.filter(|_| needs_answers);
         let members = membership.nodes().map(|(id, member)| member.member(*id, !voters.contains(id)));
         RaftView {
             role,
             failure: metrics.running_state.as_ref().err().map(ToString::to_string),
             leader: metrics.current_leader.map(NodeId::new),
+            unanswered: answered.map_or(Duration::ZERO, |at| at.elapsed()),
             term: metrics.vote.leader_id.term,
             committed: metrics.local_committed.map_or(0, |id| id.index),
             snapshot: metrics.snapshot.map_or(0, |id| id.index),

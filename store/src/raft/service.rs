@@ -1,6 +1,6 @@
 //! The answering side of the network: what other nodes ask of this one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +8,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use openraft::storage::Snapshot;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::network::SnapshotHead;
@@ -19,23 +20,32 @@ use crate::store::Store;
 /// When a leader was heard last.
 pub(crate) struct Heard {
     started: Instant,
-    leader: Mutex<Option<Instant>>,
+    leader: watch::Sender<Option<Instant>>,
 }
 
 impl Default for Heard {
     fn default() -> Self {
-        Self { started: Instant::now(), leader: Mutex::new(None) }
+        Self { started: Instant::now(), leader: watch::Sender::new(None) }
     }
 }
 
 impl Heard {
     fn now(&self) {
-        *self.leader.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.leader.send_replace(Some(Instant::now()));
+    }
+
+    /// For how long no leader was heard.
+    pub(crate) fn silence(&self) -> Duration {
+        self.leader.borrow().map_or(Duration::MAX, |leader| leader.elapsed())
+    }
+
+    /// Changes whenever a leader is heard.
+    pub(crate) fn changes(&self) -> watch::Receiver<Option<Instant>> {
+        self.leader.subscribe()
     }
 
     pub(crate) fn leader_within(&self, time: Duration) -> bool {
-        let leader = *self.leader.lock().unwrap_or_else(PoisonError::into_inner);
-        leader.is_some_and(|leader| leader.elapsed() < time)
+        self.silence() < time
     }
 
     /// The start counts, too: a node that has just started has had no time to hear anybody.
@@ -104,7 +114,12 @@ impl PeerService for Service {
             let readable = request.is_ok();
             async move { readable }
         });
-        let requests = requests.filter_map(|request| async move { request.ok() });
+        // The stream may outlive the node, whose files it must not hold.
+        let heard = self.store.inner().heard.clone();
+        let requests = requests.filter_map(move |request| {
+            heard.now();
+            async move { request.ok() }
+        });
         let answers = self.store.inner().raft.raft().stream_append(requests.boxed());
         let answers = answers.map(|answer| match answer {
             Ok(answer) => Ok(codec::encode(&answer)),

@@ -15,6 +15,7 @@ mod watch;
 use std::time::Duration;
 
 use base::Revision;
+use futures::future::BoxFuture;
 use proto::etcdserverpb::ResponseHeader;
 use proto::etcdserverpb::auth_server::AuthServer;
 use proto::etcdserverpb::cluster_server::ClusterServer;
@@ -143,6 +144,39 @@ impl Front {
             return Err(error::no_leader());
         }
         Ok(())
+    }
+
+    /// Ends when a stream of this client must end from this side, with why: the port stops, or the member has been
+    /// without a leader for long and the client cares.
+    fn over(&self, metadata: &MetadataMap) -> BoxFuture<'static, tonic::Status> {
+        let inner = self.store.inner();
+        let stop = self.stop.clone();
+        let is_led = wants_leader(metadata).then(|| inner.is_led.clone());
+        let patience = inner.timings.leaderless_time_max;
+        let leaderless = async move {
+            match is_led {
+                Some(is_led) => leader_lost(is_led, patience).await,
+                None => std::future::pending().await,
+            }
+        };
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => error::stopped(),
+                () = leaderless => error::no_leader(),
+            }
+        })
+    }
+}
+
+async fn leader_lost(mut is_led: Receiver<bool>, patience: Duration) {
+    loop {
+        if is_led.wait_for(|is_led| !is_led).await.is_err() {
+            return std::future::pending().await;
+        }
+        if tokio::time::timeout(patience, is_led.wait_for(|is_led| *is_led)).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod etcdctl;
 mod fleet;
 mod kube_apiserver;
 mod kv;
+mod leaderless;
 mod learner;
 mod leases;
 mod limits;

@@ -4,7 +4,6 @@ use std::pin::Pin;
 
 use base::LeaseId;
 use futures::Stream;
-use futures::stream::StreamExt as _;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::lease_server::Lease;
 use tonic::{Request, Response, Status, Streaming};
@@ -50,16 +49,19 @@ impl Lease for Front {
         request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         self.admit(request.metadata())?;
-        let stop = self.stop.clone();
+        let over = self.over(request.metadata());
         let answers = futures::stream::try_unfold(
-            (self.of(&request), request.into_inner()),
-            |(front, mut asked)| async {
-                let Some(request) = asked.message().await? else { return Ok(None) };
-                let answer = front.keep_alive(request.id).await?;
-                Ok(Some((answer, (front, asked))))
+            (self.of(&request), request.into_inner(), over),
+            |(front, mut asked, mut over)| async {
+                let answer = tokio::select! {
+                    biased;
+                    status = &mut over => return Err(status),
+                    answer = front.next_beat(&mut asked) => answer?,
+                };
+                Ok(answer.map(|answer| (answer, (front, asked, over))))
             },
         );
-        Ok(Response::new(Box::pin(answers.take_until(stop.cancelled_owned()))))
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn lease_time_to_live(
@@ -98,6 +100,17 @@ impl Lease for Front {
 }
 
 impl Front {
+    /// The answer to the next request of a stream; `None`: there are no more.
+    async fn next_beat(
+        &self,
+        asked: &mut Streaming<pb::LeaseKeepAliveRequest>,
+    ) -> Result<Option<pb::LeaseKeepAliveResponse>, Status> {
+        match asked.message().await? {
+            Some(request) => self.keep_alive(request.id).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// An unknown lease is a time to live of 0, not an error: the stream serves many leases.
     async fn keep_alive(&self, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {
         // Read before the renewal, so that a client never takes the header for newer than the lease.

@@ -14,6 +14,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use super::Served;
+use crate::{NodeConfig, Timings};
 
 /// One Watch stream of a client.
 pub(super) struct Stream {
@@ -339,5 +340,46 @@ async fn a_stream_whose_client_has_said_everything_goes_on() {
     assert_eq!(stream.seen().await, "0 created");
     put(&served, "a", "v").await;
     assert_eq!(stream.seen().await, "0 Put a=v@2");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_quiet_watch_that_asked_for_it_gives_signs_of_life() {
+    let config = NodeConfig::in_memory();
+    let timings = Timings { watch_notify_every: Duration::from_millis(20), ..config.timings };
+    let served = Served::start_with(NodeConfig { timings, ..config }).await;
+    put(&served, "a", "1").await;
+    let mut stream = Stream::open(&served).await;
+    stream.create(pb::WatchCreateRequest { progress_notify: true, ..prefix("a", "b") }).await;
+    stream.create(prefix("b", "")).await;
+    stream
+        .create(pb::WatchCreateRequest { progress_notify: true, start_revision: 9, ..prefix("c", "") })
+        .await;
+    let mut created = Vec::new();
+    let mut signs = 0;
+    while created.len() < 3 || signs < 3 {
+        let response = stream.next().await.unwrap();
+        if response.created {
+            created.push(response.watch_id);
+            continue;
+        }
+        // Neither from the one that did not ask for it, nor from the one whose time has not come.
+        assert_eq!((response.watch_id, response.events.len()), (0, 0), "{response:?}");
+        assert_eq!(response.header.unwrap().revision, 2);
+        signs += 1;
+    }
+    assert_eq!(created, [0, 1, 2]);
+    // A sign is of what went before it on this stream, whoever wrote it.
+    put(&served, "elsewhere", "2").await;
+    put(&served, "a", "3").await;
+    let (mut newest, mut seen) = (2, false);
+    while newest < 4 {
+        let response = stream.next().await.unwrap();
+        let revision = response.header.unwrap().revision;
+        assert!(revision >= newest, "{revision} after {newest}");
+        seen |= response.events.iter().any(|event| event.kv.as_ref().unwrap().mod_revision == 4);
+        assert!(revision < 4 || seen, "a sign came before the event that it tells of");
+        newest = revision;
+    }
     served.stop().await;
 }

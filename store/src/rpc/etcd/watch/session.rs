@@ -4,26 +4,19 @@
 //! nothing else: they keep their place in the store's history, not a queue.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use base::Revision;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use proto::etcdserverpb as pb;
-use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::{Status, Streaming};
 
 use super::super::super::error;
 use super::super::{Front, convert};
 use super::frames::{self, Filters, Frame, Manner, RESPONSE_BYTES_MAX};
-use crate::Peer;
 use crate::hub::{Found, News, Reader};
 
-/// etcd's `--watch-progress-notify-interval`.
-const NOTIFY_EVERY: Duration = Duration::from_mins(10);
-/// How long a member may be without a leader before it ends the streams that asked for one.
-const LEADERLESS_TIME_MAX: Duration = Duration::from_secs(3);
 /// The id of responses about no watch, or about all of them.
 const NO_WATCH: i64 = -1;
 
@@ -56,9 +49,14 @@ struct Watching {
 }
 
 impl Session {
-    pub(super) fn new(front: Front, requests: Streaming<pb::WatchRequest>, needs_leader: bool) -> Self {
+    /// `over` ends when the stream must end.
+    pub(super) fn new(
+        front: Front,
+        requests: Streaming<pb::WatchRequest>,
+        over: BoxFuture<'static, Status>,
+    ) -> Self {
         let inner = front.store.inner();
-        let every = inner.entropy.jittered(NOTIFY_EVERY);
+        let every = inner.entropy.jittered(inner.timings.watch_notify_every);
         let mut notify = tokio::time::interval_at(Instant::now() + every, every);
         notify.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
@@ -70,7 +68,7 @@ impl Session {
             progress: None,
             notify,
             signs_due: false,
-            over: Box::pin(over(front.stop.clone(), needs_leader.then(|| inner.leader.clone()))),
+            over,
             outbox: VecDeque::new(),
             front,
         }
@@ -257,35 +255,5 @@ impl Session {
     fn push(&mut self, response: pb::WatchResponse) {
         let header = Some(self.front.header_now());
         self.outbox.push_back(pb::WatchResponse { header, ..response }.into());
-    }
-}
-
-/// Why a stream ends from this side: the port stops, or there has been no leader for long and the client cares.
-async fn over(
-    stop: tokio_util::sync::CancellationToken,
-    leader: Option<watch::Receiver<Option<Peer>>>,
-) -> Status {
-    let leaderless = async {
-        match leader {
-            Some(leader) => leader_lost(leader).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => error::stopped(),
-        () = leaderless => error::no_leader(),
-    }
-}
-
-async fn leader_lost(mut leader: watch::Receiver<Option<Peer>>) {
-    loop {
-        if leader.wait_for(Option::is_none).await.is_err() {
-            return std::future::pending().await;
-        }
-        let found = leader.wait_for(Option::is_some);
-        if tokio::time::timeout(LEADERLESS_TIME_MAX, found).await.is_err() {
-            return;
-        }
     }
 }
