@@ -341,6 +341,7 @@ impl StateDisk for RocksState {
         options.set_exclusive_manual_compaction(false);
         options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
         for table in Table::ALL {
+            failpoint::reach("defragment: before a table");
             tables.db.compact_range_cf_opt(
                 family(&tables.db, table)?,
                 None::<&[u8]>,
@@ -348,6 +349,7 @@ impl StateDisk for RocksState {
                 &options,
             );
         }
+        failpoint::reach("defragment: rewritten");
         Ok(())
     }
 

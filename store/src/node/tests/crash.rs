@@ -31,13 +31,14 @@ const INSTALL_POINTS: &[&str] =
     &["install: moved", "install: opened", "install: current", "install: done", "snapshot: linked"];
 
 fn die(dir: &Path, ledger: &mut Ledger, point: &str, nth: u64) {
-    let mut victim = Victim::start(dir, &Plan { failpoint: Some((point, nth)), writes: 1000 });
+    let mut victim =
+        Victim::start(dir, &Plan { failpoint: Some((point, nth)), writes: 1000, defragments: false });
     victim.follow(ledger, usize::MAX);
     assert_eq!(victim.end(), None, "{point} was not reached {nth} times");
 }
 
 fn survive(dir: &Path, ledger: &mut Ledger) {
-    let mut victim = Victim::start(dir, &Plan { failpoint: None, writes: 100 });
+    let mut victim = Victim::start(dir, &Plan { failpoint: None, writes: 100, defragments: false });
     victim.follow(ledger, usize::MAX);
     assert_eq!(victim.end(), Some(End::Done));
 }
@@ -71,4 +72,22 @@ fn a_node_that_dies_while_it_installs_a_snapshot_installs_it_again() {
         die(&data, &mut ledger, point, 1);
         survive(&data, &mut ledger);
     }
+}
+
+/// etcd #14685: a crash while the tables were rewritten left rows without the index of the entry that had made them. The
+/// restart applied those entries again, and the member was at a higher revision than the others.
+#[test]
+fn etcd_14685_a_crash_while_tables_are_rewritten_applies_nothing_twice() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let mut ledger = Ledger::default();
+    survive(&data, &mut ledger);
+    let points = ["defragment: before a table", "defragment: rewritten", "snapshot: linked"];
+    for (point, nth) in points.iter().flat_map(|point| [(*point, 1), (*point, 3), (*point, 6)]) {
+        let plan = Plan { failpoint: Some((point, nth)), writes: 10_000, defragments: true };
+        let mut victim = Victim::start(&data, &plan);
+        victim.follow(&mut ledger, usize::MAX);
+        assert_eq!(victim.end(), None, "{point} was not reached {nth} times");
+    }
+    survive(&data, &mut ledger);
 }

@@ -81,7 +81,8 @@ fn no_acknowledged_write_is_lost_when_the_power_is() {
     let mut ledger = Ledger::default();
     let chance = SeededEntropy::new(7);
     for cut in 1..=cuts() {
-        let mut victim = Victim::start(&data, &Plan { failpoint: None, writes: u64::MAX });
+        let mut victim =
+            Victim::start(&data, &Plan { failpoint: None, writes: u64::MAX, defragments: false });
         let acks = usize::try_from(chance.u64() % 300).expect("it fits");
         victim.follow(&mut ledger, acks);
         device.cut_power();
@@ -93,7 +94,7 @@ fn no_acknowledged_write_is_lost_when_the_power_is() {
             println!("{cut} cuts, {ledger:?}");
         }
     }
-    let mut victim = Victim::start(&data, &Plan { failpoint: None, writes: 10 });
+    let mut victim = Victim::start(&data, &Plan { failpoint: None, writes: 10, defragments: false });
     victim.follow(&mut ledger, usize::MAX);
     assert_eq!(victim.end(), Some(End::Done));
 }

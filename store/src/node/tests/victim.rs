@@ -25,6 +25,7 @@ use crate::{
 const DIR: &str = "NAVARCH_VICTIM_DIR";
 const FAILPOINT: &str = "NAVARCH_VICTIM_FAILPOINT";
 const WRITES: &str = "NAVARCH_VICTIM_WRITES";
+const DEFRAGMENTS: &str = "NAVARCH_VICTIM_DEFRAGMENTS";
 const WRITERS: u64 = 4;
 const LIFE: Duration = Duration::from_secs(240);
 
@@ -65,6 +66,8 @@ pub(super) struct Plan<'a> {
     pub(super) failpoint: Option<(&'a str, u64)>,
     /// Ends after so many writes of each writer.
     pub(super) writes: u64,
+    /// Whether it rewrites its tables while it writes.
+    pub(super) defragments: bool,
 }
 
 /// The process.
@@ -81,6 +84,7 @@ impl Victim {
         command
             .env(DIR, dir)
             .env(WRITES, plan.writes.to_string())
+            .env(DEFRAGMENTS, plan.defragments.to_string())
             .stdout(Stdio::piped())
             .stdin(Stdio::null());
         if let Some((point, nth)) = plan.failpoint {
@@ -145,7 +149,11 @@ async fn the_process_that_is_killed() {
         failpoint::arm(point.to_owned(), nth.parse().expect("a number"));
     }
     let writes = told(WRITES).expect("it is told").parse().expect("a number");
-    match tokio::time::timeout(LIFE, live(Path::new(&dir), writes)).await.expect("an end in time") {
+    let defragments = told(DEFRAGMENTS).is_some_and(|told| told == "true");
+    match tokio::time::timeout(LIFE, live(Path::new(&dir), writes, defragments))
+        .await
+        .expect("an end in time")
+    {
         End::Done => println!("done"),
         End::Failed => println!("failed"),
     }
@@ -153,7 +161,7 @@ async fn the_process_that_is_killed() {
     kill(Pid::this(), Signal::SIGKILL).expect("a process may kill itself");
 }
 
-async fn live(dir: &Path, writes: u64) -> End {
+async fn live(dir: &Path, writes: u64, defragments: bool) -> End {
     let name = "victim".to_owned();
     let member =
         InitialMember { name: name.clone(), peer_url: "https://alone".to_owned(), client_urls: Vec::new() };
@@ -187,7 +195,7 @@ async fn live(dir: &Path, writes: u64) -> End {
     tokio::select! {
         biased;
         ended = &mut ended => ended.expect_err("a task has failed"),
-        worked = work(&store, writes) => match worked {
+        worked = work(&store, writes, defragments) => match worked {
             Ok(()) => return End::Done,
             // Nothing is refused, unless the node ends by itself.
             Err(_) => ended.await.expect_err("a task has failed"),
@@ -196,14 +204,24 @@ async fn live(dir: &Path, writes: u64) -> End {
     End::Failed
 }
 
-async fn work(store: &Store, writes: u64) -> Result<(), StoreError> {
+async fn work(store: &Store, writes: u64, defragments: bool) -> Result<(), StoreError> {
     let found = find(store).await?;
     println!("started");
     let writers = (0..WRITERS).map(|writer| {
         let first = found.get(&writer).copied().unwrap_or(0) + 1;
         write(store, writer, first..first.saturating_add(writes))
     });
-    futures::future::try_join_all(writers).await.map(drop)
+    let writers = futures::future::try_join_all(writers);
+    let defragment = async {
+        loop {
+            store.defragment().await?;
+        }
+    };
+    tokio::select! {
+        biased;
+        written = writers => written.map(drop),
+        ended = defragment, if defragments => ended,
+    }
 }
 
 /// Reads what is there, after a leader has proved that it is all.
