@@ -16,6 +16,7 @@ mod pages;
 mod peers;
 mod permissions;
 mod ports;
+mod quarantine;
 mod users;
 mod watches;
 

@@ -12,8 +12,9 @@ impl Store {
     /// writes go on meanwhile.
     ///
     /// # Errors
-    /// When the copy cannot be made.
+    /// When the copy cannot be made, or would be one of data that cannot be trusted.
     pub(crate) async fn snapshot(&self) -> Result<Outgoing, StoreError> {
+        self.require_sound()?;
         let inner = self.inner();
         let disk = inner.replica.disk.clone();
         let time_ms = inner.clock.now().as_millisecond();
@@ -38,7 +39,7 @@ fn outgoing(disk: &dyn StateDisk, mut manifest: Manifest) -> Result<Outgoing, Ta
         };
         looked = Machine::load(view, codec).map(|machine| {
             manifest.revision = machine.horizon().newest.get();
-            manifest.compacted = machine.horizon().compacted.get();
+            manifest.compacted = machine.horizon().compacted.get().max(0);
             manifest.hash = machine.hash();
         });
     })?;

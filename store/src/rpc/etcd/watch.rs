@@ -17,7 +17,8 @@ use tonic::codegen::{Body, BoxFuture, Service, StdError, http};
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Front, wants_leader};
+use super::super::error;
+use super::Front;
 use codec::WatchCodec;
 use frames::Frame;
 use session::Session;
@@ -78,8 +79,9 @@ impl StreamingService<pb::WatchRequest> for WatchMethod {
         let front = self.front.clone();
         async move {
             front.admit(request.metadata())?;
-            let needs_leader = wants_leader(request.metadata());
-            let session = Session::new(front.of(&request), request.into_inner(), needs_leader);
+            front.store.require_sound().map_err(|refused| error::status(&refused))?;
+            let over = front.over(request.metadata());
+            let session = Session::new(front.of(&request), request.into_inner(), over);
             Ok(Response::new(futures::stream::try_unfold(session, Session::next).boxed()))
         }
         .boxed()
