@@ -138,11 +138,13 @@ impl Desk {
             None => Welcome::New { name, incarnation, lost: lost.is_some() },
             Some(place) => Welcome::Placed {
                 cluster_id: place.cluster_id,
+                node_id: place.node_id,
                 name,
                 founders: place.founders,
                 supersedes: place.supersedes,
                 standing: Standing::Unknown,
                 hears_leader: false,
+                members: Vec::new(),
             },
         };
         Ok(codec::encode(&welcome))

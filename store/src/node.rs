@@ -255,15 +255,6 @@ impl NodeConfig {
     }
 }
 
-/// Whom to ask for a copy: where the configuration says that they are, by the ids that they were founded with.
-fn others(config: &NodeConfig, place: &Place) -> Vec<Peer> {
-    let others = config.others().into_iter().map(|(name, peer)| {
-        let founder = place.founders.iter().find(|founder| founder.name == name);
-        Peer { id: founder.map_or(peer.id, |founder| founder.id), url: peer.url }
-    });
-    others.collect()
-}
-
 pub(crate) fn founding_members(place: &Place) -> BTreeMap<u64, MemberRecord> {
     let record = |founder: &Founder| MemberRecord {
         name: founder.name.clone(),
@@ -308,9 +299,8 @@ impl Node {
         let (log_store, writer) = log_store::open(log).map_err(|error| config.disk.failed(error))?;
         tasks.spawn("store log writer", writer.run());
         let stop = tasks.stop();
-        let others = others(&config, &seat.place());
         let log = LogReader::of(&log_store);
-        let opening = Repair { config: &config, others, peers: &*peers, log: log.clone(), stop };
+        let opening = Repair { config: &config, seat: &seat, peers: &*peers, log: log.clone(), stop };
         let replica = Arc::new(opening.open().await?);
         let network = Factory { me: identity.node_id.get(), peers: peers.clone() };
         let machine = StateMachine { replica: replica.clone() };

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::disk::files;
 use crate::error::StartError;
 use crate::node::{Disk, Identity, InitialMember, NodeConfig};
+use crate::raft::peers::Peer;
 use crate::recover;
 use crate::status::Addresses;
 
@@ -20,6 +21,9 @@ const FILE: &str = "member";
 const HEADING: &str = "navarch member 1";
 /// Everything else that a member's directory may hold.
 const CONTENTS: [&str; 2] = ["log", "state"];
+/// Where the members were last, for a member that can read neither its tables nor, it may be, its configuration's list.
+const MEMBERS: &str = "members";
+const MEMBERS_HEADING: &str = "navarch members 1";
 const SET_ASIDE: &str = "set-aside";
 
 /// What the file says.
@@ -102,9 +106,39 @@ impl Seated {
         self.save(Place { started: true, removed: true, ..self.place() })
     }
 
+    /// Remembers where the members are now.
+    pub(crate) fn save_members(&self, members: &[Peer]) -> io::Result<()> {
+        let SeatDisk::Directory(path) = &self.disk else { return Ok(()) };
+        files::write_atomically(&path.join(MEMBERS), members_text(members).as_bytes())
+    }
+
+    /// Where the members were when this node last ran, itself included; none when nobody wrote it down.
+    pub(crate) fn remembered_members(&self) -> Vec<Peer> {
+        let SeatDisk::Directory(path) = &self.disk else { return Vec::new() };
+        let text = std::fs::read_to_string(path.join(MEMBERS)).unwrap_or_default();
+        parse_members(&text).unwrap_or_default()
+    }
+
     fn save(&self, place: Place) -> Result<(), StartError> {
         self.disk.write(&MemberFile { place: Some(place), ..self.file.clone() })
     }
+}
+
+fn members_text(members: &[Peer]) -> String {
+    let lines = members.iter().map(|member| format!("{} {}\n", member.id, member.url));
+    format!("{MEMBERS_HEADING}\n{}end\n", lines.collect::<String>())
+}
+
+fn parse_members(text: &str) -> Option<Vec<Peer>> {
+    let mut lines = text.strip_suffix("end\n")?.lines();
+    if lines.next()? != MEMBERS_HEADING {
+        return None;
+    }
+    let member = |line: &str| {
+        let (id, url) = line.split_once(' ')?;
+        Some(Peer { id: NodeId::new(id.parse().ok()?), url: url.to_owned() })
+    };
+    lines.map(member).collect()
 }
 
 /// FNV-1a, the same on every member.
@@ -198,7 +232,7 @@ impl SeatDisk {
             let number = files::numbered(path, SET_ASIDE)?.last().map_or(1, |last| last + 1);
             let aside = path.join(format!("{SET_ASIDE}-{number}"));
             std::fs::create_dir(&aside)?;
-            for name in CONTENTS.into_iter().chain([FILE]) {
+            for name in CONTENTS.into_iter().chain([FILE, MEMBERS]) {
                 match std::fs::rename(path.join(name), aside.join(name)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     Ok(()) | Err(_) => {}
@@ -363,10 +397,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_members_are_remembered_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let disk = SeatDisk::Directory(dir.path().to_owned());
+        let seat = Seated { disk, file: file(), addresses: None };
+        assert_eq!(seat.remembered_members(), []);
+        let peer = |id, url: &str| Peer { id: NodeId::new(id), url: url.to_owned() };
+        let members = [peer(2, "https://two:1"), peer(7, "https://seven:1")];
+        seat.save_members(&members).expect("written");
+        assert_eq!(seat.remembered_members(), members);
+        let text = members_text(&members);
+        for end in 0..text.len() {
+            assert_eq!(parse_members(&text[..end]), None, "the first {end} bytes");
+        }
+    }
+
     proptest! {
         #[test]
         fn garbage_is_refused(text: String) {
             prop_assert_eq!(MemberFile::parse(&text), None);
+            prop_assert_eq!(parse_members(&text), None);
         }
     }
 

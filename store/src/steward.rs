@@ -15,7 +15,7 @@ use crate::entrance::settle::{Looked, introduce, looked};
 use crate::error::StartError;
 use crate::raft::membership;
 use crate::raft::peers::Peer;
-use crate::status::{Addresses, Role};
+use crate::status::{Addresses, Member, Role};
 use crate::store::Store;
 
 /// How often a node looks after itself and the membership.
@@ -50,6 +50,7 @@ pub(crate) struct Steward {
 impl Steward {
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), StewardError> {
         let (mut was_member, mut joint) = (false, None);
+        let mut remembered = self.store.inner().seat.remembered_members();
         let mut ask_at = Instant::now() + SILENCE_MAX;
         loop {
             tokio::select! {
@@ -58,7 +59,9 @@ impl Steward {
                 () = sleep(LOOK_EVERY) => {}
             }
             let inner = self.store.inner();
-            inner.book.learn_members(&self.store.members());
+            let members = self.store.members();
+            inner.book.learn_members(&members);
+            self.remember(&members, &mut remembered);
             let is_member = membership::is_committed_member(inner);
             if was_member && !is_member {
                 return Err(self.removed());
@@ -72,6 +75,19 @@ impl Steward {
                 self.ask_others().await?;
                 ask_at = Instant::now() + SILENCE_MAX;
             }
+        }
+    }
+
+    /// Writes down where the members are, for a start at which this node can read nothing else.
+    fn remember(&self, members: &[Member], remembered: &mut Vec<Peer>) {
+        let now = members.iter().map(|member| Peer { id: member.id, url: member.peer_url.clone() });
+        let now: Vec<Peer> = now.collect();
+        if now.is_empty() || now == *remembered {
+            return;
+        }
+        match self.store.inner().seat.save_members(&now) {
+            Ok(()) => *remembered = now,
+            Err(error) => warn!(%error, "cannot write down where the members are"),
         }
     }
 

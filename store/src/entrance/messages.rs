@@ -53,12 +53,15 @@ pub(crate) enum Welcome {
     },
     Placed {
         cluster_id: u64,
+        node_id: NodeId,
         name: String,
         founders: Vec<Founder>,
         supersedes: Vec<u64>,
         standing: Standing,
         /// Whether its cluster has a leader, as far as it can tell.
         hears_leader: bool,
+        /// Today's members and their peer addresses; none while it is starting itself.
+        members: Vec<(NodeId, String)>,
     },
     /// A place for the one who asked.
     Given {
@@ -119,11 +122,13 @@ impl Store {
                 };
                 Welcome::Placed {
                     cluster_id: place.cluster_id,
+                    node_id: place.node_id,
                     name: seat.file.name.clone(),
                     founders: place.founders,
                     supersedes: place.supersedes,
                     standing,
                     hears_leader: self.hears_leader(),
+                    members: self.members().into_iter().map(|one| (one.id, one.peer_url)).collect(),
                 }
             }
         }

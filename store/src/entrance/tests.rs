@@ -1,5 +1,7 @@
 //! Whole clusters that found themselves, over a network that knows addresses.
 
+mod repair;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

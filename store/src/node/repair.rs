@@ -1,11 +1,15 @@
 //! Opening the tables at start; when they are damaged, taking a copy from another member before Raft starts.
 //!
-//! Vote and log stay as they are. Damaged tables are set aside, not deleted: somebody may want to know what happened.
+//! Whom to ask is not read from the tables: it is where the members were when this node last ran, and whoever lives now
+//! at the addresses of the configuration, and whom those name. Vote and log stay as they are. Damaged tables are set aside, not deleted: somebody may want to know what happened.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::NodeId;
+use futures::future::join_all;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -13,22 +17,27 @@ use tracing::{error, info, warn};
 use super::{Disk, NodeConfig};
 use crate::disk::rocks_state::RocksState;
 use crate::disk::{StateDisk, files};
+use crate::entrance::messages::{Asks, Welcome};
+use crate::entrance::settle::{introduce, introduction};
 use crate::error::StartError;
 use crate::mvcc::tables::TableError;
 use crate::raft::log_store::LogReader;
 use crate::raft::peers::{Peer, Peers};
 use crate::raft::record;
 use crate::raft::replica::Replica;
+use crate::seat::Seated;
 use crate::store::rebuild;
 
 /// Says that the tables beside it must not be used: they were found to be damaged, or are not complete yet.
 const CONDEMNED: &str = "CONDEMNED";
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long somebody may take to say who it is.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// What opening the tables needs to know.
 pub(super) struct Repair<'a> {
     pub(super) config: &'a NodeConfig,
-    pub(super) others: Vec<Peer>,
+    pub(super) seat: &'a Seated,
     pub(super) peers: &'a dyn Peers,
     pub(super) log: LogReader,
     pub(super) stop: &'a CancellationToken,
@@ -54,7 +63,7 @@ impl Repair<'_> {
         let Disk::Directory(path) = &self.config.disk else {
             return Err(self.config.disk.failed(damage.into()));
         };
-        if self.others.is_empty() {
+        if self.known().is_empty() && self.addresses().is_empty() {
             return Err(self.config.disk.failed(damage.into()));
         }
         error!(%damage, source = ?std::error::Error::source(&damage), "the tables are damaged; another member is asked for a copy");
@@ -96,24 +105,75 @@ impl Repair<'_> {
     /// Asks one after the other, until there is a copy that goes with the log.
     async fn fill(&self, tables: &Arc<dyn StateDisk>) -> Result<(), StartError> {
         let mut least = self.log.first_needed();
-        for peer in self.others.iter().cycle() {
-            match self.fill_from(peer, least, tables).await {
-                Ok(true) => {
-                    info!(from = %peer.id, "the tables are repaired");
-                    return Ok(());
+        let attempts = async {
+            loop {
+                for peer in self.others().await {
+                    match self.fill_from(&peer, least, tables).await {
+                        Ok(true) => return peer.id,
+                        // What this log holds beyond the copy was never committed: a copy from further on replaces it.
+                        Ok(false) => least = self.log.end(),
+                        Err(why) => warn!(peer = %peer.id, url = %peer.url, why, "no copy from this member"),
+                    }
                 }
-                // What this log holds beyond the copy was never committed: a copy from further on replaces it.
-                Ok(false) => least = self.log.end(),
-                Err(why) => warn!(peer = %peer.id, why, "no copy from this member"),
+                sleep(PAUSE).await;
             }
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => break,
-                () = sleep(PAUSE) => {}
+        };
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => {
+                let error = std::io::Error::other("stopped before the tables were repaired");
+                Err(self.config.disk.failed(error))
+            }
+            from = attempts => {
+                info!(%from, "the tables are repaired");
+                Ok(())
             }
         }
-        let error = std::io::Error::other("stopped before the tables were repaired");
-        Err(self.config.disk.failed(error))
+    }
+
+    /// Everybody who may have a copy: who is known by id, and whoever says who it is.
+    async fn others(&self) -> Vec<Peer> {
+        let mut others = self.known();
+        let place = self.seat.place();
+        let introduction = introduction(self.config, &self.seat.file, Asks::Standing);
+        let addresses = self.addresses();
+        // Ids are not known here: these only tell connections apart.
+        let asked = addresses.iter().zip(0..).map(|(url, at)| {
+            let to = Peer { id: NodeId::new(u64::MAX - at), url: url.clone() };
+            let introduction = &introduction;
+            async move {
+                introduce(self.peers, &to, introduction, ANSWER_TIME_MAX).await.map(|said| (to.url, said))
+            }
+        });
+        for (url, said) in join_all(asked).await.into_iter().flatten() {
+            if let Welcome::Placed { cluster_id, node_id, members, .. } = said
+                && cluster_id == place.cluster_id
+            {
+                others.push(Peer { id: node_id, url });
+                others.extend(members.into_iter().map(|(id, url)| Peer { id, url }));
+            }
+        }
+        let mut seen = BTreeSet::new();
+        others.retain(|peer| peer.id != place.node_id && seen.insert((peer.id, peer.url.clone())));
+        others
+    }
+
+    /// The members as of this node's last run, and its fellow founders where the configuration says that they are.
+    fn known(&self) -> Vec<Peer> {
+        let place = self.seat.place();
+        let mut known = self.seat.remembered_members();
+        known.extend(self.config.others().into_iter().filter_map(|(name, peer)| {
+            let founder = place.founders.iter().find(|founder| founder.name == name)?;
+            Some(Peer { id: founder.id, url: peer.url })
+        }));
+        known.retain(|peer| peer.id != place.node_id);
+        known
+    }
+
+    /// Every address at which a member may live now.
+    fn addresses(&self) -> BTreeSet<String> {
+        let configured = self.config.others().into_iter().map(|(_, peer)| peer.url);
+        configured.chain(self.known().into_iter().map(|peer| peer.url)).collect()
     }
 
     async fn fill_from(&self, peer: &Peer, least: u64, tables: &Arc<dyn StateDisk>) -> Result<bool, String> {

@@ -31,11 +31,13 @@ fn lost(name: &str) -> Option<Welcome> {
 fn placed(cluster_id: u64, supersedes: &[u64]) -> Option<Welcome> {
     Some(Welcome::Placed {
         cluster_id,
+        node_id: NodeId::new(1),
         name: "x".to_owned(),
         founders: vec![founder(1, "a", 1), founder(2, "b", 2), founder(3, "c", 3)],
         supersedes: supersedes.to_vec(),
         standing: Standing::Unknown,
         hears_leader: false,
+        members: Vec::new(),
     })
 }
 
@@ -120,14 +122,18 @@ fn a_recovered_cluster_is_joined_and_not_the_one_that_it_replaces() {
 #[test]
 fn a_place_is_lost_by_removal_or_when_its_cluster_was_given_up() {
     let answer = |now_standing, now_hears| match placed(7, &[]) {
-        Some(Welcome::Placed { cluster_id, name, founders, supersedes, .. }) => Welcome::Placed {
-            cluster_id,
-            name,
-            founders,
-            supersedes,
-            standing: now_standing,
-            hears_leader: now_hears,
-        },
+        Some(Welcome::Placed { cluster_id, node_id, name, founders, supersedes, members, .. }) => {
+            Welcome::Placed {
+                cluster_id,
+                node_id,
+                members,
+                name,
+                founders,
+                supersedes,
+                standing: now_standing,
+                hears_leader: now_hears,
+            }
+        }
         _ => unreachable!("placed is Placed"),
     };
     let (removed, unknown) = (answer(Standing::Removed, true), answer(Standing::Unknown, false));
