@@ -34,27 +34,26 @@ pub(crate) struct Budget {
 /// Reads whole revisions, from the first wanted one on.
 pub(crate) fn read(view: &dyn View, wanted: &Wanted<'_>, budget: Budget) -> Result<Past, TableError> {
     let mut revisions: Vec<(Revision, Vec<Arc<Event>>)> = Vec::new();
-    let end = layout::rev_start(wanted.to.next());
-    let mut cursor = view.cursor(Table::Rev, &layout::rev_start(wanted.from), Some(&end))?;
+    let end = layout::rev_key(wanted.to.next());
+    let mut cursor = view.cursor(Table::Rev, &layout::rev_key(wanted.from), Some(&end))?;
     let (mut rows, mut bytes) = (0, 0);
     while let Some(row) = cursor.key() {
-        let place = layout::decode_rev_key(row)?;
-        let spent = rows >= budget.rows || bytes >= budget.bytes;
-        if spent && place.sub == 0 && place.revision > wanted.from {
-            return Ok(Past { revisions, next: place.revision });
+        let revision = layout::decode_rev_key(row)?;
+        if (rows >= budget.rows || bytes >= budget.bytes) && revision > wanted.from {
+            return Ok(Past { revisions, next: revision });
         }
-        rows += 1;
-        if !layout::is_hash(place) {
-            let recorded = layout::decode_recorded(cursor.value())?;
+        let mut events = Vec::new();
+        for (place, recorded) in layout::decode_revision(cursor.value())?.changes_of(revision) {
+            rows += 1;
+            let recorded = recorded?;
             if (wanted.key)(&recorded.key) {
                 let event = event(view, wanted.prev, recorded, place)?;
                 bytes += event.kv.value.len() + event.prev.as_ref().map_or(0, |prev| prev.value.len());
-                let event = Arc::new(event);
-                match revisions.last_mut() {
-                    Some((revision, events)) if *revision == place.revision => events.push(event),
-                    Some(_) | None => revisions.push((place.revision, vec![event])),
-                }
+                events.push(Arc::new(event));
             }
+        }
+        if !events.is_empty() {
+            revisions.push((revision, events));
         }
         cursor.advance()?;
     }

@@ -26,30 +26,30 @@ pub(crate) fn step(
 ) -> Result<Step, TableError> {
     let mut changes = Changes::default();
     let mut clean_below = compacted;
-    let start = layout::rev_start(from);
-    let end = layout::rev_start(compacted.next());
+    let start = layout::rev_key(from);
+    let end = layout::rev_key(compacted.next());
     let mut cursor = view.cursor(Table::Rev, &start, Some(&end))?;
     let mut seen = 0;
     while let Some(row) = cursor.key() {
-        let place = layout::decode_rev_key(row)?;
-        let may_stop = place.sub == 0 && place.revision > from && place.revision < compacted;
-        if seen >= rows_max && may_stop {
-            clean_below = place.revision;
+        let revision = layout::decode_rev_key(row)?;
+        if seen >= rows_max && revision > from && revision < compacted {
+            clean_below = revision;
             break;
         }
-        if !layout::is_hash(place) {
-            let recorded = layout::decode_recorded(cursor.value())?;
+        for (place, recorded) in layout::decode_revision(cursor.value())?.changes_of(revision) {
+            let recorded = recorded?;
             if let Some(prev) = recorded.prev {
                 changes.delete(Table::Ver, layout::ver_key(&recorded.key, prev));
             }
-            if recorded.version.kind == EventKind::Delete && place.revision < compacted {
+            if recorded.version.kind == EventKind::Delete && revision < compacted {
                 changes.delete(Table::Ver, layout::ver_key(&recorded.key, place));
             }
+            seen += 1;
         }
         seen += 1;
         cursor.advance()?;
     }
     // From where the last step ended: ranges that overlap would pile up in front of every read of the table.
-    changes.delete_range(Table::Rev, start, layout::rev_start(clean_below));
+    changes.delete_range(Table::Rev, start, layout::rev_key(clean_below));
     Ok(Step { changes, clean_below })
 }

@@ -7,7 +7,7 @@ use base::Revision;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::keyspace;
+use super::newest::Newest;
 use super::tables::View;
 use super::txn::Stop;
 use crate::error::StoreError;
@@ -25,8 +25,8 @@ pub struct Fence {
 }
 
 /// Refuses when somebody else, or nobody, holds the key at `at`.
-pub(crate) fn check(view: &dyn View, fence: &Fence, at: Revision) -> Result<(), Stop> {
-    let held = keyspace::get(view, &fence.key, at)?.map(|(_, version)| version);
+pub(crate) fn check(newest: &mut Newest, view: &dyn View, fence: &Fence, at: Revision) -> Result<(), Stop> {
+    let held = newest.get(view, &fence.key, at)?.map(|(_, version)| version);
     match held {
         Some(held) if held.create_revision == fence.epoch => Ok(()),
         held => Err(Stop::Refused(StoreError::Fenced {

@@ -85,16 +85,12 @@ fn last_where(
 
 /// The first revision of `from..=to` that exists: recovery leaves a gap.
 fn mark_from(view: &dyn View, from: Revision, to: Revision) -> Result<Option<(Revision, Mark)>, TableError> {
-    if let Some(row) = view.get(Table::Rev, &layout::hash_key(from))? {
-        return Ok(Some((from, layout::decode_mark(&row)?)));
+    if let Some(mark) = layout::mark_at(view, from)? {
+        return Ok(Some((from, mark)));
     }
-    let end = layout::rev_start(to.next());
-    let cursor = view.cursor(Table::Rev, &layout::rev_start(from.next()), Some(&end))?;
+    let cursor = view.cursor(Table::Rev, &layout::rev_key(from.next()), Some(&layout::rev_key(to.next())))?;
     let Some(row) = cursor.key() else { return Ok(None) };
-    let revision = layout::decode_rev_key(row)?.revision;
-    let missing = TableError::Corrupt { table: "rev", what: "a revision has no mark" };
-    let row = view.get(Table::Rev, &layout::hash_key(revision))?.ok_or(missing)?;
-    Ok(Some((revision, layout::decode_mark(&row)?)))
+    Ok(Some((layout::decode_rev_key(row)?, layout::decode_revision(cursor.value())?.mark)))
 }
 
 #[cfg(test)]
@@ -110,7 +106,11 @@ mod tests {
         let mut changes = Changes::default();
         for (at, (revision, time_ms)) in revisions.iter().enumerate() {
             let mark = Mark { hash: 0, time_ms: *time_ms, written: 10 * (at as u64 + 1) };
-            changes.put(Table::Rev, layout::hash_key(Revision::new(*revision)), layout::encode_mark(&mark));
+            changes.put(
+                Table::Rev,
+                layout::rev_key(Revision::new(*revision)),
+                layout::encode_revision(&mark, &[]),
+            );
         }
         tables.write(&changes).expect("memory takes it");
         tables

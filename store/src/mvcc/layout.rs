@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! ver    escaped(key) 00 01 | !be64(mod_revision) | !be32(sub)  -> format, kind, create, version, lease, value
-//! rev    be64(revision) | be32(sub)                             -> format, kind, create, version, lease, prev, key, value?
-//! rev    be64(revision) | ff ff ff ff                           -> be32(state hash), be64(time), be64(bytes)
+//! rev    be64(revision)                                         -> be32(state hash), be64(time), be64(bytes), changes
+//!        each change: format, kind, create, version, lease, prev, value's place, be32(length) key, (be32(length) value)
 //! lease  be64(id)                                               -> be64(ttl)
 //! lease  be64(id) | 01 | key                                    -> (empty)
-//! meta   name | 'q' be64(log index)                             -> see `machine` and `retries`
+//! meta   name | 'q' be64(log index)                             -> see `head` and `retries`
 //! ```
 //! A key's zero bytes are escaped as `00 ff`, so that the terminator `00 01` sorts below every continuation.
 
@@ -15,15 +15,15 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::request::{EventKind, KeyValue};
 use super::span::{End, Span};
-use super::tables::TableError;
+use super::tables::{Table, TableError, View};
 
-/// Values up to this size are repeated in the `rev` table, so that catching up is one sequential scan.
-const INLINE_VALUE_BYTES_MAX: usize = 1024;
+/// Values up to this size are repeated in the `rev` table, so that catching up with them is one sequential scan. For
+/// larger ones, writing them twice would cost every write more than reading them costs a watch that is behind.
+const INLINE_VALUE_BYTES_MAX: usize = 128;
 const FORMAT: u8 = 1;
 const TERMINATOR: [u8; 2] = [0, 1];
 const VERSION_SUFFIX_BYTES: usize = 12;
-/// The place of the mark, which begins with the state hash, among a revision's rows.
-const HASH_SUB: u32 = u32::MAX;
+const MARK_BYTES: usize = 20;
 
 /// Where a version of a key lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Version {
     }
 }
 
-/// A row of the `rev` table.
+/// A change in a row of the `rev` table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Recorded {
     pub(crate) key: Bytes,
@@ -193,73 +193,80 @@ pub(crate) fn decode_version_head(row: &[u8]) -> Result<Version, TableError> {
     Reader { table: "ver", rest: row }.version_head()
 }
 
-pub(crate) fn rev_key(place: Place) -> Bytes {
-    let mut out = BytesMut::with_capacity(12);
-    out.put_i64(place.revision.get());
-    out.put_u32(place.sub);
-    out.freeze()
+pub(crate) fn rev_key(revision: Revision) -> Bytes {
+    Bytes::copy_from_slice(&revision.get().to_be_bytes())
 }
 
-/// Where the rows of `revision` start.
-pub(crate) fn rev_start(revision: Revision) -> Bytes {
-    rev_key(Place { revision, sub: 0 })
+pub(crate) fn decode_rev_key(row: &[u8]) -> Result<Revision, TableError> {
+    Ok(Revision::new(Reader { table: "rev", rest: row }.i64()?))
 }
 
-pub(crate) fn hash_key(revision: Revision) -> Bytes {
-    rev_key(Place { revision, sub: HASH_SUB })
-}
-
-pub(crate) fn encode_mark(mark: &Mark) -> Bytes {
-    let mut out = BytesMut::with_capacity(20);
+/// A row of the `rev` table; `recorded` is what [`put_recorded`] made of its changes, in order.
+pub(crate) fn encode_revision(mark: &Mark, recorded: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(MARK_BYTES + recorded.len());
     out.put_u32(mark.hash);
     out.put_i64(mark.time_ms);
     out.put_u64(mark.written);
+    out.put_slice(recorded);
     out.freeze()
 }
 
-pub(crate) fn decode_mark(row: &[u8]) -> Result<Mark, TableError> {
+/// A row of the `rev` table, its changes not decoded yet.
+#[derive(Debug)]
+pub(crate) struct RevisionRow<'a> {
+    pub(crate) mark: Mark,
+    recorded: Reader<'a>,
+}
+
+pub(crate) fn decode_revision(row: &[u8]) -> Result<RevisionRow<'_>, TableError> {
     let mut reader = Reader { table: "rev", rest: row };
-    Ok(Mark { hash: reader.u32()?, time_ms: reader.i64()?, written: reader.u64()? })
+    let mark = Mark { hash: reader.u32()?, time_ms: reader.i64()?, written: reader.u64()? };
+    Ok(RevisionRow { mark, recorded: reader })
 }
 
-pub(crate) fn is_hash(place: Place) -> bool {
-    place.sub == HASH_SUB
+impl<'a> RevisionRow<'a> {
+    /// What this row, which belongs to `revision`, has recorded, in order; nothing follows an error.
+    pub(crate) fn changes_of(
+        self,
+        revision: Revision,
+    ) -> impl Iterator<Item = (Place, Result<Recorded, TableError>)> + use<'a> {
+        let mut reader = self.recorded;
+        (0..).map_while(move |sub| {
+            if reader.rest.is_empty() {
+                return None;
+            }
+            let recorded = reader.recorded();
+            if recorded.is_err() {
+                reader.rest = &[];
+            }
+            Some((Place { revision, sub }, recorded))
+        })
+    }
 }
 
-pub(crate) fn decode_rev_key(row: &[u8]) -> Result<Place, TableError> {
-    let mut reader = Reader { table: "rev", rest: row };
-    Ok(Place { revision: Revision::new(reader.i64()?), sub: reader.u32()? })
+/// What is known of a revision; `None`: there is none, or it is compacted.
+pub(crate) fn mark_at(view: &dyn View, revision: Revision) -> Result<Option<Mark>, TableError> {
+    let Some(row) = view.get(Table::Rev, &rev_key(revision))? else { return Ok(None) };
+    Ok(Some(decode_revision(&row)?.mark))
 }
 
-pub(crate) fn encode_recorded(key: &[u8], version: &Version, prev: Option<Place>) -> Bytes {
-    let inline = version.value.len() <= INLINE_VALUE_BYTES_MAX;
-    let mut out = BytesMut::with_capacity(48 + key.len() + if inline { version.value.len() } else { 0 });
-    put_version_head(&mut out, version);
+pub(crate) fn put_recorded(out: &mut BytesMut, key: &[u8], version: &Version, prev: Option<Place>) {
+    put_version_head(out, version);
     let prev = prev.unwrap_or(Place { revision: Revision::new(0), sub: 0 });
     out.put_i64(prev.revision.get());
     out.put_u32(prev.sub);
+    let inline = version.value.len() <= INLINE_VALUE_BYTES_MAX;
     out.put_u8(u8::from(inline));
-    out.put_u32(u32::try_from(key.len()).unwrap_or(u32::MAX));
-    out.put_slice(key);
+    put_with_length(out, key);
     if inline {
-        out.put_slice(&version.value);
+        put_with_length(out, &version.value);
     }
-    out.freeze()
 }
 
-pub(crate) fn decode_recorded(row: &[u8]) -> Result<Recorded, TableError> {
-    let mut reader = Reader { table: "rev", rest: row };
-    let head = reader.version_head()?;
-    let prev = Place { revision: Revision::new(reader.i64()?), sub: reader.u32()? };
-    let inline = reader.u8()? == 1;
-    let length = usize::try_from(reader.u32()?).unwrap_or(usize::MAX);
-    let key = Bytes::copy_from_slice(reader.take(length)?);
-    Ok(Recorded {
-        key,
-        version: Version { value: Bytes::copy_from_slice(reader.rest), ..head },
-        inline,
-        prev: (prev.revision.get() != 0).then_some(prev),
-    })
+/// No request comes near 4 GiB; were one longer, its row would not decode, on no replica.
+fn put_with_length(out: &mut BytesMut, bytes: &[u8]) {
+    out.put_u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+    out.put_slice(bytes);
 }
 
 pub(crate) fn lease_key(id: LeaseId) -> Bytes {
@@ -298,11 +305,8 @@ pub(crate) fn decode_i64(table: &'static str, row: &[u8]) -> Result<i64, TableEr
     Reader { table, rest: row }.i64()
 }
 
-pub(crate) fn decode_u32(table: &'static str, row: &[u8]) -> Result<u32, TableError> {
-    Reader { table, rest: row }.u32()
-}
-
 /// Takes fixed-width numbers off the front of a row.
+#[derive(Debug)]
 pub(super) struct Reader<'a> {
     table: &'static str,
     rest: &'a [u8],
@@ -339,8 +343,23 @@ impl<'a> Reader<'a> {
         Ok(u64::from_be_bytes(self.array()?))
     }
 
-    fn i64(&mut self) -> Result<i64, TableError> {
+    pub(super) fn i64(&mut self) -> Result<i64, TableError> {
         Ok(i64::from_be_bytes(self.array()?))
+    }
+
+    fn with_length(&mut self) -> Result<Bytes, TableError> {
+        let length = usize::try_from(self.u32()?).unwrap_or(usize::MAX);
+        Ok(Bytes::copy_from_slice(self.take(length)?))
+    }
+
+    fn recorded(&mut self) -> Result<Recorded, TableError> {
+        let head = self.version_head()?;
+        let prev = Place { revision: Revision::new(self.i64()?), sub: self.u32()? };
+        let inline = self.u8()? == 1;
+        let key = self.with_length()?;
+        let value = if inline { self.with_length()? } else { Bytes::new() };
+        let prev = (prev.revision.get() != 0).then_some(prev);
+        Ok(Recorded { key, version: Version { value, ..head }, inline, prev })
     }
 
     fn version_head(&mut self) -> Result<Version, TableError> {
@@ -389,8 +408,12 @@ mod tests {
 
         #[test]
         fn corrupt_rows_are_errors_and_never_panics(row: Vec<u8>) {
-            let _ = (split_ver_key(&row), unescape(&row), decode_version(&row), decode_recorded(&row));
-            let _ = (decode_rev_key(&row), decode_lease_key(&row), decode_mark(&row));
+            let _ = (split_ver_key(&row), unescape(&row), decode_version(&row), decode_rev_key(&row));
+            let _ = decode_lease_key(&row);
+            if let Ok(decoded) = decode_revision(&row) {
+                let changes: Vec<_> = decoded.changes_of(Revision::new(7)).collect();
+                prop_assert!(changes.iter().rev().skip(1).all(|(_, change)| change.is_ok()));
+            }
         }
     }
 
@@ -410,9 +433,18 @@ mod tests {
             lease: LeaseId::NONE,
             value: vec![7; length].into(),
         };
-        let small = decode_recorded(&encode_recorded(b"k", &version(3), None)).expect("a row");
+        let before = Place { revision: Revision::new(1), sub: 7 };
+        let mut recorded = BytesMut::new();
+        put_recorded(&mut recorded, b"k", &version(3), None);
+        put_recorded(&mut recorded, b"k", &version(2000), Some(before));
+        let mark = Mark { hash: 1, time_ms: 2, written: 3 };
+        let row = encode_revision(&mark, &recorded);
+        let decoded = decode_revision(&row).expect("a row");
+        assert_eq!(decoded.mark, mark);
+        let changes: Vec<_> = decoded.changes_of(Revision::new(5)).collect();
+        let [(first, Ok(small)), (second, Ok(large))] = &changes[..] else { panic!("{changes:?}") };
+        assert_eq!((first.sub, second.sub, second.revision), (0, 1, Revision::new(5)));
         assert!(small.inline && small.version == version(3) && small.prev.is_none());
-        let large = decode_recorded(&encode_recorded(b"k", &version(2000), None)).expect("a row");
-        assert!(!large.inline && large.version.value.is_empty());
+        assert!(!large.inline && large.version.value.is_empty() && large.prev == Some(before));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A command carries its time and its request id. Applying it reads neither clock nor chance.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use base::{LeaseId, NodeId, Revision};
@@ -13,9 +14,11 @@ use super::auth::Auth;
 use super::auth::change::AuthChange;
 use super::auth::permit::By;
 use super::fence::{self, Fence};
+use super::head::Head;
 use super::keyspace::Horizon;
 use super::layout::{self, Mark};
 use super::lease::{self, LeaseChange};
+use super::newest::Newest;
 use super::overlay::Overlay;
 use super::request::{Event, Lease, Txn, TxnResult};
 use super::retries::{Answers, Asker, Earlier, RequestId, Retries};
@@ -23,12 +26,8 @@ use super::tables::{Table, TableError, View};
 use super::txn::{Finished, Stop, Writer};
 use crate::error::StoreError;
 
-pub(super) const REVISION: &[u8] = b"revision";
-pub(super) const COMPACTED: &[u8] = b"compacted";
-const HASH: &[u8] = b"hash";
-const TIME: &[u8] = b"time";
-const WRITTEN: &[u8] = b"written";
-pub(super) const LAST_NODE: &[u8] = b"last_node";
+/// A leader names a revision of a moment ago: this many hashes are at hand, older ones are read.
+const HASHES_MAX: usize = 4096;
 
 /// What a client asks of the replicated state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,12 +112,10 @@ pub(crate) struct OutcomeCodec {
 
 /// What of the state is kept at hand; everything else is rows.
 pub(crate) struct Machine {
-    horizon: Horizon,
-    hash: u32,
-    /// Of the newest revision: its time, and the bytes written up to it.
-    time_ms: i64,
-    written: u64,
-    last_node: NodeId,
+    head: Head,
+    /// Of the newest revisions, in order.
+    hashes: VecDeque<(Revision, u32)>,
+    newest: Newest,
     alarms: Alarms,
     retries: Retries,
     auth: Arc<Auth>,
@@ -127,25 +124,10 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn load(view: &dyn View, codec: OutcomeCodec) -> Result<Self, TableError> {
-        let number = |name: &[u8], absent: i64| match view.get(Table::Meta, name)? {
-            Some(row) => layout::decode_i64("meta", &row),
-            None => Ok(absent),
-        };
-        let hash = match view.get(Table::Meta, HASH)? {
-            Some(row) => layout::decode_u32("meta", &row)?,
-            None => 0,
-        };
         Ok(Self {
-            // A new store is at revision 1, so that its first write makes revision 2, as in etcd.
-            horizon: Horizon {
-                newest: Revision::new(number(REVISION, 1)?),
-                // Below what can be asked for: the first compaction may be one at revision 0, as in etcd.
-                compacted: Revision::new(number(COMPACTED, -1)?),
-            },
-            hash,
-            time_ms: number(TIME, 0)?,
-            written: number(WRITTEN, 0)?.cast_unsigned(),
-            last_node: NodeId::new(number(LAST_NODE, 0)?.cast_unsigned()),
+            head: Head::load(view)?,
+            hashes: VecDeque::new(),
+            newest: Newest::default(),
             alarms: Alarms::load(view)?,
             retries: Retries::load(view)?,
             auth: Arc::new(Auth::load(view)?),
@@ -154,11 +136,11 @@ impl Machine {
     }
 
     pub(crate) fn horizon(&self) -> Horizon {
-        self.horizon
+        self.head.horizon
     }
 
     pub(crate) fn hash(&self) -> u32 {
-        self.hash
+        self.head.hash
     }
 
     pub(crate) fn alarms(&self) -> &Alarms {
@@ -175,9 +157,9 @@ impl Machine {
         rows: &mut Overlay<'_>,
         entry: &Stamped,
     ) -> Result<AppliedEntry, TableError> {
-        let difference = compare_with_leader(rows, entry)?;
+        let difference = self.compare_with_leader(rows, entry)?;
         // The clock of a new leader may be behind the last one's; the times of revisions never fall.
-        let time_ms = self.time_ms.max(entry.time_ms);
+        let time_ms = self.head.time_ms.max(entry.time_ms);
         let mut done = Vec::with_capacity(entry.commands.len());
         let mut answers = Answers::default();
         for command in &entry.commands {
@@ -185,7 +167,7 @@ impl Machine {
         }
         self.retries.keep(rows, entry.index, time_ms, answers);
         if done.iter().any(|applied| applied.changed) {
-            self.save(rows);
+            self.head.save(rows);
         }
         Ok(AppliedEntry { done, difference })
     }
@@ -210,11 +192,12 @@ impl Machine {
             };
             return Ok(Applied { outcome, events: None, lease: None, changed: false });
         }
-        let before = self.horizon;
-        let fence = command.fence.as_ref();
+        let before = self.head.horizon;
         let permitted = self.auth.permit(rows, &command.by, &command.action);
-        let admitted =
-            permitted.and_then(|()| fence.map_or(Ok(()), |fence| fence::check(rows, fence, before.newest)));
+        let admitted = permitted.and_then(|()| match &command.fence {
+            Some(fence) => fence::check(&mut self.newest, rows, fence, before.newest),
+            None => Ok(()),
+        });
         let acted = admitted.and_then(|()| self.act(rows, &command.action, time_ms));
         let (outcome, events, lease) = match acted {
             Ok(done) => (Ok(done.reply), done.events, done.lease),
@@ -222,7 +205,7 @@ impl Machine {
             Err(Stop::Failed(failure)) => return Err(failure),
         };
         let noted = matches!(outcome, Ok(Reply::Node(_) | Reply::Alarm(Some(_)) | Reply::AuthChanged));
-        let changed = before != self.horizon || lease.is_some() || noted;
+        let changed = before != self.head.horizon || lease.is_some() || noted;
         // Running a command of our own again is harmless when it changed nothing; a client is promised one answer.
         let refused_for_now = matches!(outcome, Err(StoreError::Auth(_)));
         if changed || (request.asker == Asker::Client && !refused_for_now) {
@@ -237,7 +220,7 @@ impl Machine {
                 if self.alarms.no_space() && alarm::grows(txn) {
                     return Err(StoreError::NoSpace.into());
                 }
-                let mut writer = Writer::new(rows, self.horizon, self.hash);
+                let mut writer = Writer::new(rows, &mut self.newest, self.head.horizon, self.head.hash);
                 let reply = Reply::Txn(writer.run(txn)?);
                 let finished = writer.finish();
                 Ok(Done { reply, events: self.advance(rows, finished, time_ms), lease: None })
@@ -259,7 +242,7 @@ impl Machine {
                     return Err(StoreError::LeaseNotFound.into());
                 }
                 let keys = lease::keys(rows, *id)?;
-                let mut writer = Writer::new(rows, self.horizon, self.hash);
+                let mut writer = Writer::new(rows, &mut self.newest, self.head.horizon, self.head.hash);
                 lease::revoke(&mut writer, &keys)?;
                 let finished = writer.finish();
                 rows.delete(Table::Lease, layout::lease_key(*id));
@@ -267,8 +250,8 @@ impl Machine {
                 Ok(Done { reply: Reply::Revoked, events, lease: Some(LeaseChange::Ended(*id)) })
             }
             Action::TakeNodeId { above } => {
-                self.last_node = NodeId::new(self.last_node.max(*above).get() + 1);
-                Ok(Done::quiet(Reply::Node(self.last_node)))
+                self.head.last_node = NodeId::new(self.head.last_node.max(*above).get() + 1);
+                Ok(Done::quiet(Reply::Node(self.head.last_node)))
             }
             Action::Alarm(change) => Ok(Done::quiet(Reply::Alarm(self.alarms.change(rows, *change)))),
             Action::Auth(change) => {
@@ -279,14 +262,14 @@ impl Machine {
     }
 
     fn compact(&mut self, at: Revision) -> Result<(), StoreError> {
-        let Horizon { newest, compacted } = self.horizon;
+        let Horizon { newest, compacted } = self.head.horizon;
         if at <= compacted {
             return Err(StoreError::Compacted { asked: at, compacted });
         }
         if at > newest {
             return Err(StoreError::FutureRevision { asked: at, newest });
         }
-        self.horizon.compacted = at;
+        self.head.horizon.compacted = at;
         Ok(())
     }
 
@@ -297,35 +280,38 @@ impl Machine {
         finished: Option<Finished>,
         time_ms: i64,
     ) -> Option<(Revision, Vec<Arc<Event>>)> {
-        let Finished { events, hash, bytes } = finished?;
-        let revision = self.horizon.newest.next();
-        self.horizon.newest = revision;
-        self.hash = hash;
-        self.time_ms = time_ms;
-        self.written += bytes;
-        let mark = Mark { hash, time_ms, written: self.written };
-        rows.put(Table::Rev, layout::hash_key(revision), layout::encode_mark(&mark));
+        let Finished { events, hash, recorded, bytes } = finished?;
+        let revision = self.head.horizon.newest.next();
+        let written = self.head.written + bytes;
+        self.head.horizon.newest = revision;
+        self.head.hash = hash;
+        self.head.time_ms = time_ms;
+        self.head.written = written;
+        self.hashes.push_back((revision, hash));
+        if self.hashes.len() > HASHES_MAX {
+            self.hashes.pop_front();
+        }
+        let row = layout::encode_revision(&Mark { hash, time_ms, written }, &recorded);
+        rows.put(Table::Rev, layout::rev_key(revision), row);
         Some((revision, events))
     }
 
-    fn save(&self, rows: &mut Overlay<'_>) {
-        let mut number = |name: &'static [u8], value: i64| {
-            rows.put(Table::Meta, Bytes::from_static(name), Bytes::copy_from_slice(&value.to_be_bytes()));
-        };
-        number(REVISION, self.horizon.newest.get());
-        number(COMPACTED, self.horizon.compacted.get());
-        number(TIME, self.time_ms);
-        number(WRITTEN, self.written.cast_signed());
-        number(LAST_NODE, self.last_node.get().cast_signed());
-        rows.put(Table::Meta, Bytes::from_static(HASH), Bytes::copy_from_slice(&self.hash.to_be_bytes()));
+    fn compare_with_leader(
+        &self,
+        view: &dyn View,
+        entry: &Stamped,
+    ) -> Result<Option<Difference>, TableError> {
+        let Some((revision, theirs)) = entry.witness else { return Ok(None) };
+        let Some(ours) = self.hash_at(view, revision)? else { return Ok(None) };
+        Ok((ours != theirs).then_some(Difference { revision, ours, theirs }))
     }
-}
 
-fn compare_with_leader(view: &dyn View, entry: &Stamped) -> Result<Option<Difference>, TableError> {
-    let Some((revision, theirs)) = entry.witness else { return Ok(None) };
-    let Some(row) = view.get(Table::Rev, &layout::hash_key(revision))? else { return Ok(None) };
-    let ours = layout::decode_u32("rev", &row)?;
-    Ok((ours != theirs).then_some(Difference { revision, ours, theirs }))
+    fn hash_at(&self, view: &dyn View, revision: Revision) -> Result<Option<u32>, TableError> {
+        if let Ok(at) = self.hashes.binary_search_by_key(&revision, |(at, _)| *at) {
+            return Ok(self.hashes.get(at).map(|(_, hash)| *hash));
+        }
+        Ok(layout::mark_at(view, revision)?.map(|mark| mark.hash))
+    }
 }
 
 struct Done {

@@ -6,10 +6,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use base::{LeaseId, Revision};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::keyspace::{self, Horizon};
 use super::layout::{self, Place, Version};
+use super::newest::{Known, Newest};
 use super::overlay::Overlay;
 use super::request::{
     Compare, Delete, Event, EventKind, KeyValue, Op, OpResult, Put, RangeResult, Relation, Target, Txn,
@@ -41,10 +42,12 @@ impl From<TableError> for Stop {
 /// Makes at most one revision on top of `horizon`.
 pub(crate) struct Writer<'o, 'v> {
     rows: &'o mut Overlay<'v>,
+    newest: &'o mut Newest,
     horizon: Horizon,
     sub: u32,
     events: Vec<Arc<Event>>,
     hash: crc32fast::Hasher,
+    recorded: BytesMut,
     bytes: u64,
 }
 
@@ -53,18 +56,27 @@ pub(crate) struct Finished {
     pub(crate) events: Vec<Arc<Event>>,
     /// The state hash after it.
     pub(crate) hash: u32,
+    /// What its row tells of the changes.
+    pub(crate) recorded: BytesMut,
     /// How many bytes its rows take.
     pub(crate) bytes: u64,
 }
 
 impl<'o, 'v> Writer<'o, 'v> {
-    pub(crate) fn new(rows: &'o mut Overlay<'v>, horizon: Horizon, hash: u32) -> Self {
+    pub(crate) fn new(
+        rows: &'o mut Overlay<'v>,
+        newest: &'o mut Newest,
+        horizon: Horizon,
+        hash: u32,
+    ) -> Self {
         Self {
             rows,
+            newest,
             horizon,
             sub: 0,
             events: Vec::new(),
             hash: crc32fast::Hasher::new_with_initial(hash),
+            recorded: BytesMut::new(),
             bytes: 0,
         }
     }
@@ -78,17 +90,24 @@ impl<'o, 'v> Writer<'o, 'v> {
 
     /// `None`: nothing changed.
     pub(crate) fn finish(self) -> Option<Finished> {
-        let Self { events, hash, bytes, .. } = self;
-        (self.sub > 0).then(|| Finished { events, hash: hash.finalize(), bytes })
+        let Self { events, hash, recorded, bytes, .. } = self;
+        (self.sub > 0).then(|| Finished { events, hash: hash.finalize(), recorded, bytes })
     }
 
     /// Deletes every key of `span` and returns what they held.
     pub(crate) fn delete(&mut self, span: &Span) -> Result<Vec<KeyValue>, TableError> {
         let mut gone = Vec::new();
-        keyspace::visit(self.rows, span, self.next(), |row| {
-            gone.push((row.with_value()?, row.place));
-            Ok(ControlFlow::Continue(()))
-        })?;
+        if span.is_single() {
+            let found = self.get(&span.start)?;
+            gone.extend(
+                found.map(|(place, version)| (version.into_key_value(span.start.clone(), place), place)),
+            );
+        } else {
+            keyspace::visit(self.rows, span, self.next(), |row| {
+                gone.push((row.with_value()?, row.place));
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
         for (prev, place) in &gone {
             let tombstone = Version {
                 kind: EventKind::Delete,
@@ -103,6 +122,11 @@ impl<'o, 'v> Writer<'o, 'v> {
         Ok(gone.into_iter().map(|(prev, _)| prev).collect())
     }
 
+    /// The version of a key as the operations so far have left it.
+    fn get(&mut self, key: &Bytes) -> Result<Known, TableError> {
+        self.newest.get(self.rows, key, self.horizon.newest.next())
+    }
+
     fn next(&self) -> Revision {
         self.horizon.newest.next()
     }
@@ -112,7 +136,7 @@ impl<'o, 'v> Writer<'o, 'v> {
         if self.sub > 0 { self.next() } else { self.horizon.newest }
     }
 
-    fn decide(&self, txn: &Txn) -> Result<Path, TableError> {
+    fn decide(&mut self, txn: &Txn) -> Result<Path, TableError> {
         let mut succeeded = true;
         for compare in &txn.compares {
             if !self.holds(compare)? {
@@ -129,16 +153,23 @@ impl<'o, 'v> Writer<'o, 'v> {
         Ok(Path { succeeded, inner })
     }
 
-    fn holds(&self, compare: &Compare) -> Result<bool, TableError> {
+    fn holds(&mut self, compare: &Compare) -> Result<bool, TableError> {
         let mut all = true;
         let mut any = false;
-        keyspace::visit(self.rows, &compare.span, self.next(), |row| {
-            any = true;
-            let by_value = matches!(compare.target, Target::Value(_));
-            let kv = if by_value { row.with_value()? } else { row.without_value()? };
-            all = compare_one(&kv, compare);
-            Ok(if all { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-        })?;
+        if compare.span.is_single() {
+            if let Some((place, version)) = self.get(&compare.span.start)? {
+                any = true;
+                all = compare_one(&version.into_key_value(compare.span.start.clone(), place), compare);
+            }
+        } else {
+            keyspace::visit(self.rows, &compare.span, self.next(), |row| {
+                any = true;
+                let by_value = matches!(compare.target, Target::Value(_));
+                let kv = if by_value { row.with_value()? } else { row.without_value()? };
+                all = compare_one(&kv, compare);
+                Ok(if all { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            })?;
+        }
         if any {
             return Ok(all);
         }
@@ -150,7 +181,7 @@ impl<'o, 'v> Writer<'o, 'v> {
         })
     }
 
-    fn check(&self, txn: &Txn, path: &Path) -> Result<(), Stop> {
+    fn check(&mut self, txn: &Txn, path: &Path) -> Result<(), Stop> {
         let mut inner = path.inner.iter();
         for op in branch(txn, path.succeeded) {
             match op {
@@ -169,9 +200,9 @@ impl<'o, 'v> Writer<'o, 'v> {
         Ok(())
     }
 
-    fn check_put(&self, put: &Put) -> Result<(), Stop> {
+    fn check_put(&mut self, put: &Put) -> Result<(), Stop> {
         let keeps = put.ignore_value || put.ignore_lease;
-        if keeps && keyspace::get(self.rows, &put.key, self.next())?.is_none() {
+        if keeps && self.get(&put.key)?.is_none() {
             return Err(StoreError::KeyNotFound.into());
         }
         if !put.lease.is_none() && self.rows.get(Table::Lease, &layout::lease_key(put.lease))?.is_none() {
@@ -210,7 +241,7 @@ impl<'o, 'v> Writer<'o, 'v> {
     }
 
     fn put(&mut self, put: &Put) -> Result<Option<KeyValue>, TableError> {
-        let found = keyspace::get(self.rows, &put.key, self.next())?;
+        let found = self.get(&put.key)?;
         let prev = found.map(|(place, version)| (place, version.into_key_value(put.key.clone(), place)));
         let before = prev.as_ref().map(|(_, kv)| kv);
         let lease = if put.ignore_lease { before.map_or(LeaseId::NONE, |kv| kv.lease) } else { put.lease };
@@ -251,11 +282,13 @@ impl<'o, 'v> Writer<'o, 'v> {
         let ver_row = layout::encode_version(&version);
         self.hash.update(&ver_key);
         self.hash.update(&ver_row);
-        let recorded = layout::encode_recorded(key, &version, prev_place);
-        self.bytes += (ver_key.len() + ver_row.len() + recorded.len()) as u64;
+        let recorded_before = self.recorded.len();
+        layout::put_recorded(&mut self.recorded, key, &version, prev_place);
+        let recorded = self.recorded.len() - recorded_before;
+        self.bytes += (ver_key.len() + ver_row.len() + recorded) as u64;
         self.rows.put(Table::Ver, ver_key, ver_row);
-        self.rows.put(Table::Rev, layout::rev_key(place), recorded);
         let kind = version.kind;
+        self.newest.note(key, (kind == EventKind::Put).then(|| (place, version.clone())));
         let kv = version.into_key_value(key.clone(), place);
         self.events.push(Arc::new(Event { kind, kv, prev }));
     }

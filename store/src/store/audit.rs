@@ -24,7 +24,7 @@ use crate::mvcc::alarm::{Alarm, AlarmChange, AlarmKind, Lasts};
 use crate::mvcc::layout;
 use crate::mvcc::scrub::{self, Piece};
 use crate::mvcc::span::Span;
-use crate::mvcc::tables::{Table, TableError};
+use crate::mvcc::tables::TableError;
 use crate::raft::peers::{Call, Peer};
 use crate::status::{Health, Role};
 
@@ -334,10 +334,7 @@ impl Store {
 
     async fn hash_of(&self, claim: Claim) -> Result<Option<u32>, TableError> {
         let hash = self.inner.replica.read(true, move |view, horizon| match claim {
-            Claim::Applied(at) => {
-                let row = view.get(Table::Rev, &layout::hash_key(at))?;
-                row.map(|row| layout::decode_u32("rev", &row)).transpose()
-            }
+            Claim::Applied(at) => Ok(layout::mark_at(view, at)?.map(|mark| mark.hash)),
             Claim::Keys { at, span } => match horizon.resolve(Some(at)) {
                 Ok(at) => scrub::hash(view, at, &span).map(Some),
                 Err(_) => Ok(None),

@@ -9,6 +9,7 @@ use super::Store;
 use crate::disk::codec;
 use crate::error::StoreError;
 use crate::metrics;
+use crate::mvcc::newest::Newest;
 use crate::mvcc::overlay::Overlay;
 use crate::mvcc::request::{Txn, TxnResult};
 use crate::mvcc::txn::{Stop, Writer};
@@ -50,7 +51,7 @@ impl Store {
         self.may(|rights| rights.txn(&txn))?;
         let found = self.inner.replica.read(true, move |view, horizon| {
             let mut rows = Overlay::new(view);
-            match Writer::new(&mut rows, horizon, 0).run(&txn) {
+            match Writer::new(&mut rows, &mut Newest::default(), horizon, 0).run(&txn) {
                 Ok(result) => Ok(Ok((result, txn))),
                 Err(Stop::Refused(refusal)) => Ok(Err(refusal)),
                 Err(Stop::Failed(failure)) => Err(failure),
