@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use apiserver::{ApiConfig, ApiServer, Identity};
-use base::{Clock, Entropy, SystemClock, SystemEntropy, Tasks};
+use base::{Clock, Entropy, OwnThread, SystemClock, SystemEntropy, Tasks};
 use client::{Client, ElectionConfig, Informers};
 use controllers::ControllersConfig;
 use scheduler::SchedulerConfig;
@@ -51,6 +51,7 @@ struct Ports {
 }
 
 /// Where the certificates are.
+#[derive(Clone)]
 struct Credentials {
     api_authority: PathBuf,
     store_authority: PathBuf,
@@ -87,7 +88,16 @@ pub(crate) async fn run(args: ServerArgs) -> Result<()> {
 
     let (store_ports, render) = ((ports.peer, ports.client), render_metrics.clone());
     let stopped = stages.work.stop().clone();
-    let starting = start_store(&args, &credentials, store_ports, render, &machine, &stages.storage);
+    // Answering a large list elsewhere must not hold up a heartbeat.
+    let thread = OwnThread::start("store").context("cannot start the store's thread")?;
+    let starting = thread.run(start_store(
+        args.clone(),
+        credentials.clone(),
+        store_ports,
+        render,
+        machine.clone(),
+        stages.storage.clone(),
+    ));
     let store = tokio::select! {
         biased;
         () = stopped.cancelled() => return Ok(()),
@@ -275,12 +285,12 @@ fn start_gateway(
 
 /// Opens the disks, lets the members and etcd's clients in.
 async fn start_store(
-    args: &ServerArgs,
-    credentials: &Credentials,
+    args: ServerArgs,
+    credentials: Credentials,
     (peer, client): (TcpListener, TcpListener),
     render: RenderMetrics,
-    machine: &Machine,
-    tasks: &Tasks,
+    machine: Machine,
+    tasks: Tasks,
 ) -> Result<Store> {
     let founding = NodeConfig::founding(
         args.name.clone(),
@@ -293,21 +303,21 @@ async fn start_store(
         bytes => u64::try_from(bytes).ok(),
     };
     let config = NodeConfig {
-        cluster: members::cluster(args)?,
-        history: history(args),
+        cluster: members::cluster(&args)?,
+        history: history(&args),
         quota_bytes,
         disk_reserve_bytes: args.disk_reserve_bytes,
         limits: args.limits.limits(),
         ..founding
     };
-    let entrance = Entrance::open(config, machine.clock.clone(), machine.entropy.clone())?;
-    let tls = |admitted: &[&str]| store_tls(credentials, admitted);
+    let entrance = Entrance::open(config, machine.clock, machine.entropy)?;
+    let tls = |admitted: &[&str]| store_tls(&credentials, admitted);
     let stop = tasks.stop().clone();
     // The others may need an answer before this node knows who it is.
     let port = PeerPort { listener: peer, tls: tls(&[MEMBERS])?, me: entrance.badge(), stop: stop.clone() };
     tasks.spawn("store peers", rpc::serve_peers(entrance.service(), port));
     let network = Arc::new(Network::new(entrance.badge(), &tls(&[MEMBERS])?));
-    let node = entrance.enter(network, tasks).await.context("cannot start the store")?;
+    let node = entrance.enter(network, &tasks).await.context("cannot start the store")?;
     let metrics = Some(MetricsPage { render, is_public: args.public_metrics });
     let port = ClientPort { listener: client, tls: tls(&[MEMBERS, STORE_CLIENTS])?, metrics, stop };
     tasks.spawn("store clients", rpc::serve_clients(node.store.clone(), port));

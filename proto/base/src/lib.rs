@@ -5,9 +5,11 @@
 mod clock;
 mod entropy;
 mod ids;
+mod own_thread;
 mod tasks;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use ids::{LeaseId, NodeId, Revision};
+pub use own_thread::OwnThread;
 pub use tasks::{TaskError, Tasks};

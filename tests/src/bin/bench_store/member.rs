@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use base::{SystemClock, SystemEntropy, Tasks};
+use base::{OwnThread, SystemClock, SystemEntropy, Tasks};
 use store::rpc::{ClientPort, Network, PeerPort, Tls, serve_clients, serve_peers};
-use store::{InitialMember, Node, NodeConfig};
+use store::{Identity, InitialMember, Node, NodeConfig};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -36,15 +36,29 @@ pub(crate) async fn run(arguments: &[String]) -> Result<()> {
     let config = NodeConfig::founding(name, dir.into(), "bench".to_owned(), members);
     let me = config.identity()?;
     let tasks = Tasks::new(CancellationToken::new());
+    // As `navarch server` does it.
+    let thread = OwnThread::start("store")?;
+    let ports = (format!("127.0.0.1:{peer_port}"), format!("127.0.0.1:{client_port}"));
+    thread.run(start(config, me, tls, ports, tasks.clone())).await?;
+    tasks.join(Duration::from_secs(5)).await?;
+    Ok(())
+}
+
+async fn start(
+    config: NodeConfig,
+    me: Identity,
+    tls: Tls,
+    (peers, clients): (String, String),
+    tasks: Tasks,
+) -> Result<()> {
     let network = Arc::new(Network::new(me.clone(), &tls));
     let node = Node::start(config, network, Arc::new(SystemClock), Arc::new(SystemEntropy), &tasks).await?;
     let stop = tasks.stop().clone();
-    let listener = TcpListener::bind(format!("127.0.0.1:{peer_port}")).await?;
+    let listener = TcpListener::bind(peers).await?;
     let port = PeerPort { listener, tls: tls.clone(), me: me.into(), stop: stop.clone() };
     tasks.spawn("peers", serve_peers(node.service, port));
-    let listener = TcpListener::bind(format!("127.0.0.1:{client_port}")).await?;
+    let listener = TcpListener::bind(clients).await?;
     tasks.spawn("clients", serve_clients(node.store, ClientPort { listener, tls, metrics: None, stop }));
-    tasks.join(Duration::from_secs(5)).await?;
     Ok(())
 }
 
