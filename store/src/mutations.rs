@@ -1,5 +1,6 @@
 //! Valid bytes, damaged: what the decoders are tested with. Mere garbage seldom comes past the first byte.
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -33,6 +34,27 @@ pub(crate) fn damaged(valid: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
         }
         bytes
     })
+}
+
+/// The body of a call that sends one to three messages like `valid`, most of them damaged, some of them mere garbage;
+/// now and then even what stands between them is damaged.
+pub(crate) fn damaged_call(valid: Vec<Vec<u8>>) -> impl Strategy<Value = Bytes> {
+    let message = prop_oneof![
+        1 => proptest::sample::select(valid.clone()),
+        6 => damaged(valid),
+        1 => proptest::collection::vec(any::<u8>(), 0..40),
+    ];
+    let body = proptest::collection::vec(message, 1..4).prop_map(|messages| {
+        let mut body = Vec::new();
+        for message in messages {
+            body.push(0);
+            body.extend(u32::try_from(message.len()).expect("a small message").to_be_bytes());
+            body.extend(message);
+        }
+        body
+    });
+    let broken = body.clone().prop_flat_map(|body| damaged(vec![body]));
+    prop_oneof![6 => body, 1 => broken].prop_map(Bytes::from)
 }
 
 fn apply(bytes: &mut Vec<u8>, edit: &Edit) {

@@ -16,7 +16,7 @@ pub(crate) mod rebuild;
 mod snapshot;
 mod space;
 pub(crate) mod token;
-mod writes;
+pub(crate) mod writes;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -250,7 +250,7 @@ impl Machine {
                 Ok(Done { reply: Reply::Revoked, events, lease: Some(LeaseChange::Ended(*id)) })
             }
             Action::TakeNodeId { above } => {
-                self.head.last_node = NodeId::new(self.head.last_node.max(*above).get() + 1);
+                self.head.last_node = NodeId::new(self.head.last_node.max(*above).get().saturating_add(1));
                 Ok(Done::quiet(Reply::Node(self.head.last_node)))
             }
             Action::Alarm(change) => Ok(Done::quiet(Reply::Alarm(self.alarms.change(rows, *change)))),

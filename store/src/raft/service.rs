@@ -151,3 +151,6 @@ impl PeerService for Service {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

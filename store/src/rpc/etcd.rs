@@ -3,6 +3,8 @@
 mod auth;
 mod cluster;
 mod convert;
+#[cfg(test)]
+mod fuzz;
 mod health;
 mod kv;
 mod lease;

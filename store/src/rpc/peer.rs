@@ -5,6 +5,8 @@
 //! behind another.
 
 mod client;
+#[cfg(test)]
+mod fuzz;
 mod server;
 mod snapshot;
 

@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Store;
 use super::writes::{ForwardAnswer, Forwarded};
+use crate::disk::codec;
 use crate::error::StoreError;
-use crate::mvcc::machine::Outcome;
+use crate::mvcc::machine::{Command, Outcome};
 use crate::raft::commands::Commands;
 use crate::raft::handle::Proposed;
 use crate::raft::peers::Peer;
@@ -63,6 +64,11 @@ impl Store {
             return ForwardAnswer::NotLeader;
         }
         let Ok(commands) = commands.unpack() else { return ForwardAnswer::NotLeader };
+        // In the log it would stop every member that cannot read it.
+        if commands.iter().any(|command| codec::decode::<Command>(command).is_err()) {
+            tracing::warn!("another member asks for what this one cannot read; it is refused");
+            return ForwardAnswer::NotLeader;
+        }
         match self.enqueue(commands, true).await {
             Ok(Answer::Outcomes(outcomes)) => ForwardAnswer::Outcomes(outcomes),
             Ok(Answer::NotLeader | Answer::Failed(_)) | Err(_) => ForwardAnswer::NotLeader,

@@ -176,7 +176,7 @@ impl Store {
             return Err("its own data is not sound".to_owned());
         }
         let behind = wanted.index.saturating_sub(self.inner.replica.progress().applied);
-        for _ in 0..behind.min(NUDGES_MAX) {
+        for _ in 0..Some(behind).filter(|behind| *behind <= NUDGES_MAX).unwrap_or(0) {
             // An idle cluster may never get that far by itself. It changes nothing.
             let _ = self.propose(Action::Txn(Txn::default())).await;
         }

@@ -32,9 +32,7 @@ pub struct PeerPort {
 pub async fn serve_peers(service: Arc<dyn PeerService>, port: PeerPort) -> Result<(), ServeError> {
     let tls = port.tls.server()?;
     let incoming = connections(port.listener, tls, Admission::of(port.tls.admitted_organizations));
-    let desk = Desk { service, me: port.me, stop: port.stop.clone() };
-    let limit = super::MESSAGE_BYTES_MAX;
-    let peer = PeerServer::new(desk).max_decoding_message_size(limit).max_encoding_message_size(limit);
+    let peer = answering(service, port.me, port.stop.clone());
     let serve = Server::builder()
         .initial_stream_window_size(super::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(super::CONNECTION_WINDOW_BYTES)
@@ -44,6 +42,17 @@ pub async fn serve_peers(service: Arc<dyn PeerService>, port: PeerPort) -> Resul
         .add_service(peer)
         .serve_with_incoming_shutdown(incoming, port.stop.clone().cancelled_owned());
     until_stopped(serve, &port.stop).await
+}
+
+/// What answers on the port.
+pub(super) fn answering(
+    service: Arc<dyn PeerService>,
+    me: Badge,
+    stop: CancellationToken,
+) -> PeerServer<impl Peer> {
+    let limit = super::MESSAGE_BYTES_MAX;
+    let desk = Desk { service, me, stop };
+    PeerServer::new(desk).max_decoding_message_size(limit).max_encoding_message_size(limit)
 }
 
 struct Desk {
