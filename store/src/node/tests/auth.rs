@@ -38,6 +38,10 @@ async fn a_change_of_permissions_counts_on_every_member_once_it_is_acknowledged(
     let trio = Trio::start().await;
     let stores: Vec<Store> = trio.members.values().map(|member| member.store.clone()).collect();
     found(&stores[0]).await;
+    for store in &stores {
+        // One that has not heard that auth is on takes a client for nobody, who is refused in other words.
+        store.read_barrier().await.unwrap();
+    }
     let denied = Err(StoreError::Auth(AuthError::PermissionDenied));
     for (at, other) in [(0, 1), (1, 2), (2, 0)] {
         let alice = as_alice(&stores[other]);
