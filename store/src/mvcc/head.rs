@@ -9,7 +9,7 @@ use super::overlay::Overlay;
 use super::tables::{Changes, Table, TableError, View};
 
 const ROW: &[u8] = b"head";
-const ROW_BYTES: usize = 44;
+const ROW_BYTES: usize = 48;
 
 /// Where the state is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(crate) struct Head {
     pub(crate) written: u64,
     /// The highest node id that was ever taken.
     pub(crate) last_node: NodeId,
+    /// A hash of what was done since the newest revision and made none: the next revision's hash takes it in.
+    pub(crate) quiet: u32,
 }
 
 impl Default for Head {
@@ -32,6 +34,7 @@ impl Default for Head {
             time_ms: 0,
             written: 0,
             last_node: NodeId::new(0),
+            quiet: 0,
         }
     }
 }
@@ -49,6 +52,7 @@ impl Head {
             time_ms: reader.i64()?,
             written: reader.u64()?,
             last_node: NodeId::new(reader.u64()?),
+            quiet: reader.u32()?,
         })
     }
 
@@ -68,6 +72,24 @@ impl Head {
         row.put_i64(self.time_ms);
         row.put_u64(self.written);
         row.put_u64(self.last_node.get());
+        row.put_u32(self.quiet);
         row.freeze()
+    }
+
+    /// Notes what made no revision.
+    pub(crate) fn note(&mut self, what: &[u8]) {
+        let mut hash = crc32fast::Hasher::new_with_initial(self.quiet);
+        hash.update(what);
+        self.quiet = hash.finalize();
+    }
+
+    /// What the next revision's hash starts from.
+    pub(crate) fn seed(&self) -> u32 {
+        if self.quiet == 0 {
+            return self.hash;
+        }
+        let mut hash = crc32fast::Hasher::new_with_initial(self.hash);
+        hash.update(&self.quiet.to_be_bytes());
+        hash.finalize()
     }
 }

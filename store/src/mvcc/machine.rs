@@ -13,6 +13,7 @@ use super::alarm::{self, Alarm, AlarmChange, Alarms};
 use super::auth::Auth;
 use super::auth::change::AuthChange;
 use super::auth::permit::By;
+use super::auth::rows as auth_rows;
 use super::fence::{self, Fence};
 use super::head::Head;
 use super::keyspace::Horizon;
@@ -220,7 +221,7 @@ impl Machine {
                 if self.alarms.no_space() && alarm::grows(txn) {
                     return Err(StoreError::NoSpace.into());
                 }
-                let mut writer = Writer::new(rows, &mut self.newest, self.head.horizon, self.head.hash);
+                let mut writer = Writer::new(rows, &mut self.newest, self.head.horizon, self.head.seed());
                 let reply = Reply::Txn(writer.run(txn)?);
                 let finished = writer.finish();
                 Ok(Done { reply, events: self.advance(rows, finished, time_ms), lease: None })
@@ -234,6 +235,7 @@ impl Machine {
                     return Err(StoreError::NoSpace.into());
                 }
                 let lease = lease::grant(rows, *asked)?;
+                self.head.note(&[lease.id.get().to_be_bytes(), lease.ttl_seconds.to_be_bytes()].concat());
                 let granted = Some(LeaseChange::Granted(lease));
                 Ok(Done { reply: Reply::Lease(lease), events: None, lease: granted })
             }
@@ -242,11 +244,12 @@ impl Machine {
                     return Err(StoreError::LeaseNotFound.into());
                 }
                 let keys = lease::keys(rows, *id)?;
-                let mut writer = Writer::new(rows, &mut self.newest, self.head.horizon, self.head.hash);
+                let mut writer = Writer::new(rows, &mut self.newest, self.head.horizon, self.head.seed());
                 lease::revoke(&mut writer, &keys)?;
                 let finished = writer.finish();
                 rows.delete(Table::Lease, layout::lease_key(*id));
                 let events = self.advance(rows, finished, time_ms);
+                self.head.note(&id.get().to_be_bytes());
                 Ok(Done { reply: Reply::Revoked, events, lease: Some(LeaseChange::Ended(*id)) })
             }
             Action::TakeNodeId { above } => {
@@ -256,6 +259,7 @@ impl Machine {
             Action::Alarm(change) => Ok(Done::quiet(Reply::Alarm(self.alarms.change(rows, *change)))),
             Action::Auth(change) => {
                 Arc::make_mut(&mut self.auth).apply(rows, change).map_err(StoreError::from)?;
+                self.head.note(&auth_rows::hash(rows)?.to_be_bytes());
                 Ok(Done::quiet(Reply::AuthChanged))
             }
         }
@@ -285,6 +289,7 @@ impl Machine {
         let written = self.head.written + bytes;
         self.head.horizon.newest = revision;
         self.head.hash = hash;
+        self.head.quiet = 0;
         self.head.time_ms = time_ms;
         self.head.written = written;
         self.hashes.push_back((revision, hash));

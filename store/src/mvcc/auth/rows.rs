@@ -36,6 +36,21 @@ pub(super) fn load(view: &dyn View) -> Result<Auth, TableError> {
     Ok(auth)
 }
 
+/// Of every row about users, in order.
+pub(in crate::mvcc) fn hash(view: &dyn View) -> Result<u32, TableError> {
+    let mut hash = crc32fast::Hasher::new();
+    // `0` comes right after `/`.
+    for (from, to) in [(SETTINGS, &b"auth\0"[..]), (b"auth/", b"auth0")] {
+        let mut cursor = view.cursor(Table::Meta, from, Some(to))?;
+        while let Some(row) = cursor.key() {
+            hash.update(row);
+            hash.update(cursor.value());
+            cursor.advance()?;
+        }
+    }
+    Ok(hash.finalize())
+}
+
 pub(super) fn put_settings(rows: &mut Overlay<'_>, auth: &Auth) {
     let mut out = BytesMut::with_capacity(48);
     out.put_u8(FORMAT);

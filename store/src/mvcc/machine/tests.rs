@@ -8,9 +8,11 @@ use expect_test::{Expect, expect};
 use super::*;
 use crate::disk::memory::MemoryTables;
 use crate::disk::{StateDisk, codec, read};
+use crate::mvcc::auth::change::AuthChange;
 use crate::mvcc::catch_up::{Budget, Wanted};
 use crate::mvcc::request::{Compare, Delete, EventKind, Op, OpResult, Put, Range};
 use crate::mvcc::span::Span;
+use crate::mvcc::tables::Changes;
 use crate::mvcc::{catch_up, compaction, keyspace};
 
 /// A state machine on rows in memory, fed by hand.
@@ -447,4 +449,57 @@ fn a_replica_that_differs_from_the_leader_says_so() {
         let other = difference(hash ^ 1).expect("another hash");
         assert_eq!((other.revision, other.ours), (Revision::new(2), hash));
     });
+}
+
+/// What makes no revision is in the hash of the next one: leases and users.
+#[test]
+fn replicas_that_differ_in_leases_or_users_have_other_hashes_after_the_next_write() {
+    let role = |name: &str| Action::Auth(AuthChange::RoleAdd { name: name.to_owned() });
+    let grant = |ttl_seconds| Action::LeaseGrant(Lease { id: LeaseId::new(7), ttl_seconds });
+    let after = |quiet: &[Action], restarts: bool| {
+        let mut bench = Bench::new();
+        run(&mut bench, "put a 1");
+        let before = bench.machine.hash();
+        for action in quiet {
+            assert!(bench.apply(action.clone()).outcome.is_ok());
+            if restarts {
+                bench.machine = load(&bench.tables);
+            }
+        }
+        assert_eq!(bench.machine.hash(), before, "it is still the same revision");
+        run(&mut bench, "put a 2");
+        bench.machine.hash()
+    };
+    let histories = [
+        vec![],
+        vec![grant(60)],
+        vec![grant(61)],
+        vec![grant(60), Action::LeaseRevoke(LeaseId::new(7))],
+        vec![role("one")],
+        vec![role("other")],
+        vec![role("one"), grant(60)],
+    ];
+    let mut hashes = Vec::new();
+    for quiet in &histories {
+        assert_eq!(after(quiet, false), after(quiet, true), "a restart forgets nothing: {quiet:?}");
+        hashes.push(after(quiet, false));
+    }
+    hashes.sort_unstable();
+    hashes.dedup();
+    assert_eq!(hashes.len(), histories.len(), "each history has a hash of its own");
+    // A user that one replica lost behind everybody's back is noticed with the next change of the users.
+    let mut bench = [Bench::new(), Bench::new()];
+    for bench in &mut bench {
+        assert!(bench.apply(role("one")).outcome.is_ok());
+        run(bench, "put a 1");
+    }
+    assert_eq!(bench[0].machine.hash(), bench[1].machine.hash());
+    let mut lost = Changes::default();
+    lost.delete(Table::Meta, Bytes::from_static(b"auth/role/one"));
+    bench[1].tables.write(&lost).expect("memory takes it");
+    for bench in &mut bench {
+        assert!(bench.apply(role("other")).outcome.is_ok());
+        run(bench, "put a 2");
+    }
+    assert_ne!(bench[0].machine.hash(), bench[1].machine.hash());
 }
