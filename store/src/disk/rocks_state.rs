@@ -39,6 +39,8 @@ const CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// What a flush may take beside the rows: manifests, indexes.
 const FLUSH_ROOM_BYTES: u64 = 4 * 1024 * 1024;
 const WRITE_BUFFER_BYTES: usize = 32 * 1024 * 1024;
+/// How many flushes' files lie side by side before they are merged into the next level.
+const YOUNG_FILES_MAX: i32 = 8;
 
 pub(crate) struct RocksState {
     root: PathBuf,
@@ -175,7 +177,10 @@ fn families(cache: &Cache) -> impl Iterator<Item = ColumnFamilyDescriptor> + '_ 
         let mut options = Options::default();
         options.set_block_based_table_factory(&blocks);
         options.set_write_buffer_size(WRITE_BUFFER_BYTES);
-        options.set_compression_type(DBCompressionType::Lz4);
+        options.set_level_zero_file_num_compaction_trigger(YOUNG_FILES_MAX);
+        // What is rewritten soon is not worth compressing.
+        let (none, lz4) = (DBCompressionType::None, DBCompressionType::Lz4);
+        options.set_compression_per_level(&[none, none, lz4, lz4, lz4, lz4, lz4]);
         ColumnFamilyDescriptor::new(table.name(), options)
     })
 }
