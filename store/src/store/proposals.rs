@@ -1,9 +1,12 @@
 //! The way of writes to the log: whatever waits at a node travels together, as one entry or one message to the leader.
 //!
-//! Nothing waits for company: a write that finds the way free goes at once, and what arrives while others are on their
-//! way goes next. A write that is not answered is tried again, under its own id, until its time is over.
+//! A write that finds the way free goes at once. What arrives while others are on their way goes together when those
+//! have landed, because an entry costs as much as some twenty writes in it; but nothing waits for long, so that a slow
+//! disk or a far member costs a write one round, not two. A write that is not answered is tried again, under its own id,
+//! until its time is over.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use base::Tasks;
 use bytes::Bytes;
@@ -24,8 +27,12 @@ use crate::raft::types::Proposal;
 
 /// How many writes may wait at a node.
 pub(crate) const WAITING_MAX: usize = 8192;
-/// How many batches may be on their way from a node. More would only make them smaller.
-const FLIGHTS_MAX: usize = 2;
+/// How many batches may be on their way from a node.
+const FLIGHTS_MAX: usize = 16;
+/// While so few commands are on their way, another batch may follow them at once.
+const FEW_COMMANDS: usize = 4;
+/// The longest that a write waits for those before it to land.
+const HELD_MAX: Duration = Duration::from_millis(5);
 const BATCH_COMMANDS_MAX: usize = 512;
 /// A single command may be larger.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
@@ -116,16 +123,30 @@ impl ProposalTask {
         let mut waiting: VecDeque<Bundle> = VecDeque::new();
         let mut arrived = Vec::new();
         let mut flights = FuturesUnordered::new();
+        let mut flying = 0;
+        let mut departed = Instant::now();
         loop {
             expire(&mut waiting);
-            while flights.len() < FLIGHTS_MAX && !waiting.is_empty() {
-                flights.push(fly(self.store.clone(), take_batch(&mut waiting)));
+            while !waiting.is_empty()
+                && flights.len() < FLIGHTS_MAX
+                && (flying <= FEW_COMMANDS || departed.elapsed() >= HELD_MAX)
+            {
+                let batch = take_batch(&mut waiting);
+                let commands = batch.iter().map(|bundle| bundle.commands.len()).sum::<usize>();
+                flying += commands;
+                departed = Instant::now();
+                let flight = fly(self.store.clone(), batch);
+                flights.push(async move { (commands, flight.await) });
             }
-            let overdue = waiting.front().map(|bundle| bundle.until);
+            let wake = match waiting.front() {
+                Some(front) if flights.len() < FLIGHTS_MAX => Some(front.until.min(departed + HELD_MAX)),
+                front => front.map(|front| front.until),
+            };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                Some(unanswered) = flights.next(), if !flights.is_empty() => {
+                Some((commands, unanswered)) = flights.next(), if !flights.is_empty() => {
+                    flying -= commands;
                     for bundle in unanswered.into_iter().rev() {
                         waiting.push_front(bundle);
                     }
@@ -136,7 +157,7 @@ impl ProposalTask {
                     }
                     waiting.extend(arrived.drain(..));
                 }
-                () = sleep_until(overdue.unwrap_or_else(Instant::now)), if overdue.is_some() => {}
+                () = sleep_until(wake.unwrap_or(departed)), if wake.is_some() => {}
             }
         }
     }
