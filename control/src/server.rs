@@ -314,9 +314,9 @@ async fn start_store(
     let tls = |admitted: &[&str]| store_tls(&credentials, admitted);
     let stop = tasks.stop().clone();
     // The others may need an answer before this node knows who it is.
-    let port = PeerPort { listener: peer, tls: tls(&[MEMBERS])?, me: entrance.badge(), stop: stop.clone() };
+    let port = PeerPort { listener: peer, tls: tls(&[MEMBERS])?, me: entrance.badge(), tasks: tasks.clone() };
     tasks.spawn("store peers", rpc::serve_peers(entrance.service(), port));
-    let network = Arc::new(Network::new(entrance.badge(), &tls(&[MEMBERS])?));
+    let network = Arc::new(Network::new(entrance.badge(), &tls(&[MEMBERS])?, tasks.clone())?);
     let node = entrance.enter(network, &tasks).await.context("cannot start the store")?;
     let metrics = Some(MetricsPage { render, is_public: args.public_metrics });
     let port = ClientPort { listener: client, tls: tls(&[MEMBERS, STORE_CLIENTS])?, metrics, stop };

@@ -1,4 +1,4 @@
-//! The store over gRPC: etcd's v3 API for clients, and the members' own protocol among themselves.
+//! The store on the wire: etcd's v3 API over gRPC for clients, and the members' own protocol among themselves.
 //!
 //! Both ports are TLS; gRPC is for connections that have shown a certificate of the cluster's CA that names an admitted
 //! organization. The client port also has etcd's pages for probes and scrapers, over HTTP/1.1 or 2. Messages are converted

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, Stream, StreamExt as _};
 use rustls::ServerConfig;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -30,6 +30,8 @@ const HANDSHAKES_MAX: usize = 256;
 /// How long requests in flight may take to end once the port stops.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between members: TLS alone would read 4 KiB at a time.
+pub(super) const PEER_READ_BYTES: usize = 64 * 1024;
 
 /// Why a port is not served any more, or never was.
 #[derive(Debug, Error)]
@@ -50,6 +52,8 @@ pub(super) struct Admission {
     /// Of each client, and of all of them.
     pub(super) unanswered_bytes_max: (usize, usize),
     pub(super) unread_bytes_max: (usize, usize),
+    /// What is read at a time from one connection, and held for it. Less than TLS asks for is not used.
+    pub(super) read_bytes: usize,
 }
 
 impl Admission {
@@ -61,13 +65,14 @@ impl Admission {
             without_certificate: false,
             unanswered_bytes_max: unbounded,
             unread_bytes_max: unbounded,
+            read_bytes: 1,
         }
     }
 }
 
 /// A connection that has finished its handshake.
 pub(super) struct Connection {
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<BufReader<TcpStream>>,
     client: Arc<Client>,
 }
 
@@ -144,6 +149,7 @@ impl Port {
                 debug!(%from, %error, "the connection is gone already");
                 return None;
             }
+            let stream = BufReader::with_capacity(admission.read_bytes, stream);
             let shaken = tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await;
             let stream = match shaken {
                 Ok(Ok(stream)) => stream,
@@ -185,6 +191,13 @@ fn names_one_of(certificate: &[u8], admitted: &[String]) -> bool {
         .iter_organization()
         .filter_map(|organization| organization.as_str().ok())
         .any(|organization| admitted.iter().any(|one| one == organization))
+}
+
+impl Connection {
+    /// What both ends have chosen to speak, if they have.
+    pub(super) fn protocol(&self) -> Option<&[u8]> {
+        self.stream.get_ref().1.alpn_protocol()
+    }
 }
 
 impl Connected for Connection {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use tonic::transport::{Certificate, ClientTlsConfig};
 
 /// A peer that is frozen accepts connections and says nothing.
-const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(1);
+pub(super) const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(1);
 const ALPN_HTTP2: &[u8] = b"h2";
 const ALPN_HTTP1: &[u8] = b"http/1.1";
 
@@ -55,9 +55,9 @@ enum ClientCertificate {
 }
 
 impl Tls {
-    /// A port for HTTP/2 only, whose clients must show a certificate.
-    pub(super) fn server(&self) -> Result<Arc<ServerConfig>, TlsError> {
-        self.serve(ClientCertificate::Required, &[ALPN_HTTP2])
+    /// A port for HTTP/2 and a protocol that is preferred, whose clients must show a certificate.
+    pub(super) fn peer_server(&self, protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
+        self.serve(ClientCertificate::Required, &[protocol, ALPN_HTTP2])
     }
 
     /// A port for HTTP/2 and HTTP/1.1, where also who shows no certificate is heard.
@@ -67,19 +67,14 @@ impl Tls {
 
     fn serve(&self, wanted: ClientCertificate, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = RootCertStore::empty();
-        for ca in certificates(&self.ca_pem, "CA certificate")? {
-            roots.add(ca).map_err(TlsError::Ca)?;
-        }
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+        let roots = Arc::new(self.roots()?);
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
         let verifier = match wanted {
             ClientCertificate::Required => verifier,
             ClientCertificate::Optional => verifier.allow_unauthenticated(),
         };
         let verifier = verifier.build().map_err(TlsError::Verifier)?;
-        let chain = certificates(&self.certificate_pem, "certificate")?;
-        let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes())
-            .map_err(|source| TlsError::Pem { what: "key", source })?;
+        let (chain, key) = self.own()?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Own)?
@@ -90,6 +85,36 @@ impl Tls {
         Ok(Arc::new(config))
     }
 
+    /// To a port that speaks this protocol.
+    pub(super) fn peer_client(&self, protocol: &[u8]) -> Result<ClientConfig, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let (chain, key) = self.own()?;
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Own)?
+            .with_root_certificates(self.roots()?)
+            .with_client_auth_cert(chain, key)
+            .map_err(TlsError::Own)?;
+        config.alpn_protocols = vec![protocol.to_vec()];
+        Ok(config)
+    }
+
+    fn roots(&self) -> Result<RootCertStore, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for ca in certificates(&self.ca_pem, "CA certificate")? {
+            roots.add(ca).map_err(TlsError::Ca)?;
+        }
+        Ok(roots)
+    }
+
+    fn own(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+        let chain = certificates(&self.certificate_pem, "certificate")?;
+        let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes())
+            .map_err(|source| TlsError::Pem { what: "key", source })?;
+        Ok((chain, key))
+    }
+
+    /// To a port that speaks gRPC.
     pub(super) fn client(&self) -> ClientTlsConfig {
         ClientTlsConfig::new()
             .timeout(HANDSHAKE_TIME_MAX)

@@ -1,75 +1,140 @@
 //! The calling side: persistent connections to the other members, opened when first used and again when they broke.
 
+mod appends;
+mod calls;
+mod dial;
+
 use std::collections::BTreeMap;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base::NodeId;
+use base::{NodeId, Tasks};
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::stream::{BoxStream, Stream, StreamExt as _};
-use proto::peer::Payload;
+use futures::stream::BoxStream;
 use proto::peer::peer_client::PeerClient;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Request, Status};
 
-use super::super::tls::Tls;
-use super::snapshot;
+use self::appends::Slot;
+use self::calls::Asked;
+use self::dial::Dialler;
+use super::super::tls::{Tls, TlsError};
+use super::{Address, MESSAGE_BYTES_MAX, snapshot};
 use crate::{Badge, Call, Peer, PeerError, Peers, SnapshotOffer};
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
-/// A peer that answers pings but no append for this long, twice, is stuck.
-const APPEND_ANSWER_TIME: Duration = Duration::from_secs(5);
-const SILENCES_MAX: u32 = 2;
+
+type Asks = mpsc::Sender<Asked>;
 
 /// Reaches the other members over mTLS.
 pub struct Network {
     me: Badge,
-    tls: ClientTlsConfig,
-    channels: Mutex<BTreeMap<(NodeId, Lane), Open>>,
+    dialler: Dialler,
+    snapshot_tls: ClientTlsConfig,
+    tasks: Tasks,
+    /// Callers may be elsewhere; the connections stay with the store.
+    runtime: Handle,
+    calls: Mutex<BTreeMap<(NodeId, Lane), Open<Asks>>>,
+    appends: Mutex<BTreeMap<NodeId, Open<Slot>>>,
+    snapshots: Mutex<BTreeMap<NodeId, Open<Channel>>>,
 }
 
-/// One connection for each, so that a heartbeat never waits behind a snapshot.
+/// One connection for each, so that a heartbeat never waits behind a long answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Lane {
     Urgent,
     Log,
     Forward,
-    Snapshot,
+    Audit,
 }
 
-struct Open {
+struct Open<T> {
     url: String,
-    channel: Channel,
+    connection: T,
 }
 
 impl Network {
-    pub fn new(me: impl Into<Badge>, tls: &Tls) -> Self {
-        Self { me: me.into(), tls: tls.client(), channels: Mutex::new(BTreeMap::new()) }
+    /// Its connections are tasks of the runtime that this is called in; they end with the last use once `tasks` stop.
+    ///
+    /// # Errors
+    /// When the certificates cannot be used.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub fn new(me: impl Into<Badge>, tls: &Tls, tasks: Tasks) -> Result<Self, TlsError> {
+        Ok(Self {
+            me: me.into(),
+            dialler: Dialler::new(tls)?,
+            snapshot_tls: tls.client(),
+            tasks,
+            runtime: Handle::current(),
+            calls: Mutex::default(),
+            appends: Mutex::default(),
+            snapshots: Mutex::default(),
+        })
     }
 
-    /// The channel connects when it is used, and anew after every failure. A peer that moved gets a new one.
-    fn client(&self, to: &Peer, lane: Lane) -> Result<PeerClient<Channel>, PeerError> {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        let channel = match channels.get(&(to.id, lane)) {
-            Some(open) if open.url == to.url => open.channel.clone(),
+    async fn ask(&self, to: &Peer, lane: Lane, mut question: Asked) -> Result<(), PeerError> {
+        for _attempt in 0..2 {
+            let line = self.line(to, lane);
+            match line.send(question).await {
+                Ok(()) => return Ok(()),
+                Err(mpsc::error::SendError(back)) => question = back,
+            }
+        }
+        Err(PeerError::Unreachable("the connection breaks as soon as it is made".into()))
+    }
+
+    /// A peer that moved, or whose connection broke, gets a new one.
+    fn line(&self, to: &Peer, lane: Lane) -> Asks {
+        let mut lines = lock(&self.calls);
+        if let Some(open) = lines.get(&(to.id, lane))
+            && open.url == to.url
+            && !open.connection.is_closed()
+        {
+            return open.connection.clone();
+        }
+        let stop = self.tasks.stop().clone();
+        let (line, task) = calls::line(self.dialler.clone(), to.url.clone(), stop);
+        let _here = self.runtime.enter();
+        self.tasks.spawn_infallible(format!("calls to member {} ({lane:?})", to.id), task);
+        lines.insert((to.id, lane), Open { url: to.url.clone(), connection: line.clone() });
+        line
+    }
+
+    fn slot(&self, to: &Peer) -> Slot {
+        let mut slots = lock(&self.appends);
+        match slots.get(&to.id) {
+            Some(open) if open.url == to.url => open.connection.clone(),
+            _ => {
+                let slot = Slot::default();
+                slots.insert(to.id, Open { url: to.url.clone(), connection: slot.clone() });
+                slot
+            }
+        }
+    }
+
+    /// The channel connects when it is used, and anew after every failure.
+    fn snapshot_client(&self, to: &Peer) -> Result<PeerClient<Channel>, PeerError> {
+        let mut channels = lock(&self.snapshots);
+        let channel = match channels.get(&to.id) {
+            Some(open) if open.url == to.url => open.connection.clone(),
             _ => {
                 let channel = self.channel(&to.url).map_err(unreachable)?;
-                let open = Open { url: to.url.clone(), channel: channel.clone() };
-                channels.insert((to.id, lane), open);
+                channels.insert(to.id, Open { url: to.url.clone(), connection: channel.clone() });
                 channel
             }
         };
-        let limit = super::MESSAGE_BYTES_MAX;
+        let limit = MESSAGE_BYTES_MAX;
         Ok(PeerClient::new(channel).max_decoding_message_size(limit).max_encoding_message_size(limit))
     }
 
     fn channel(&self, url: &str) -> Result<Channel, tonic::transport::Error> {
         let endpoint = Endpoint::from_shared(url.to_owned())?
-            .tls_config(self.tls.clone())?
+            .tls_config(self.snapshot_tls.clone())?
             .connect_timeout(CONNECT_TIME_MAX)
             .tcp_nodelay(true)
             .initial_stream_window_size(super::STREAM_WINDOW_BYTES)
@@ -78,12 +143,6 @@ impl Network {
             .keep_alive_timeout(super::PING_ANSWER_MAX)
             .keep_alive_while_idle(true);
         Ok(endpoint.connect_lazy())
-    }
-
-    fn request<T>(&self, to: &Peer, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        super::write(&self.me, request.metadata_mut(), to.id);
-        request
     }
 }
 
@@ -104,18 +163,21 @@ impl Peers for Network {
             | Call::ReadIndex
             | Call::Introduce => Lane::Urgent,
             Call::Forward => Lane::Forward,
-            Call::Audit => Lane::Snapshot,
+            Call::Audit => Lane::Audit,
         };
-        let client = self.client(to, lane);
-        let mut request = self.request(to, Payload { body: payload });
-        request.set_timeout(deadline);
+        let to = to.clone();
         Box::pin(async move {
-            let answer = tokio::time::timeout(deadline, send(client?, call, request)).await;
-            match answer {
-                Ok(Ok(answer)) => Ok(answer.into_inner().body),
-                Ok(Err(status)) => Err(refusal(status)),
-                Err(_) => Err(PeerError::Timeout),
+            if payload.len() > MESSAGE_BYTES_MAX {
+                return Err(too_long());
             }
+            let address = Address::new(&self.me, to.id);
+            let (tx, rx) = oneshot::channel();
+            let question = Asked { call, address, within: deadline, payload, answer: tx };
+            let answer = async {
+                self.ask(&to, lane, question).await?;
+                rx.await.unwrap_or_else(|gone| Err(unreachable(gone)))
+            };
+            tokio::time::timeout(deadline, answer).await.unwrap_or(Err(PeerError::Timeout))
         })
     }
 
@@ -124,20 +186,15 @@ impl Peers for Network {
         to: &Peer,
         requests: BoxStream<'static, Bytes>,
     ) -> BoxFuture<'_, Result<BoxStream<'static, Result<Bytes, PeerError>>, PeerError>> {
-        let client = self.client(to, Lane::Log);
-        let open = Arc::new(AtomicUsize::new(0));
-        let requests = Counted { requests, open: open.clone() };
-        let request = self.request(to, requests);
-        Box::pin(async move {
-            let answers = client?.append_stream(request).await.map_err(refusal)?.into_inner();
-            Ok(until_broken(answers, open))
-        })
+        let (slot, url, address) = (self.slot(to), to.url.clone(), Address::new(&self.me, to.id));
+        Box::pin(async move { slot.open((&self.dialler, &self.tasks), &url, address, requests).await })
     }
 
     fn send_snapshot(&self, to: &Peer, offer: SnapshotOffer) -> BoxFuture<'_, Result<Bytes, PeerError>> {
-        let client = self.client(to, Lane::Snapshot);
+        let client = self.snapshot_client(to);
         let (parts, sending) = snapshot::parts(&offer);
-        let request = self.request(to, parts);
+        let mut request = Request::new(parts);
+        Address::new(&self.me, to.id).write(request.metadata_mut());
         Box::pin(async move {
             let replies = client?.snapshot(request).await.map_err(refusal)?.into_inner();
             sending.finish(replies).await
@@ -145,81 +202,8 @@ impl Peers for Network {
     }
 }
 
-async fn send(
-    mut client: PeerClient<Channel>,
-    call: Call,
-    request: Request<Payload>,
-) -> Result<tonic::Response<Payload>, Status> {
-    match call {
-        Call::Append | Call::Heartbeat => client.append(request).await,
-        Call::Vote => client.vote(request).await,
-        Call::PreVote => client.pre_vote(request).await,
-        Call::TransferLeader => client.transfer_leader(request).await,
-        Call::Forward => client.forward(request).await,
-        Call::Audit => client.audit(request).await,
-        Call::ReadIndex => client.read_index(request).await,
-        Call::Introduce => client.introduce(request).await,
-    }
-}
-
-/// Requests on their way, counted.
-struct Counted {
-    requests: BoxStream<'static, Bytes>,
-    open: Arc<AtomicUsize>,
-}
-
-impl Stream for Counted {
-    type Item = Payload;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Payload>> {
-        let next = self.requests.as_mut().poll_next(cx);
-        next.map(|body| {
-            let body = body?;
-            self.open.fetch_add(1, Ordering::Relaxed);
-            Some(Payload { body })
-        })
-    }
-}
-
-/// The answers; the first error is the last item.
-fn until_broken(
-    answers: Streaming<Payload>,
-    open: Arc<AtomicUsize>,
-) -> BoxStream<'static, Result<Bytes, PeerError>> {
-    let answers = futures::stream::unfold(Some((answers, open)), |state| async move {
-        let (mut answers, open) = state?;
-        match next_answer(&mut answers, &open).await {
-            Ok(Some(body)) => Some((Ok(body), Some((answers, open)))),
-            Ok(None) => None,
-            Err(error) => Some((Err(error), None)),
-        }
-    });
-    answers.boxed()
-}
-
-/// Silence while nothing is asked is fine; silence while something is, is not.
-async fn next_answer(
-    answers: &mut Streaming<Payload>,
-    open: &AtomicUsize,
-) -> Result<Option<Bytes>, PeerError> {
-    let mut silences = 0;
-    loop {
-        match tokio::time::timeout(APPEND_ANSWER_TIME, answers.message()).await {
-            Ok(Ok(Some(answer))) => {
-                open.fetch_sub(1, Ordering::Relaxed);
-                return Ok(Some(answer.body));
-            }
-            Ok(Ok(None)) => return Ok(None),
-            Ok(Err(status)) => return Err(refusal(status)),
-            Err(_) if open.load(Ordering::Relaxed) == 0 => silences = 0,
-            Err(_) => {
-                silences += 1;
-                if silences >= SILENCES_MAX {
-                    return Err(PeerError::Timeout);
-                }
-            }
-        }
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The peer's own "no" is final; everything else may be the network's.
@@ -246,4 +230,8 @@ pub(super) fn refusal(status: Status) -> PeerError {
 
 fn unreachable(error: impl std::error::Error + Send + Sync + 'static) -> PeerError {
     PeerError::Unreachable(Box::new(error))
+}
+
+fn too_long() -> PeerError {
+    PeerError::Unreachable(format!("a message is longer than {MESSAGE_BYTES_MAX} bytes").into())
 }

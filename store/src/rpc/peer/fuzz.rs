@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::NodeId;
 use bytes::Bytes;
@@ -14,12 +15,16 @@ use proptest::sample::select;
 use prost::Message as _;
 use proto::peer as pb;
 use proto::peer::snapshot_part::Part;
+use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codegen::{Service as _, http};
 
-use super::server::answering;
-use crate::mutations::damaged_call;
+use super::Address;
+use super::frames::{self, Frame};
+use super::line::Line;
+use super::server::Desk;
+use crate::mutations::{damaged, damaged_call};
 use crate::{Call, Identity, Intake, PeerError, PeerService, SnapshotFile};
 
 /// Takes whatever it is offered.
@@ -79,31 +84,25 @@ fn snapshots() -> impl Strategy<Value = Bytes> {
         .prop_map(|(offered, offer, chunks)| if offered { [offer, chunks].concat().into() } else { chunks })
 }
 
+fn me() -> Identity {
+    Identity { cluster_id: 7, node_id: NodeId::new(2), name: "two".to_owned() }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
 #[test]
-fn damaged_calls_of_members_are_answered_or_refused() {
+fn damaged_snapshots_of_members_are_answered_or_refused() {
     let home = tempfile::tempdir().expect("a directory");
     let dir = home.path().join("intake");
     std::fs::create_dir(&dir).expect("a directory");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let me = Identity { cluster_id: 7, node_id: NodeId::new(2), name: "two".to_owned() };
+    let runtime = runtime();
     let service = Arc::new(Credulous { dir });
-    let answering = answering(service, me.into(), CancellationToken::new());
-    let payloads = || damaged_call(vec![pb::Payload { body: "body".into() }.encode_to_vec()]).boxed();
-    let paths = [
-        "AppendStream",
-        "Append",
-        "Vote",
-        "PreVote",
-        "TransferLeader",
-        "Forward",
-        "ReadIndex",
-        "Audit",
-        "Introduce",
-        "Nothing",
-    ];
-    let call = prop_oneof![(select(paths.to_vec()), payloads()), (Just("Snapshot"), snapshots().boxed()),];
+    let answering = Desk::new(service, me().into(), CancellationToken::new()).grpc();
+    let path = select(vec!["Snapshot", "Snapshot", "Snapshot", "Append", "Nothing"]);
     let ids = prop_oneof![8 => Just(["7".to_owned(), "1".to_owned(), "2".to_owned()]), 1 => any::<[u64; 3]>().prop_map(|ids| ids.map(|id| id.to_string())), 1 => ["[ -~]{0,9}", "[ -~]{0,9}", "[ -~]{0,9}"]];
-    proptest!(ProptestConfig::with_cases(800), |((path, body) in call, [cluster, from, to] in ids)| {
+    proptest!(ProptestConfig::with_cases(800), |(path in path, body in snapshots(), [cluster, from, to] in ids)| {
         let request = http::Request::post(format!("/navarch.peer.v1.Peer/{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
@@ -121,5 +120,44 @@ fn damaged_calls_of_members_are_answered_or_refused() {
         let entries = std::fs::read_dir(home.path()).expect("readable");
         let names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
         prop_assert_eq!(names, ["intake"]);
+    });
+}
+
+/// What members say over one connection: calls, or streams of appends.
+fn conversations() -> Vec<Vec<u8>> {
+    let address = Address { cluster: Some(7), from: Some(1), to: Some(2) };
+    let within = Duration::from_millis(50);
+    let payload = Bytes::from("payload");
+    let call = |id, call| Frame::Call { id, call, address, within, payload: payload.clone() };
+    let stranger = Address { cluster: None, from: None, to: Some(2) };
+    let calls = [
+        call(1, Call::Heartbeat),
+        Frame::Alive,
+        call(2, Call::Forward),
+        Frame::Call { id: 3, call: Call::Introduce, address: stranger, within, payload: payload.clone() },
+    ];
+    let stream = [Frame::Open(address), Frame::Append(payload.clone()), Frame::Append(payload), Frame::End];
+    let streams = [&stream[..], &[Frame::Alive], &stream[..]].concat();
+    let written = |conversation: &[Frame]| {
+        let mut bytes = Vec::new();
+        conversation.iter().for_each(|frame| frames::write(frame, &mut bytes));
+        bytes
+    };
+    vec![written(&calls), written(&streams)]
+}
+
+#[test]
+fn damaged_frames_of_members_are_answered_or_end_the_connection() {
+    let runtime = runtime();
+    let service = Arc::new(Credulous { dir: PathBuf::new() });
+    let desk = Desk::new(service, me().into(), CancellationToken::new());
+    proptest!(ProptestConfig::with_cases(2000), |(bytes in damaged(conversations()))| {
+        let (mut here, there) = tokio::io::duplex(1024 * 1024);
+        let ended = runtime.block_on(async {
+            here.write_all(&bytes).await.expect("room");
+            here.shutdown().await.expect("open");
+            tokio::time::timeout(Duration::from_secs(30), desk.serve(Line::new(there))).await
+        });
+        prop_assert!(matches!(ended, Ok(Err(_))), "the end of the connection ends the conversation");
     });
 }

@@ -1,137 +1,133 @@
-//! The answering side of the members' protocol.
+//! The answering side of the members' protocol: one port, frames or gRPC, as ALPN says.
 
+mod appends;
+mod calls;
+
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use base::Tasks;
 use futures::Stream;
 use futures::stream::StreamExt as _;
 use proto::peer::peer_server::{Peer, PeerServer};
-use proto::peer::{Payload, SnapshotPart, SnapshotReply};
+use proto::peer::{SnapshotPart, SnapshotReply};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::debug;
 
-use super::super::listen::{Admission, ServeError, connections, until_stopped};
+use super::super::listen::{Admission, Connection, PEER_READ_BYTES, ServeError, connections, until_stopped};
 use super::super::tls::Tls;
-use super::snapshot;
-use crate::{Badge, Call, PeerError, PeerService};
+use super::frames::Frame;
+use super::line::{Line, invalid};
+use super::{PROTOCOL, snapshot};
+use crate::{Badge, PeerError, PeerService};
 
 /// The port that the other members use.
 pub struct PeerPort {
     pub listener: TcpListener,
     pub tls: Tls,
     pub me: Badge,
-    pub stop: CancellationToken,
+    /// Each connection is one of these; the port is served until they stop.
+    pub tasks: Tasks,
 }
 
-/// Serves the other members until `stop`.
+/// Serves the other members until the port's tasks stop.
 ///
 /// # Errors
 /// When the certificates cannot be used or the port fails.
 pub async fn serve_peers(service: Arc<dyn PeerService>, port: PeerPort) -> Result<(), ServeError> {
-    let tls = port.tls.server()?;
-    let incoming = connections(port.listener, tls, Admission::of(port.tls.admitted_organizations));
-    let peer = answering(service, port.me, port.stop.clone());
+    let tls = port.tls.peer_server(PROTOCOL)?;
+    let admission =
+        Admission { read_bytes: PEER_READ_BYTES, ..Admission::of(port.tls.admitted_organizations) };
+    let stop = port.tasks.stop().clone();
+    let desk = Desk::new(service, port.me, stop.clone());
+    let (framed, tasks) = (desk.clone(), port.tasks);
+    let incoming = connections(port.listener, tls, admission).filter_map(move |connection| {
+        let for_grpc = match connection {
+            Ok(connection) if connection.protocol() == Some(PROTOCOL) => {
+                tasks.spawn_infallible("a member's connection", framed.clone().keep(connection));
+                None
+            }
+            other => Some(other),
+        };
+        std::future::ready(for_grpc)
+    });
     let serve = Server::builder()
         .initial_stream_window_size(super::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(super::CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(super::STREAMS_MAX)
         .http2_keepalive_interval(Some(super::PING_EVERY))
         .http2_keepalive_timeout(Some(super::PING_ANSWER_MAX))
-        .add_service(peer)
-        .serve_with_incoming_shutdown(incoming, port.stop.clone().cancelled_owned());
-    until_stopped(serve, &port.stop).await
+        .add_service(desk.grpc())
+        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+    until_stopped(serve, &stop).await
 }
 
 /// What answers on the port.
-pub(super) fn answering(
-    service: Arc<dyn PeerService>,
-    me: Badge,
-    stop: CancellationToken,
-) -> PeerServer<impl Peer> {
-    let limit = super::MESSAGE_BYTES_MAX;
-    let desk = Desk { service, me, stop };
-    PeerServer::new(desk).max_decoding_message_size(limit).max_encoding_message_size(limit)
-}
-
-struct Desk {
+#[derive(Clone)]
+pub(super) struct Desk {
     service: Arc<dyn PeerService>,
     me: Badge,
     stop: CancellationToken,
 }
 
 impl Desk {
-    async fn answer(&self, call: Call, request: Request<Payload>) -> Result<Response<Payload>, Status> {
-        super::check(&self.me, request.metadata())?;
-        let body = self.service.call(call, request.into_inner().body).await.map_err(status)?;
-        Ok(Response::new(Payload { body }))
+    pub(super) fn new(service: Arc<dyn PeerService>, me: Badge, stop: CancellationToken) -> Self {
+        Self { service, me, stop }
+    }
+
+    pub(super) fn grpc(self) -> PeerServer<impl Peer> {
+        let limit = super::MESSAGE_BYTES_MAX;
+        PeerServer::new(self).max_decoding_message_size(limit).max_encoding_message_size(limit)
+    }
+
+    async fn keep(self, connection: Connection) {
+        match self.serve(Line::new(connection)).await {
+            Ok(()) => debug!("a member's connection has ended"),
+            Err(error) => debug!(%error, "a member's connection has broken"),
+        }
+    }
+
+    /// What comes first says what the connection is for.
+    pub(super) async fn serve<S>(&self, mut line: Line<S>) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            let first = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Ok(()),
+                first = line.next() => first?,
+            };
+            match first {
+                call @ Frame::Call { .. } => return calls::serve(self, line, call).await,
+                Frame::Open(address) => appends::serve(self, &mut line, &address).await?,
+                Frame::Answer { .. }
+                | Frame::Failure { .. }
+                | Frame::Opened
+                | Frame::Append(_)
+                | Frame::Appended(_)
+                | Frame::End
+                | Frame::Alive => return Err(invalid("the connection begins with something else")),
+            }
+        }
     }
 }
 
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type Replies = Pin<Box<dyn Stream<Item = Result<SnapshotReply, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Peer for Desk {
-    type AppendStreamStream = Answers<Payload>;
-    type SnapshotStream = Answers<SnapshotReply>;
-
-    async fn append_stream(
-        &self,
-        request: Request<Streaming<Payload>>,
-    ) -> Result<Response<Self::AppendStreamStream>, Status> {
-        super::check(&self.me, request.metadata())?;
-        let requests = request.into_inner();
-        // A broken stream ends; the leader opens another.
-        let bodies = futures::stream::unfold(requests, |mut requests| async move {
-            match requests.message().await {
-                Ok(Some(payload)) => Some((payload.body, requests)),
-                Ok(None) | Err(_) => None,
-            }
-        });
-        let answers = self.service.append_stream(bodies.boxed());
-        let answers = answers.map(|answer| answer.map(|body| Payload { body }).map_err(status));
-        Ok(Response::new(Box::pin(answers.take_until(self.stop.clone().cancelled_owned()))))
-    }
-
-    async fn append(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
-        self.answer(Call::Append, request).await
-    }
-
-    async fn vote(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
-        self.answer(Call::Vote, request).await
-    }
-
-    async fn pre_vote(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
-        self.answer(Call::PreVote, request).await
-    }
-
-    async fn transfer_leader(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
-        self.answer(Call::TransferLeader, request).await
-    }
-
-    async fn forward(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
-        self.answer(Call::Forward, request).await
-    }
-
-    async fn audit(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
-        self.answer(Call::Audit, request).await
-    }
-
-    async fn read_index(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
-        self.answer(Call::ReadIndex, request).await
-    }
-
-    async fn introduce(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
-        let body = self.service.call(Call::Introduce, request.into_inner().body).await.map_err(status)?;
-        Ok(Response::new(Payload { body }))
-    }
+    type SnapshotStream = Replies;
 
     async fn snapshot(
         &self,
         request: Request<Streaming<SnapshotPart>>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        super::check(&self.me, request.metadata())?;
+        super::check_metadata(&self.me, request.metadata())?;
         let replies = snapshot::receive(self.service.clone(), request.into_inner());
         Ok(Response::new(Box::pin(replies.take_until(self.stop.clone().cancelled_owned()))))
     }

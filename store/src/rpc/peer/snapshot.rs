@@ -140,7 +140,7 @@ pub(super) fn receive(
             }
             Step::Filling(filling) => {
                 let body = filling.finish(&*service).await?;
-                (Reply::Installed(pb::Payload { body }), Step::Done)
+                (Reply::Installed(pb::Installed { body }), Step::Done)
             }
             Step::Done => return Ok(None),
         };

@@ -105,11 +105,11 @@ impl Cluster {
         };
         let tls = self.authority.tls(ADMITTED);
         let me = config.identity().unwrap();
-        let network = Network::new(me.clone(), &tls);
+        let network = Network::new(me.clone(), &tls, tasks.clone()).unwrap();
         let network = Arc::new(Counted { network, snapshots: self.snapshots.clone() });
         let entropy = Arc::new(SeededEntropy::new(at as u64));
         let node = Node::start(config, network, Arc::new(SystemClock), entropy, &tasks).await.unwrap();
-        let port = PeerPort { listener, tls, me: me.into(), stop: tasks.stop().clone() };
+        let port = PeerPort { listener, tls, me: me.into(), tasks: tasks.clone() };
         tasks.spawn("peer port", serve_peers(node.service, port));
         self.nodes[at] = Some((node.store, tasks));
     }

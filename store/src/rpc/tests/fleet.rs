@@ -81,11 +81,11 @@ impl Fleet {
         };
         let tls = self.authority.tls(ADMITTED);
         let me = config.identity().unwrap();
-        let network = Arc::new(Network::new(me.clone(), &tls));
+        let network = Arc::new(Network::new(me.clone(), &tls, tasks.clone()).unwrap());
         let entropy = Arc::new(SeededEntropy::new(u64::from(seat.listener.local_addr().unwrap().port())));
         let node = Node::start(config, network, Arc::new(SystemClock), entropy, &tasks).await.unwrap();
         let port =
-            PeerPort { listener: seat.listener, tls: tls.clone(), me: me.into(), stop: tasks.stop().clone() };
+            PeerPort { listener: seat.listener, tls: tls.clone(), me: me.into(), tasks: tasks.clone() };
         tasks.spawn("peer port", serve_peers(node.service, port));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client_port = listener.local_addr().unwrap().port();

@@ -1,5 +1,8 @@
 //! The members' protocol with a service that only remembers: identity, deadlines, streams, snapshots.
 
+mod lines;
+mod strangers;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,6 +12,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{ADMITTED, Authority};
@@ -17,10 +21,12 @@ use crate::{Call, Identity, Intake, Peer, PeerError, PeerService, Peers, Snapsho
 
 const SOON: Duration = Duration::from_secs(5);
 
-/// Echoes; has the file `old` already; never answers a forwarded request.
+/// Echoes; has the file `old` already; never answers a forwarded request. Answers read indexes, which are numbers, in
+/// falling order.
 struct Echo {
     dir: PathBuf,
     installed: Mutex<Vec<Bytes>>,
+    turn: watch::Sender<u64>,
 }
 
 impl PeerService for Echo {
@@ -28,12 +34,17 @@ impl PeerService for Echo {
         Box::pin(async move {
             match call {
                 Call::Forward => std::future::pending().await,
+                Call::ReadIndex => {
+                    let number: u64 = std::str::from_utf8(&payload).unwrap().parse().unwrap();
+                    self.turn.subscribe().wait_for(|turn| *turn == number).await.unwrap();
+                    self.turn.send_modify(|turn| *turn = turn.saturating_sub(1));
+                    Ok(payload)
+                }
                 Call::Vote => Err(PeerError::Refused("no vote today".to_owned())),
                 Call::Append
                 | Call::Heartbeat
                 | Call::PreVote
                 | Call::TransferLeader
-                | Call::ReadIndex
                 | Call::Audit
                 | Call::Introduce => Ok(payload),
             }
@@ -67,7 +78,16 @@ struct Pair {
     authority: Authority,
     to: Peer,
     tasks: Tasks,
+    /// Not the port's: either may stop alone.
+    callers: Tasks,
     dir: tempfile::TempDir,
+}
+
+fn refused<T>(answer: Result<T, PeerError>) -> String {
+    match answer.err().expect("no answer") {
+        PeerError::Refused(reason) => reason,
+        PeerError::Unreachable(_) | PeerError::Timeout => panic!("not a refusal"),
+    }
 }
 
 fn identity(cluster_id: u64, node: u64) -> Identity {
@@ -79,19 +99,20 @@ impl Pair {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("received");
         std::fs::create_dir(&target).unwrap();
-        let echo = Arc::new(Echo { dir: target, installed: Mutex::default() });
+        let echo = Arc::new(Echo { dir: target, installed: Mutex::default(), turn: watch::Sender::new(0) });
         let authority = Authority::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let to = Peer { id: NodeId::new(2), url: format!("https://{}", listener.local_addr().unwrap()) };
         let tasks = Tasks::new(CancellationToken::new());
         let tls = authority.tls(ADMITTED);
-        let port = PeerPort { listener, tls, me: identity(7, 2).into(), stop: tasks.stop().clone() };
+        let port = PeerPort { listener, tls, me: identity(7, 2).into(), tasks: tasks.clone() };
         tasks.spawn("peer port", serve_peers(echo.clone(), port));
-        Self { echo, authority, to, tasks, dir }
+        let callers = Tasks::new(CancellationToken::new());
+        Self { echo, authority, to, tasks, callers, dir }
     }
 
     fn network(&self, cluster_id: u64) -> Network {
-        Network::new(identity(cluster_id, 1), &self.authority.tls(ADMITTED))
+        Network::new(identity(cluster_id, 1), &self.authority.tls(ADMITTED), self.callers.clone()).unwrap()
     }
 
     fn file(&self, name: &str, content: &[u8]) -> SnapshotFile {
@@ -113,10 +134,6 @@ async fn calls_reach_only_the_member_that_they_are_meant_for() {
     let network = pair.network(7);
     let answer = network.call(&pair.to, Call::Heartbeat, "beat".into(), SOON).await.unwrap();
     assert_eq!(answer, "beat");
-    let refused = |answer: Result<Bytes, PeerError>| match answer.unwrap_err() {
-        PeerError::Refused(reason) => reason,
-        PeerError::Unreachable(_) | PeerError::Timeout => panic!("not a refusal"),
-    };
     let vote = network.call(&pair.to, Call::Vote, "v".into(), SOON).await;
     assert_eq!(refused(vote), "no vote today");
     let elsewhere = Peer { id: NodeId::new(3), ..pair.to.clone() };

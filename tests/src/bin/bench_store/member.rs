@@ -51,11 +51,11 @@ async fn start(
     (peers, clients): (String, String),
     tasks: Tasks,
 ) -> Result<()> {
-    let network = Arc::new(Network::new(me.clone(), &tls));
+    let network = Arc::new(Network::new(me.clone(), &tls, tasks.clone())?);
     let node = Node::start(config, network, Arc::new(SystemClock), Arc::new(SystemEntropy), &tasks).await?;
     let stop = tasks.stop().clone();
     let listener = TcpListener::bind(peers).await?;
-    let port = PeerPort { listener, tls: tls.clone(), me: me.into(), stop: stop.clone() };
+    let port = PeerPort { listener, tls: tls.clone(), me: me.into(), tasks: tasks.clone() };
     tasks.spawn("peers", serve_peers(node.service, port));
     let listener = TcpListener::bind(clients).await?;
     tasks.spawn("clients", serve_clients(node.store, ClientPort { listener, tls, metrics: None, stop }));
