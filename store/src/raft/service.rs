@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 use openraft::storage::Snapshot;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -14,8 +15,12 @@ use tokio::time::Instant;
 use super::network::SnapshotHead;
 use super::peers::{Call, Intake, PeerError, PeerService, SnapshotFile};
 use super::state_machine::SnapshotData;
+use super::types::{Raft, TypeConfig};
 use crate::disk::{Arrived, codec};
 use crate::store::Store;
+
+/// Appends of one stream that raft has and that are not durable yet.
+const APPENDS_MAX: usize = 64;
 
 /// When a leader was heard last.
 pub(crate) struct Heard {
@@ -71,12 +76,7 @@ impl Service {
             Call::Append | Call::Heartbeat => {
                 self.store.inner().heard.now();
                 let request = decode(&payload)?;
-                let answers = raft.stream_append(futures::stream::iter([request]));
-                match std::pin::pin!(answers).next().await {
-                    Some(Ok(answer)) => Ok(codec::encode(&answer)),
-                    Some(Err(fatal)) => Err(refused(fatal)),
-                    None => Err(PeerError::Refused("the node is stopping".into())),
-                }
+                Ok(codec::encode(&append(raft.clone(), request).await?))
             }
             Call::Vote => Ok(codec::encode(&raft.vote(decode(&payload)?).await.map_err(refused)?)),
             Call::PreVote => Ok(codec::encode(&raft.pre_vote(decode(&payload)?).await.map_err(refused)?)),
@@ -90,6 +90,18 @@ impl Service {
             Call::ReadIndex => Ok(codec::encode(&self.store.serve_read_index().await)),
         }
     }
+}
+
+/// openraft's own stream of appends would do the same with a task and a queue between this and its loop. Its loop gets
+/// the requests in the order in which these are polled first.
+async fn append(
+    raft: Raft,
+    request: AppendEntriesRequest<TypeConfig>,
+) -> Result<StreamAppendResult<TypeConfig>, PeerError> {
+    let previous = request.prev_log_id;
+    let last = request.entries.last().map(|entry| entry.log_id).or(previous);
+    let answer = raft.append_entries(request).await.map_err(refused)?;
+    Ok(answer.into_stream_result(previous, last))
 }
 
 fn decode<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<T, PeerError> {
@@ -120,10 +132,14 @@ impl PeerService for Service {
             heard.now();
             async move { request.ok() }
         });
-        let answers = self.store.inner().raft.raft().stream_append(requests.boxed());
-        let answers = answers.map(|answer| match answer {
-            Ok(answer) => Ok(codec::encode(&answer)),
-            Err(fatal) => Err(refused(fatal)),
+        let raft = self.store.inner().raft.raft().clone();
+        let answers = requests.map(move |request| append(raft.clone(), request)).buffered(APPENDS_MAX);
+        let answers = futures::stream::unfold(Some(answers.boxed()), |answers| async move {
+            let mut answers = answers?;
+            let answer = answers.next().await?;
+            // A conflict, or another leader, ends the stream: what came behind it was meant for another log.
+            let rest = matches!(answer, Ok(Ok(_))).then_some(answers);
+            Some((answer.map(|answer| codec::encode(&answer)), rest))
         });
         answers.boxed()
     }
