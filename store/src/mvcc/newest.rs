@@ -23,39 +23,52 @@ pub(crate) type Known = Option<(Place, Version)>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Newest {
-    young: BTreeMap<Bytes, Known>,
+    young: BTreeMap<Hashed, Known>,
     /// What the young generation has, too, is outdated here.
-    old: BTreeMap<Bytes, Known>,
+    old: BTreeMap<Hashed, Known>,
     young_bytes: usize,
+}
+
+/// A key behind its hash: most keys begin alike, and numbers are compared where they are.
+type Hashed = (u32, Bytes);
+
+fn hashed(key: &Bytes) -> Hashed {
+    (crc32fast::hash(key), key.clone())
 }
 
 impl Newest {
     /// The version of `key` that exists at `at`, which is not before anything that was noted.
     pub(crate) fn get(&mut self, view: &dyn View, key: &Bytes, at: Revision) -> Result<Known, TableError> {
-        if let Some(known) = self.young.get(key) {
+        let hashed = hashed(key);
+        if let Some(known) = self.young.get(&hashed) {
             return Ok(known.clone());
         }
-        let known = match self.old.remove(key) {
+        let known = match self.old.remove(&hashed) {
             Some(known) => known,
             None => keyspace::get(view, key, at)?,
         };
-        self.note(key, known.clone());
+        self.put(hashed, known.clone());
         Ok(known)
     }
 
     /// From now on `key` is as `known` says.
     pub(crate) fn note(&mut self, key: &Bytes, known: Known) {
-        let bytes = size(key, &known);
+        self.put(hashed(key), known);
+    }
+
+    fn put(&mut self, key: Hashed, known: Known) {
+        let key_bytes = key.1.len();
+        let bytes = size(key_bytes, &known);
         if bytes > VERSION_BYTES_MAX {
-            self.old.remove(key);
-            if let Some(before) = self.young.remove(key) {
-                self.young_bytes -= size(key, &before);
+            self.old.remove(&key);
+            if let Some(before) = self.young.remove(&key) {
+                self.young_bytes -= size(key_bytes, &before);
             }
             return;
         }
         self.young_bytes += bytes;
-        if let Some(before) = self.young.insert(key.clone(), known) {
-            self.young_bytes -= size(key, &before);
+        if let Some(before) = self.young.insert(key, known) {
+            self.young_bytes -= size(key_bytes, &before);
         }
         if self.young_bytes > GENERATION_BYTES_MAX {
             self.old = std::mem::take(&mut self.young);
@@ -64,8 +77,8 @@ impl Newest {
     }
 }
 
-fn size(key: &Bytes, known: &Known) -> usize {
-    ENTRY_BYTES + key.len() + known.as_ref().map_or(0, |(_, version)| version.value.len())
+fn size(key_bytes: usize, known: &Known) -> usize {
+    ENTRY_BYTES + key_bytes + known.as_ref().map_or(0, |(_, version)| version.value.len())
 }
 
 #[cfg(test)]

@@ -101,10 +101,42 @@ impl Answers {
 
 #[derive(Debug, Default)]
 pub(crate) struct Retries {
-    /// In which entry a request was answered.
-    by_id: BTreeMap<RequestId, u64>,
+    /// In which entries the requests of each origin were answered. A node counts its requests, and they come nearly in
+    /// that order: tens of thousands of them are found, added and forgotten without a tree of as many branches.
+    by_origin: BTreeMap<(Asker, u64), Serials>,
     nodes: Queue,
     clients: Queue,
+}
+
+/// Serial numbers, in order, each with the index of its entry.
+#[derive(Debug, Default)]
+struct Serials(VecDeque<(u64, u64)>);
+
+impl Serials {
+    fn find(&self, serial: u64) -> Option<u64> {
+        let at = self.0.binary_search_by_key(&serial, |(serial, _)| *serial).ok()?;
+        self.0.get(at).map(|(_, index)| *index)
+    }
+
+    fn add(&mut self, serial: u64, index: u64) {
+        match self.0.back() {
+            Some((last, _)) if *last >= serial => {
+                match self.0.binary_search_by_key(&serial, |(serial, _)| *serial) {
+                    Ok(at) => self.0[at].1 = index,
+                    Err(at) => self.0.insert(at, (serial, index)),
+                }
+            }
+            Some(_) | None => self.0.push_back((serial, index)),
+        }
+    }
+
+    fn remove(&mut self, serial: u64) {
+        if self.0.pop_front_if(|(first, _)| *first == serial).is_none()
+            && let Ok(at) = self.0.binary_search_by_key(&serial, |(serial, _)| *serial)
+        {
+            self.0.remove(at);
+        }
+    }
 }
 
 /// Oldest first.
@@ -143,9 +175,10 @@ impl Retries {
     }
 
     pub(crate) fn find(&self, view: &dyn View, id: RequestId) -> Result<Option<Earlier>, TableError> {
-        let Some(index) = self.by_id.get(&id) else { return Ok(None) };
+        let serials = self.by_origin.get(&(id.asker, id.origin));
+        let Some(index) = serials.and_then(|serials| serials.find(id.serial)) else { return Ok(None) };
         let missing = TableError::Corrupt { table: "meta", what: "a kept answer is missing" };
-        let Some(row) = view.get(Table::Meta, &key(id.asker, *index))? else { return Err(missing) };
+        let Some(row) = view.get(Table::Meta, &key(id.asker, index))? else { return Err(missing) };
         let (_, answers) = decode(&row, id.asker)?;
         let found = answers.into_iter().find(|(answered, _)| *answered == id).ok_or(missing)?;
         Ok(Some(found.1.map_or(Earlier::TooLargeToKeep, Earlier::Answer)))
@@ -177,7 +210,12 @@ impl Retries {
             let Some(oldest) = oldest else { return };
             queue.answers -= oldest.ids.len();
             for id in &oldest.ids {
-                self.by_id.remove(id);
+                if let Some(serials) = self.by_origin.get_mut(&(asker, id.origin)) {
+                    serials.remove(id.serial);
+                    if serials.0.is_empty() {
+                        self.by_origin.remove(&(asker, id.origin));
+                    }
+                }
             }
             rows.delete(Table::Meta, key(asker, oldest.index));
         }
@@ -185,7 +223,7 @@ impl Retries {
 
     fn remember(&mut self, asker: Asker, kept: Kept) {
         for id in &kept.ids {
-            self.by_id.insert(*id, kept.index);
+            self.by_origin.entry((asker, id.origin)).or_default().add(id.serial, kept.index);
         }
         let queue = self.queue(asker);
         queue.answers += kept.ids.len();
@@ -262,6 +300,8 @@ fn array<const N: usize>(bytes: Option<&[u8]>) -> Result<[u8; N], TableError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::disk::memory::MemoryTables;
     use crate::disk::{StateDisk, read};
@@ -299,6 +339,27 @@ mod tests {
             assert_eq!(find(id(1001)), Some(Earlier::TooLargeToKeep));
             assert_eq!(find(client), Some(Earlier::Answer("zero".into())));
         });
+    }
+
+    proptest! {
+        #[test]
+        fn serials_are_found_in_whatever_order_they_come_and_go(
+            steps in proptest::collection::vec((0_u64..40, any::<bool>()), 0..200),
+        ) {
+            let mut serials = Serials::default();
+            let mut expected = BTreeMap::new();
+            for (index, (serial, is_added)) in (0..).zip(steps) {
+                if is_added {
+                    serials.add(serial, index);
+                    expected.insert(serial, index);
+                } else {
+                    serials.remove(serial);
+                    expected.remove(&serial);
+                }
+                prop_assert!((0..40).all(|serial| serials.find(serial) == expected.get(&serial).copied()));
+                prop_assert_eq!(serials.0.len(), expected.len());
+            }
+        }
     }
 
     #[test]
