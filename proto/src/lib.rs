@@ -1,6 +1,8 @@
 //! What Navarch's processes say to each other and to etcd and CRI clients, over gRPC.
 //!
-//! Generated from `proto/*.proto`; no logic of its own.
+//! Generated from `proto/*.proto`; no logic of its own but how messages become bytes.
+
+pub mod codec;
 
 /// Agents and the gateway of the control nodes.
 pub mod agent {
