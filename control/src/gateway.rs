@@ -76,6 +76,7 @@ impl Gateway {
             client: config.client.clone(),
             nodes: view.nodes(),
             pods: view.pods(),
+            own_writes: report::OwnWrites::default(),
             entropy: config.entropy,
         };
         Self {

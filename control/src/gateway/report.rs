@@ -2,7 +2,8 @@
 //!
 //! A report that says nothing new costs no write.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::Entropy;
 use client::{Cache, Client, ClientError, Delete, HasMetadata, ObjectKey, Preconditions};
@@ -22,7 +23,50 @@ pub(crate) struct Reporter {
     pub(crate) client: Client,
     pub(crate) nodes: Cache<Node>,
     pub(crate) pods: Cache<Pod>,
+    pub(crate) own_writes: OwnWrites,
     pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+/// What this server has written and its caches may not show yet: only a copy that is no older can tell that a report
+/// says nothing new.
+#[derive(Default)]
+pub(crate) struct OwnWrites {
+    nodes: Versions,
+    pods: Versions,
+}
+
+/// Of each object the resource version of the last write, until a cache has shown it.
+#[derive(Default)]
+struct Versions(Mutex<BTreeMap<ObjectKey, u64>>);
+
+impl Versions {
+    fn note(&self, key: &ObjectKey, written: &ObjectMeta) {
+        if let Some(version) = version(written) {
+            self.lock().insert(key.clone(), version);
+        }
+    }
+
+    fn is_ahead_of(&self, key: &ObjectKey, cached: &ObjectMeta) -> bool {
+        let mut versions = self.lock();
+        let Some(written) = versions.get(key) else { return false };
+        let is_ahead = version(cached).is_none_or(|cached| cached < *written);
+        if !is_ahead {
+            versions.remove(key);
+        }
+        is_ahead
+    }
+
+    fn forget(&self, key: &ObjectKey) {
+        self.lock().remove(key);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn version(metadata: &ObjectMeta) -> Option<u64> {
+    metadata.resource_version.as_ref()?.parse().ok()
 }
 
 impl Reporter {
@@ -44,7 +88,9 @@ impl Reporter {
     async fn node(&self, name: &str, report: NodeReport) -> Result<(), Status> {
         let key = ObjectKey::cluster(name);
         let status: NodeStatus = decode(&report.status_json, "node status")?;
-        let mut current = match self.nodes.get(&key) {
+        let cached = self.nodes.get(&key);
+        let cached = cached.filter(|node| !self.own_writes.nodes.is_ahead_of(&key, &node.metadata));
+        let mut current = match cached {
             Some(node) => Node::clone(&node),
             None => match self.client.get::<Node>(&key).await {
                 Err(error) if error.is_not_found() => {
@@ -83,7 +129,9 @@ impl Reporter {
             let labels = self.client.replace(wanted).await?;
             written.metadata.resource_version = labels.metadata.resource_version;
         }
-        self.client.replace_status(&written).await.map(|_| ())
+        let written = self.client.replace_status(&written).await?;
+        self.own_writes.nodes.note(&written.key(), &written.metadata);
+        Ok(())
     }
 
     async fn pod(&self, node: &str, report: PodReport) -> Result<(), Status> {
@@ -97,13 +145,22 @@ impl Reporter {
         }
         if !report.status_json.is_empty() {
             let status: PodStatus = decode(&report.status_json, "pod status")?;
-            self.pod_status(Pod::clone(&cached), status).await?;
+            let current = if self.own_writes.pods.is_ahead_of(&key, &cached.metadata) {
+                match self.client.get(&key).await {
+                    Ok(newer) => newer,
+                    Err(error) if error.is_not_found() => return Ok(()),
+                    Err(error) => return Err(unavailable("read the pod", &error)),
+                }
+            } else {
+                Pod::clone(&cached)
+            };
+            self.pod_status(current, &report.uid, status).await?;
         }
         self.terminate_if_told(&key, &report).await
     }
 
-    async fn pod_status(&self, mut current: Pod, status: PodStatus) -> Result<(), Status> {
-        let (key, uid) = (current.key(), current.uid().to_owned());
+    async fn pod_status(&self, mut current: Pod, uid: &str, status: PodStatus) -> Result<(), Status> {
+        let key = current.key();
         for _ in 0..CONFLICTS_MAX {
             let before = current.status.clone().unwrap_or_default();
             let wanted = merged(&before, &status);
@@ -112,7 +169,10 @@ impl Reporter {
             }
             current.status = Some(wanted);
             match self.client.replace_status(&current).await {
-                Ok(_) => return Ok(()),
+                Ok(written) => {
+                    self.own_writes.pods.note(&key, &written.metadata);
+                    return Ok(());
+                }
                 Err(error) if error.is_not_found() => return Ok(()),
                 Err(error) if error.is_conflict() => match self.client.get(&key).await {
                     Ok(newer) => current = newer,
@@ -133,6 +193,7 @@ impl Reporter {
         if !report.terminated {
             return Ok(());
         }
+        self.own_writes.pods.forget(key);
         let preconditions = Preconditions { uid: Some(report.uid.clone()), resource_version: None };
         let options =
             Delete { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..Delete::default() };
@@ -187,6 +248,19 @@ fn unavailable(what: &str, error: &ClientError) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cache_that_is_behind_our_own_write_is_not_believed() {
+        let at =
+            |version: &str| ObjectMeta { resource_version: Some(version.into()), ..ObjectMeta::default() };
+        let (key, versions) = (ObjectKey::cluster("agent-1"), Versions::default());
+        assert!(!versions.is_ahead_of(&key, &at("9")), "nothing was written");
+        versions.note(&key, &at("11"));
+        assert!(versions.is_ahead_of(&key, &at("9")));
+        assert!(versions.is_ahead_of(&key, &at("10")), "somebody else's write came first");
+        assert!(!versions.is_ahead_of(&key, &at("11")));
+        assert!(versions.lock().is_empty(), "what was shown need not be remembered");
+    }
 
     #[test]
     fn conditions_of_others_stay() {
