@@ -77,7 +77,8 @@ impl Store {
     /// Before a planned stop: hands leadership to whoever is best prepared, so that nobody has to notice a silence.
     /// Does nothing when this node does not lead, or nobody else can.
     pub async fn step_down(&self) {
-        if self.inner.status.borrow().role != Role::Leader {
+        // What is published may be a moment behind.
+        if self.status().role != Role::Leader {
             return;
         }
         let Some(to) = membership::successor(&self.inner) else { return };

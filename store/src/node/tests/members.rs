@@ -92,6 +92,8 @@ async fn nobody_is_removed_whom_the_majority_needs() {
 async fn who_stops_on_purpose_hands_over_first() {
     let trio = Trio::start().await;
     let old = trio.leader().await;
+    // Somebody has answered it since, so that there is somebody to hand over to.
+    put(trio.store(old), "key", "value").await.expect("a write");
     trio.store(old).step_down().await;
     let now = trio.store(old).status().leader.expect("a leader is known");
     assert_ne!(now, old);
