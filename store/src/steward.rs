@@ -80,8 +80,7 @@ impl Steward {
 
     /// Writes down where the members are, for a start at which this node can read nothing else.
     fn remember(&self, members: &[Member], remembered: &mut Vec<Peer>) {
-        let now = members.iter().map(|member| Peer { id: member.id, url: member.peer_url.clone() });
-        let now: Vec<Peer> = now.collect();
+        let now: Vec<Peer> = members.iter().map(Peer::from).collect();
         if now.is_empty() || now == *remembered {
             return;
         }
@@ -137,7 +136,7 @@ impl Steward {
         let others: Vec<(String, Peer)> = members
             .into_iter()
             .filter(|member| member.id != me)
-            .map(|member| (member.name, Peer { id: member.id, url: member.peer_url }))
+            .map(|member| (member.name.clone(), Peer::from(&member)))
             .collect();
         let introduction = &introduction;
         let asked = others.iter().map(|(name, peer)| async move {

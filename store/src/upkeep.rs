@@ -79,7 +79,7 @@ pub(crate) struct Told {
 pub(crate) fn leader_of(view: &RaftView) -> Option<Peer> {
     let id = view.leader?;
     let member = view.members.iter().find(|member| member.id == id)?;
-    Some(Peer { id, url: member.peer_url.clone() })
+    Some(Peer::from(member))
 }
 
 /// For how long this node has been without a sign that its leader leads. Raft itself goes on naming the last one until

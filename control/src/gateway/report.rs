@@ -146,15 +146,13 @@ impl Reporter {
         if !report.status_json.is_empty() {
             let status: PodStatus = decode(&report.status_json, "pod status")?;
             let current = if self.own_writes.pods.is_ahead_of(&key, &cached.metadata) {
-                match self.client.get(&key).await {
-                    Ok(newer) => newer,
-                    Err(error) if error.is_not_found() => return Ok(()),
-                    Err(error) => return Err(unavailable("read the pod", &error)),
-                }
+                self.read_pod(&key).await?
             } else {
-                Pod::clone(&cached)
+                Some(Pod::clone(&cached))
             };
-            self.pod_status(current, &report.uid, status).await?;
+            if let Some(current) = current {
+                self.pod_status(current, &report.uid, status).await?;
+            }
         }
         self.terminate_if_told(&key, &report).await
     }
@@ -174,10 +172,9 @@ impl Reporter {
                     return Ok(());
                 }
                 Err(error) if error.is_not_found() => return Ok(()),
-                Err(error) if error.is_conflict() => match self.client.get(&key).await {
-                    Ok(newer) => current = newer,
-                    Err(error) if error.is_not_found() => return Ok(()),
-                    Err(error) => return Err(unavailable("read the pod", &error)),
+                Err(error) if error.is_conflict() => match self.read_pod(&key).await? {
+                    Some(newer) => current = newer,
+                    None => return Ok(()),
                 },
                 Err(error) if error.code() == Some(422) => {
                     warn!(pod = %key, %error, "an agent reported a status that the API refuses");
@@ -187,6 +184,15 @@ impl Reporter {
             }
         }
         Err(Status::unavailable("the pod is written by others all the time"))
+    }
+
+    /// Past the cache; `None`: it is gone.
+    async fn read_pod(&self, key: &ObjectKey) -> Result<Option<Pod>, Status> {
+        match self.client.get(key).await {
+            Ok(pod) => Ok(Some(pod)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(unavailable("read the pod", &error)),
+        }
     }
 
     async fn terminate_if_told(&self, key: &ObjectKey, report: &PodReport) -> Result<(), Status> {

@@ -1,7 +1,8 @@
 //! Opening the tables at start; when they are damaged, taking a copy from another member before Raft starts.
 //!
 //! Whom to ask is not read from the tables: it is where the members were when this node last ran, and whoever lives now
-//! at the addresses of the configuration, and whom those name. Vote and log stay as they are. Damaged tables are set aside, not deleted: somebody may want to know what happened.
+//! at the addresses of the configuration, and whom those name. Vote and log stay as they are. Damaged tables are set
+//! aside, not deleted: somebody may want to know what happened.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -12,12 +12,20 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use thiserror::Error;
 
+use crate::status::Member;
+
 /// Another node of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     pub id: NodeId,
     /// `https://host:port`.
     pub url: String,
+}
+
+impl From<&Member> for Peer {
+    fn from(member: &Member) -> Self {
+        Self { id: member.id, url: member.peer_url.clone() }
+    }
 }
 
 /// What a unary call is for. `Heartbeat` is an append that must not wait behind others.

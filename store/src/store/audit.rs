@@ -272,9 +272,8 @@ impl Store {
         let voters = members.iter().filter(|member| !member.is_learner);
         let me = self.inner.identity.node_id;
         let votes = voters.clone().any(|member| member.id == me);
-        let asked = voters.clone().filter(|member| member.id != me).map(|member| async {
-            let peer = Peer { id: member.id, url: member.peer_url.clone() };
-            match self.ask_member(&peer, &Question::Hash(claim.clone())).await {
+        let asked = voters.clone().filter(|member| member.id != me).map(|member| async move {
+            match self.ask_member(&Peer::from(member), &Question::Hash(claim.clone())).await {
                 Some(Answer::Hash(Some(hash))) => Some((member.id, hash)),
                 _ => None,
             }
@@ -300,7 +299,7 @@ impl Store {
     pub(super) fn others(&self) -> Vec<Peer> {
         let me = self.inner.identity.node_id;
         let others = self.members().into_iter().filter(|member| member.id != me);
-        others.map(|member| Peer { id: member.id, url: member.peer_url }).collect()
+        others.map(|member| Peer::from(&member)).collect()
     }
 
     /// Answers another member.

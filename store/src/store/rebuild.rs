@@ -176,8 +176,10 @@ impl Store {
             return Err("its own data is not sound".to_owned());
         }
         let behind = wanted.index.saturating_sub(self.inner.replica.progress().applied);
-        for _ in 0..Some(behind).filter(|behind| *behind <= NUDGES_MAX).unwrap_or(0) {
-            // An idle cluster may never get that far by itself. It changes nothing.
+        // An idle cluster may never get that far by itself; whoever asks for what is far ahead waits, or is wrong.
+        let nudges = if behind <= NUDGES_MAX { behind } else { 0 };
+        for _ in 0..nudges {
+            // It changes nothing.
             let _ = self.propose(Action::Txn(Txn::default())).await;
         }
         let reached = self.inner.replica.wait_for_index(wanted.index);

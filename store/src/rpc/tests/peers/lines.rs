@@ -119,15 +119,22 @@ async fn a_port_that_stops_ends_streams_in_peace_and_breaks_calls_that_take_too_
     pair.tasks.join(LONG).await.unwrap();
 }
 
+fn one() -> BoxStream<'static, Bytes> {
+    futures::stream::iter([Bytes::from("one")]).boxed()
+}
+
+async fn one_is_answered(network: &Network, wire: &Wire) {
+    let answers = network.append_stream(&wire.to, one()).await.unwrap();
+    assert_eq!(answers.map(Result::unwrap).collect::<Vec<_>>().await, ["one"]);
+}
+
 #[tokio::test]
 async fn a_stream_that_ended_in_peace_leaves_its_connection_to_the_next() {
     let pair = Pair::start().await;
     let wire = Wire::to(&pair).await;
     let network = pair.network(7);
-    let one = || futures::stream::iter([Bytes::from("one")]).boxed();
     for _ in 0..3 {
-        let answers = network.append_stream(&wire.to, one()).await.unwrap();
-        assert_eq!(answers.map(Result::unwrap).collect::<Vec<_>>().await, ["one"]);
+        one_is_answered(&network, &wire).await;
     }
     assert_eq!(wire.connections(), 1);
     let endless = one().chain(futures::stream::pending()).boxed();
@@ -144,10 +151,8 @@ async fn a_kept_connection_that_broke_is_replaced_without_an_error() {
     let pair = Pair::start().await;
     let wire = Wire::to(&pair).await;
     let network = pair.network(7);
-    let one = || futures::stream::iter([Bytes::from("one")]).boxed();
     for _ in 0..3 {
-        let answers = network.append_stream(&wire.to, one()).await.unwrap();
-        assert_eq!(answers.map(Result::unwrap).collect::<Vec<_>>().await, ["one"]);
+        one_is_answered(&network, &wire).await;
         wire.cut.send_replace(());
         // The port has no such connection any more, whether the caller has heard that or not.
         tokio::time::timeout(LONG, wire.cut.closed()).await.expect("the connection is cut");
