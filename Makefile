@@ -65,7 +65,7 @@ bench-store: setup ## the store beside Debian's etcd; ARGS="--seconds 2 --rounds
 ci: check test ## what .ci/run runs
 
 loc: ## lines of Rust in each room
-	@for room in proto store control/kinds control/apiserver control/client control/controllers control/scheduler control/src agent tests; do \
+	@for room in proto store control/kinds control/apiserver control/client control/controllers control/scheduler control/src agent chaos tests; do \
 		printf '%-22s %6d\n' $$room $$(find $$room -name '*.rs' -print0 | xargs -0 cat | wc -l); \
 	done
 

@@ -19,9 +19,21 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("controllers", &["base", "client", "kinds"]),
     ("scheduler", &["base", "client", "kinds"]),
     ("agent", &["base", "client", "kinds", "proto"]),
+    ("chaos", &["base", "proto", "store"]),
     (
         "control",
-        &["agent", "apiserver", "base", "client", "controllers", "kinds", "proto", "scheduler", "store"],
+        &[
+            "agent",
+            "apiserver",
+            "base",
+            "chaos",
+            "client",
+            "controllers",
+            "kinds",
+            "proto",
+            "scheduler",
+            "store",
+        ],
     ),
     ("tests", &["apiserver", "base", "client", "controllers", "kinds", "proto", "store"]),
 ];
