@@ -6,7 +6,19 @@
 //! (`Outcome::Unknown`) is not used again. A request that is asked again under the same request id is the same
 //! operation: it began with the first attempt and ended with the last.
 
+mod operations;
+mod reader;
+#[cfg(test)]
+pub mod script;
+#[cfg(test)]
+pub mod serial;
+mod writer;
+
 use serde::{Deserialize, Serialize};
+
+pub use operations::{FaultCourse, HashEntry, LogEntry, Operation, Operations, Phase, Place, Watch};
+pub use reader::{History, Misfit, ReadError};
+pub use writer::Writer;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
