@@ -224,7 +224,7 @@ fn root() -> PathBuf {
 
 fn manifest_of(name: &str) -> PathBuf {
     let folders = ["proto", "proto/base", "store", "control", "control/kinds", "control/client"];
-    let more = ["control/apiserver", "control/controllers", "control/scheduler", "agent", "tests"];
+    let more = ["control/apiserver", "control/controllers", "control/scheduler", "agent", "chaos", "tests"];
     let manifests = folders.iter().chain(&more).map(|folder| root().join(folder).join("Cargo.toml"));
     let line = format!("name = \"{name}\"");
     let found = manifests.into_iter().find(|manifest| {
