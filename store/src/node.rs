@@ -21,6 +21,7 @@ use crate::error::StartError;
 use crate::leases::{self, LeaseBook};
 use crate::limits::Limits;
 use crate::raft::addresses::AddressBook;
+use crate::raft::announcements::Haste;
 use crate::raft::handle::{self, Handle};
 use crate::raft::log_store::{self, LogReader};
 use crate::raft::network::Factory;
@@ -302,7 +303,7 @@ impl Node {
         let log = LogReader::of(&log_store);
         let opening = Repair { config: &config, seat: &seat, peers: &*peers, log: log.clone(), stop };
         let replica = Arc::new(opening.open().await?);
-        let network = Factory { me: identity.node_id.get(), peers: peers.clone() };
+        let network = Factory { me: identity.node_id.get(), peers: peers.clone(), haste: Haste::new() };
         let machine = StateMachine { replica: replica.clone() };
         let raft = Handle::start(raft_config, network, log_store, machine).await;
         let raft = raft.inspect_err(|_| {

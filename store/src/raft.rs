@@ -3,6 +3,7 @@
 //! No type of openraft leaves this room, and none is written to disk.
 
 pub(crate) mod addresses;
+pub(crate) mod announcements;
 pub(crate) mod commands;
 pub(crate) mod handle;
 pub(crate) mod health;

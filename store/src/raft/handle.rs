@@ -11,6 +11,7 @@ use openraft::metrics::RaftMetrics;
 use openraft::{Config, Instant as _, ReadPolicy, ServerState, SnapshotPolicy};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::announcements::Haste;
 use super::log_store::LogStore;
 use super::network::Factory;
 use super::state_machine::StateMachine;
@@ -24,6 +25,7 @@ use crate::status::{Member, Role};
 #[derive(Clone)]
 pub(crate) struct Handle {
     raft: Raft,
+    haste: Haste,
 }
 
 /// What became of a proposal.
@@ -108,8 +110,9 @@ impl Handle {
         log: LogStore,
         machine: StateMachine,
     ) -> Result<Self, StartError> {
+        let haste = network.haste.clone();
         let raft = Raft::new(network.me, Arc::new(config), network, log, machine).await;
-        Ok(Self { raft: raft.map_err(|fatal| StartError::Raft { reason: fatal.to_string() })? })
+        Ok(Self { raft: raft.map_err(|fatal| StartError::Raft { reason: fatal.to_string() })?, haste })
     }
 
     /// Founds the cluster, if that has not happened. All founders may do it at once, with the same members.
@@ -147,6 +150,11 @@ impl Handle {
             Ok(Ok(linearizer)) => Some(linearizer.read_log_id().index()),
             Ok(Err(_)) | Err(_) => None,
         }
+    }
+
+    /// A follower's reads wait until it hears what is committed.
+    pub(crate) fn announce_at_once(&self) {
+        self.haste.hurry();
     }
 
     pub(crate) fn view(&self) -> RaftView {

@@ -36,18 +36,21 @@ const QUEUE_MAX: usize = 8192;
 pub(crate) struct LogStore {
     disk: Arc<dyn LogDisk>,
     state: Arc<Mutex<State>>,
-    queue: mpsc::Sender<Job>,
+    queue: mpsc::Sender<Queued>,
 }
 
 /// The other end of the queue. `run` it in a task of its own.
 pub(crate) struct LogWriter {
     disk: Arc<dyn LogDisk>,
     state: Arc<Mutex<State>>,
-    queue: mpsc::Receiver<Job>,
+    queue: mpsc::Receiver<Queued>,
+    /// What the disk says is committed.
+    noted: Option<LogId>,
 }
 
 struct State {
     vote: Option<Vote>,
+    /// Written with whatever is written next: a start knows without it what to apply, once a leader is heard.
     committed: Option<LogId>,
     purged: Option<LogId>,
     last: Option<LogId>,
@@ -62,12 +65,17 @@ struct Tail {
     bytes: usize,
 }
 
+/// A job, and what was committed when it was queued: entries that were queued before.
+struct Queued {
+    job: Job,
+    committed: Option<LogId>,
+}
+
 enum Job {
     Vote(Vote, oneshot::Sender<io::Result<()>>),
     Append(Vec<Entry>, IOFlushed<TypeConfig>),
     TruncateFrom(u64),
     Purge(LogId),
-    Committed(Option<LogId>),
 }
 
 /// Why the log's writer has ended. Whether the failed write reached the disk is unknown, so nothing may follow it.
@@ -87,9 +95,10 @@ pub(crate) fn open(disk: Arc<dyn LogDisk>) -> io::Result<(LogStore, LogWriter)> 
         purged,
         tail: Tail::default(),
     };
+    let noted = state.committed;
     let state = Arc::new(Mutex::new(state));
     let (queue, jobs) = mpsc::channel(QUEUE_MAX);
-    let writer = LogWriter { disk: disk.clone(), state: state.clone(), queue: jobs };
+    let writer = LogWriter { disk: disk.clone(), state: state.clone(), queue: jobs, noted };
     Ok((LogStore { disk, state, queue }, writer))
 }
 
@@ -103,7 +112,11 @@ impl LogStore {
     }
 
     async fn enqueue(&self, job: Job) -> io::Result<()> {
-        self.queue.send(job).await.map_err(|_| io::Error::other("the log's writer has stopped"))
+        let committed = self.lock().committed;
+        self.queue
+            .send(Queued { job, committed })
+            .await
+            .map_err(|_| io::Error::other("the log's writer has stopped"))
     }
 
     /// Entries of `from..to`, at most about `bytes_max` bytes but at least one if there is one.
@@ -237,7 +250,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
         self.lock().committed = committed;
-        self.enqueue(Job::Committed(committed)).await
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
@@ -326,20 +339,22 @@ impl LogWriter {
             while self.queue.recv_many(&mut jobs, QUEUE_MAX).await > 0 {
                 self.write(&mut jobs)?;
             }
-            return Ok(());
+            return self.finish();
         }
         let writing = tokio::task::spawn_blocking(move || {
             let mut jobs = Vec::new();
             while self.queue.blocking_recv_many(&mut jobs, QUEUE_MAX) > 0 {
                 self.write(&mut jobs)?;
             }
-            Ok(())
+            self.finish()
         });
         writing.await.map_err(|error| LogWriteError(io::Error::other(error)))?
     }
 
-    fn write(&self, jobs: &mut Vec<Job>) -> Result<(), LogWriteError> {
-        let batch = Batch::of(jobs);
+    fn write(&mut self, jobs: &mut Vec<Queued>) -> Result<(), LogWriteError> {
+        let committed = jobs.last().map(|last| last.committed);
+        let mut batch = Batch::of(jobs);
+        batch.writes.extend(committed.and_then(|committed| self.note(committed)));
         let started = tokio::time::Instant::now();
         let result = self.disk.write(&batch.writes);
         metrics::observe_log_sync(started.elapsed());
@@ -351,9 +366,26 @@ impl LogWriter {
         }
         result.map_err(LogWriteError)?;
         if let Some(durable) = batch.last_appended {
-            self.state.lock().unwrap_or_else(PoisonError::into_inner).tail.shrink(durable);
+            self.lock().tail.shrink(durable);
         }
         Ok(())
+    }
+
+    /// Everything that was queued is written.
+    fn finish(&mut self) -> Result<(), LogWriteError> {
+        let committed = self.lock().committed;
+        let Some(note) = self.note(committed) else { return Ok(()) };
+        self.disk.write(&[note]).map_err(LogWriteError)
+    }
+
+    /// `None`: the disk says so already.
+    fn note(&mut self, committed: Option<LogId>) -> Option<LogWrite> {
+        let known = std::mem::replace(&mut self.noted, committed);
+        (known != committed).then(|| LogWrite::Committed(committed.as_ref().map(record::encode_log_id)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -373,11 +405,11 @@ struct Batch {
 }
 
 impl Batch {
-    fn of(jobs: &mut Vec<Job>) -> Self {
+    fn of(jobs: &mut Vec<Queued>) -> Self {
         let mut batch =
             Self { writes: Vec::new(), votes: Vec::new(), appends: Vec::new(), last_appended: None };
-        for job in jobs.drain(..) {
-            match job {
+        for queued in jobs.drain(..) {
+            match queued.job {
                 Job::Vote(vote, done) => {
                     batch.writes.push(LogWrite::Vote(record::encode_vote(&vote)));
                     batch.votes.push(done);
@@ -394,9 +426,6 @@ impl Batch {
                 Job::TruncateFrom(from) => batch.writes.push(LogWrite::TruncateFrom(from)),
                 Job::Purge(id) => {
                     batch.writes.push(LogWrite::PurgeTo { index: id.index, id: record::encode_log_id(&id) })
-                }
-                Job::Committed(id) => {
-                    batch.writes.push(LogWrite::Committed(id.as_ref().map(record::encode_log_id)));
                 }
             }
         }

@@ -22,6 +22,7 @@ use openraft::raft::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::announcements::{self, Haste};
 use super::peers::{Call, Peer, PeerError, Peers, SnapshotOffer};
 use super::state_machine::SnapshotData;
 use super::types::{MemberRecord, SnapshotMeta, TypeConfig, Vote};
@@ -43,6 +44,7 @@ pub(crate) struct SnapshotHead {
 pub(crate) struct Factory {
     pub(crate) me: u64,
     pub(crate) peers: Arc<dyn Peers>,
+    pub(crate) haste: Haste,
 }
 
 impl Factory {
@@ -51,6 +53,7 @@ impl Factory {
             me: self.me,
             to: Peer { id: base::NodeId::new(target), url: node.peer_url.clone() },
             peers: self.peers.clone(),
+            haste: self.haste.clone(),
             lane,
         }
     }
@@ -79,6 +82,7 @@ pub(crate) struct Connection {
     me: u64,
     to: Peer,
     peers: Arc<dyn Peers>,
+    haste: Haste,
     lane: Lane,
 }
 
@@ -137,7 +141,8 @@ impl NetStreamAppend<TypeConfig> for Connection {
             match self.lane {
                 Lane::Heartbeat => Ok(self.clone().one_by_one(input, option.hard_ttl())),
                 Lane::Stream => {
-                    let requests = input.map(|request| codec::encode(&request)).boxed();
+                    let requests = announcements::hold(input, &self.haste);
+                    let requests = requests.map(|request| codec::encode(&request)).boxed();
                     let opened = self.peers.append_stream(&self.to, requests);
                     let answers = match tokio::time::timeout(option.hard_ttl(), opened).await {
                         Ok(Ok(answers)) => answers,
@@ -244,6 +249,7 @@ mod tests {
             me: 1,
             to: Peer { id: base::NodeId::new(2), url: "https://nobody".to_owned() },
             peers: Arc::new(NoPeers),
+            haste: Haste::new(),
             lane: Lane::Stream,
         };
         let began = tokio::time::Instant::now();

@@ -87,7 +87,11 @@ impl Service {
             Call::Forward => Ok(codec::encode(&self.store.serve_forwarded(decode(&payload)?).await)),
             Call::Audit => Ok(codec::encode(&self.store.serve_audit(decode(&payload)?).await)),
             Call::Introduce => Ok(codec::encode(&self.store.welcome(decode(&payload)?).await)),
-            Call::ReadIndex => Ok(codec::encode(&self.store.serve_read_index().await)),
+            Call::ReadIndex => {
+                let index = self.store.serve_read_index().await;
+                self.store.inner().raft.announce_at_once();
+                Ok(codec::encode(&index))
+            }
         }
     }
 }

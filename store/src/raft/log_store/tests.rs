@@ -19,6 +19,7 @@ use crate::disk::segments::SegmentedLog;
 use crate::disk::{LogDisk, LogHead, LogWrite, StateDisk};
 use crate::node::MemoryDisk;
 use crate::raft::log_store::{self, LogStore};
+use crate::raft::record::decode_log_id;
 use crate::raft::replica::Replica;
 use crate::raft::state_machine::StateMachine;
 use crate::raft::types::{Entry, LeaderId, LogId, TypeConfig, Vote};
@@ -92,6 +93,42 @@ impl LogDisk for Failing {
     }
 }
 
+fn id(index: u64) -> LogId {
+    LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index }
+}
+
+/// Ends when the entry is durable.
+async fn append(store: &mut LogStore, index: u64) -> io::Result<()> {
+    let entry = Entry { log_id: id(index), payload: EntryPayload::Blank };
+    let (flushed_tx, flushed) = TypeConfig::oneshot();
+    store.append([entry], IOFlushed::signal(flushed_tx)).await.expect("it is queued");
+    flushed.await.expect("a report")
+}
+
+#[tokio::test]
+async fn what_is_committed_goes_with_the_next_write_behind_its_entries() {
+    let disk = Arc::new(Failing::default());
+    let (mut store, writer) = log_store::open(disk.clone()).expect("memory opens");
+    let tasks = Tasks::new(CancellationToken::new());
+    tasks.spawn("writer", writer.run());
+    let written = || {
+        let head = disk.load().expect("memory");
+        let committed = head.committed.map(|id| decode_log_id(&id).expect("an id").index);
+        (committed, disk.writes.load(Ordering::SeqCst))
+    };
+    append(&mut store, 1).await.expect("memory");
+    store.save_committed(Some(id(1))).await.expect("it is noted");
+    assert_eq!(store.read_committed().await.expect("it is known"), Some(id(1)));
+    assert_eq!(written(), (None, 1), "it is not worth a write of its own");
+    append(&mut store, 2).await.expect("memory");
+    assert_eq!(written(), (Some(1), 2));
+    store.save_committed(Some(id(2))).await.expect("it is noted");
+    drop(store);
+    tasks.stop().cancel();
+    tasks.join(Duration::from_secs(30)).await.expect("the writer ends");
+    assert_eq!(written(), (Some(2), 3));
+}
+
 /// With a thread of the writer's own, and without.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_write_is_reported_to_all_and_ends_the_node() {
@@ -103,13 +140,7 @@ async fn a_failed_write_is_reported_to_all_and_ends_the_node() {
         let vote = |term| Vote { leader_id: LeaderId { term, node_id: 1 }, committed: false };
         store.save_vote(&vote(1)).await.expect("it is durable");
         disk.fails.store(true, Ordering::SeqCst);
-        let entry = Entry {
-            log_id: LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index: 1 },
-            payload: EntryPayload::Blank,
-        };
-        let (flushed_tx, flushed) = TypeConfig::oneshot();
-        store.append([entry], IOFlushed::signal(flushed_tx)).await.expect("it is queued");
-        flushed.await.expect("a report").expect_err("the disk fails");
+        append(&mut store, 1).await.expect_err("the disk fails");
         tasks.join(Duration::from_secs(30)).await.expect_err("the writer has failed");
         // The disk works again, but what it has is not known any more.
         disk.fails.store(false, Ordering::SeqCst);
