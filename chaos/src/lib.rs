@@ -3,6 +3,8 @@
 pub mod check;
 pub mod client;
 pub mod dice;
+pub mod export;
 pub mod history;
+pub mod report;
 pub mod verdict;
 pub mod workloads;
