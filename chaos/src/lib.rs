@@ -5,6 +5,7 @@ pub mod client;
 pub mod dice;
 pub mod export;
 pub mod history;
+pub mod model;
 pub mod report;
 pub mod verdict;
 pub mod workloads;

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use super::serial::Serial;
 use super::{
-    Begin, Change, Compare, Delete, Event, Failure, Header, History, Invoke, Is, Line, Op, Outcome, Put,
-    Range, Target, Txn, WatchAnswer, WatchEvent, WatchOpen,
+    Answer, Begin, Change, Compare, Delete, Event, Failure, Fault, Header, History, Invoke, Is, Kv, Line, Op,
+    Outcome, Put, Range, Step, Target, Txn, WatchAnswer, WatchEvent, WatchOpen,
 };
 
 pub const CLUSTER: u64 = 77;
@@ -58,14 +58,24 @@ pub fn equal(key: &str, target: Target) -> Compare {
 /// A history in the making.
 #[derive(Clone)]
 pub struct Script {
-    lines: Vec<Line>,
+    pub lines: Vec<Line>,
     pub store: Serial,
-    /// Of processes that wait: what they asked, whom, and what came of it if it was applied.
-    waiting: BTreeMap<u32, (String, Op, Option<Outcome>)>,
+    /// By revision, the line of the call that made it.
+    pub makers: BTreeMap<u64, usize>,
+    waiting: BTreeMap<u32, Waiting>,
     watches: u64,
     pub workload: String,
     /// Who is asked next.
     pub member: String,
+}
+
+#[derive(Clone)]
+struct Waiting {
+    member: String,
+    op: Op,
+    invoked: usize,
+    /// What came of it, once it was applied.
+    outcome: Option<Outcome>,
 }
 
 impl Script {
@@ -73,6 +83,7 @@ impl Script {
         let mut script = Self {
             lines: Vec::new(),
             store: Serial::empty(),
+            makers: BTreeMap::new(),
             waiting: BTreeMap::new(),
             watches: 0,
             workload: "by-hand".to_owned(),
@@ -106,17 +117,23 @@ impl Script {
 
     fn invoke(&mut self, process: u32, request_id: Option<String>, op: Op) -> usize {
         let (member, workload) = (self.member.clone(), self.workload.clone());
-        self.waiting.insert(process, (member.clone(), op.clone(), None));
-        self.event(process, Event::Invoke(Invoke { member, workload, request_id, op }))
+        let invoke = Invoke { member: member.clone(), workload, request_id, op: op.clone() };
+        let invoked = self.event(process, Event::Invoke(invoke));
+        self.waiting.insert(process, Waiting { member, op, invoked, outcome: None });
+        invoked
     }
 
     /// What the process waits for happens now.
     pub fn apply(&mut self, process: u32) {
-        let (member, op, outcome) = self.waiting.get_mut(&process).expect("it called");
-        let index = MEMBERS.iter().position(|name| name == member).expect("a member") as u64;
-        let answer = self.store.apply(op);
+        let waiting = self.waiting.get_mut(&process).expect("it called");
+        let index = MEMBERS.iter().position(|name| *name == waiting.member).expect("a member") as u64;
+        let before = self.store.revision;
+        let answer = self.store.apply(&waiting.op);
+        if self.store.revision > before {
+            self.makers.insert(self.store.revision, waiting.invoked);
+        }
         let header = Header { cluster: CLUSTER, member: index + 1, revision: self.store.revision, term: 1 };
-        *outcome = Some(match answer {
+        waiting.outcome = Some(match answer {
             Ok(answer) => Outcome::Ok { header, answer },
             Err(failure) => Outcome::Refused(failure),
         });
@@ -124,11 +141,11 @@ impl Script {
 
     /// Returns what came of it, applying it if that has not been done. Returns the line.
     pub fn answer(&mut self, process: u32) -> usize {
-        if self.waiting[&process].2.is_none() {
+        if self.waiting[&process].outcome.is_none() {
             self.apply(process);
         }
-        let (_, _, outcome) = self.waiting.remove(&process).expect("it called");
-        self.event(process, Event::Return { outcome: outcome.expect("applied") })
+        let waiting = self.waiting.remove(&process).expect("it called");
+        self.event(process, Event::Return { outcome: waiting.outcome.expect("applied") })
     }
 
     pub fn ok(&mut self, process: u32) {
@@ -151,6 +168,11 @@ impl Script {
     pub fn run(&mut self, process: u32, op: Op) -> usize {
         self.call(process, op);
         self.answer(process)
+    }
+
+    pub fn fault(&mut self, number: u64, kind: &str, target: &str, step: Step) {
+        let (kind, target) = (kind.to_owned(), vec![target.to_owned()]);
+        self.event(0, Event::Fault(Fault { fault: number, kind, target, step }));
     }
 
     pub fn phase(&mut self, name: &str) {
@@ -234,6 +256,40 @@ impl Script {
     /// The line of that number, to be bent.
     pub fn line(&mut self, number: usize) -> &mut Line {
         &mut self.lines[number]
+    }
+
+    /// What was answered in that line, to be bent.
+    pub fn outcome(&mut self, line: usize) -> (&mut Header, &mut Answer) {
+        match &mut self.lines[line].event {
+            Event::Return { outcome: Outcome::Ok { header, answer } } => (header, answer),
+            other => panic!("no answer: {other:?}"),
+        }
+    }
+
+    /// The pairs that a range in that line was answered with, to be bent.
+    pub fn kvs(&mut self, line: usize) -> &mut Vec<Kv> {
+        match self.outcome(line) {
+            (_, Answer::Range { kvs, .. }) => kvs,
+            (_, other) => panic!("no range: {other:?}"),
+        }
+    }
+
+    /// What a member told of a revision, to be bent; after [`Script::logs`].
+    pub fn told(&mut self, teller: &str, of: u64) -> &mut Vec<Change> {
+        let told = self.lines.iter_mut().find_map(|line| match &mut line.event {
+            Event::Revision { member, revision, changes } if member == teller && *revision == of => {
+                Some(changes)
+            }
+            _ => None,
+        });
+        told.expect("it was told")
+    }
+
+    /// Takes out what a member told of a revision.
+    pub fn forget(&mut self, teller: &str, of: u64) {
+        self.lines.retain(|line| {
+            !matches!(&line.event, Event::Revision { member, revision, .. } if member == teller && *revision == of)
+        });
     }
 
     pub fn lines(&self) -> Vec<Line> {

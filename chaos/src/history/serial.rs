@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Answer, Change, Compare, Delete, Failure, Is, Kv, Op, Put, Range, Target, Txn};
+use super::{Answer, Change, Compare, Delete, Failure, Is, Kv, Op, Put, Range, Target};
 
 #[derive(Clone)]
 pub struct Serial {
@@ -36,6 +36,14 @@ impl Serial {
 
     pub fn get(&self, key: &str) -> Option<&Kv> {
         self.states[&self.revision].get(key)
+    }
+
+    /// As it was after a revision.
+    pub fn as_of(&self, revision: u64) -> Self {
+        let mut past = self.clone();
+        past.revision = revision;
+        past.states.retain(|made, _| *made <= revision);
+        past
     }
 
     /// What a lease held goes with it, in one revision.
@@ -110,7 +118,14 @@ impl Serial {
             Op::Put(put) if put.lease != 0 && !self.leases.contains_key(&put.lease) => Err(no_lease()),
             Op::Put(put) => Ok(pending.put(put)),
             Op::Delete(delete) => Ok(pending.delete(delete)),
-            Op::Txn(txn) => self.txn(pending, txn),
+            Op::Txn(txn) => {
+                // Compares look at what was before the outermost transaction, however deep they are.
+                let before = &self.states[&self.revision];
+                let succeeded = txn.compare.iter().all(|compare| holds(before, compare));
+                let branch = if succeeded { &txn.then } else { &txn.otherwise };
+                let answers = branch.iter().map(|op| self.step(pending, op)).collect::<Result<_, _>>()?;
+                Ok(Answer::Txn { succeeded, answers })
+            }
             other => panic!("not in a transaction: {other:?}"),
         }
     }
@@ -130,13 +145,6 @@ impl Serial {
         let more = !range.count_only && all.len() > limit;
         let kvs = if range.count_only { Vec::new() } else { all.into_iter().take(limit).collect() };
         Ok(Answer::Range { kvs, count, more })
-    }
-
-    fn txn(&self, pending: &mut Pending, txn: &Txn) -> Result<Answer, Failure> {
-        let succeeded = txn.compare.iter().all(|compare| holds(&pending.state, compare));
-        let branch = if succeeded { &txn.then } else { &txn.otherwise };
-        let answers = branch.iter().map(|op| self.step(pending, op)).collect::<Result<_, _>>()?;
-        Ok(Answer::Txn { succeeded, answers })
     }
 }
 
