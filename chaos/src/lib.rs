@@ -2,8 +2,10 @@
 
 pub mod check;
 pub mod client;
+pub mod cluster;
 pub mod dice;
 pub mod export;
+pub mod faults;
 pub mod history;
 pub mod model;
 pub mod report;

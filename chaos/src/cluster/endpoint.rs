@@ -1,0 +1,74 @@
+//! Where a member's clients find it, and what it is asked about itself.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use proto::etcdserverpb::kv_client::KvClient;
+use proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use proto::etcdserverpb::{RangeRequest, StatusRequest, StatusResponse};
+use tokio::time::timeout;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint as Address, Identity};
+
+/// How long one question about a member may take.
+const ASK_MAX: Duration = Duration::from_secs(2);
+
+/// A member's client port, and the certificates that it asks for, PEM.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    pub member: String,
+    /// `https://ADDRESS:PORT`
+    pub url: String,
+    pub ca_pem: String,
+    pub certificate_pem: String,
+    pub key_pem: String,
+}
+
+impl Endpoint {
+    /// The address with its certificates; the caller adds its own limits and connects.
+    ///
+    /// # Errors
+    /// When a certificate is no certificate.
+    pub fn address(&self) -> Result<Address> {
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&self.ca_pem))
+            .identity(Identity::from_pem(&self.certificate_pem, &self.key_pem));
+        let address = Address::from_shared(self.url.clone())?.tls_config(tls)?;
+        Ok(address)
+    }
+
+    /// A connection of its own.
+    async fn connect(&self) -> Result<Channel> {
+        self.address()?.connect().await.with_context(|| format!("cannot connect to {}", self.member))
+    }
+
+    /// etcd's Status, as this member sees it.
+    ///
+    /// # Errors
+    /// When the member does not answer in time.
+    pub async fn status(&self) -> Result<StatusResponse> {
+        self.in_time(async {
+            let mut maintenance = MaintenanceClient::new(self.connect().await?);
+            let answer = maintenance.status(StatusRequest::default()).await;
+            Ok(answer.with_context(|| format!("{} tells no status", self.member))?.into_inner())
+        })
+        .await
+    }
+
+    /// Reads something, with consensus: whoever answers is in touch with a majority.
+    pub(crate) async fn read(&self) -> Result<()> {
+        self.in_time(async {
+            let mut kv = KvClient::new(self.connect().await?);
+            let anything =
+                RangeRequest { key: b"/".to_vec().into(), count_only: true, ..RangeRequest::default() };
+            kv.range(anything).await.with_context(|| format!("{} serves no read", self.member))?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The handshake too: the kernel accepts connections for a process that stands still.
+    async fn in_time<T>(&self, question: impl Future<Output = Result<T>>) -> Result<T> {
+        let answer = timeout(ASK_MAX, question).await;
+        answer.with_context(|| format!("{} has not answered within {ASK_MAX:?}", self.member))?
+    }
+}
