@@ -249,6 +249,18 @@ pub(crate) struct ServerArgs {
     /// What is logged, for example info or info,store=debug
     #[arg(long, value_name = "FILTER", default_value = DEFAULT_LOG)]
     pub(crate) log: String,
+    /// A bug to have on purpose, so that a test of tests can find it; what is stored will be damaged
+    #[cfg(feature = "seeded-bugs")]
+    #[arg(long, value_name = "NAME", value_parser = seeded_bug)]
+    pub(crate) seeded_bug: Option<store::seeded::Bug>,
+}
+
+#[cfg(feature = "seeded-bugs")]
+fn seeded_bug(name: &str) -> Result<store::seeded::Bug, String> {
+    store::seeded::Bug::named(name).ok_or_else(|| {
+        let names = store::seeded::Bug::ALL.map(store::seeded::Bug::name);
+        format!("there are {}", names.join(", "))
+    })
 }
 
 #[derive(Clone, Debug, Args)]

@@ -75,6 +75,10 @@ struct Stages {
 
 pub(crate) async fn run(args: ServerArgs) -> Result<()> {
     telemetry::start_logging(&args.log, args.log_format)?;
+    #[cfg(feature = "seeded-bugs")]
+    if let Some(bug) = args.seeded_bug {
+        store::seeded::plant(bug);
+    }
     let render_metrics = telemetry::start_metrics()?;
     client::describe_metrics();
     controllers::describe_metrics();

@@ -19,6 +19,7 @@ use bytes::Bytes;
 
 use crate::mvcc::tables::{Changes, TableError, View};
 use crate::raft::peers::{Intake, SnapshotFile};
+use crate::seeded::{self, Bug};
 
 /// Where the state machine's position is kept in `meta`, in the same batch as the data.
 pub(crate) const APPLIED: &[u8] = b"applied";
@@ -152,6 +153,7 @@ impl LogWrite {
     /// Whether somebody is told that it is durable.
     pub(crate) fn must_be_durable(&self) -> bool {
         match self {
+            Self::Vote(_) if seeded::is(Bug::VoteNotSynced) => false,
             Self::Vote(_) | Self::Entry { .. } | Self::TruncateFrom(_) => true,
             Self::Committed(_) | Self::PurgeTo { .. } => false,
         }

@@ -21,6 +21,7 @@ mod raft;
 pub mod recover;
 pub mod rpc;
 mod seat;
+pub mod seeded;
 mod status;
 mod steward;
 mod store;

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::mvcc::lease::LeaseChange;
 use crate::mvcc::request::Lease;
+use crate::seeded::{self, Bug};
 
 /// The leases that this node counts down; empty on a node that does not lead.
 #[derive(Debug, Default)]
@@ -61,7 +62,8 @@ impl Book {
     pub(super) fn take_over(&mut self, leases: &[Lease], now: Instant, grace: Duration) {
         for lease in leases {
             if !self.ends.contains_key(&lease.id) {
-                self.set(lease.id, Ending::At(now + ttl(*lease) + grace));
+                let whole = if seeded::is(Bug::LeaseEndsEarly) { Duration::ZERO } else { ttl(*lease) };
+                self.set(lease.id, Ending::At(now + whole + grace));
             }
         }
     }
@@ -159,5 +161,15 @@ mod tests {
         book.take_over(&[lease(1, 5), lease(2, 5)], start, Duration::from_secs(2));
         assert_eq!(book.remaining_seconds(lease(1, 5), start), Some(5));
         assert_eq!(book.remaining_seconds(lease(2, 5), start), Some(7));
+    }
+
+    #[cfg(feature = "seeded-bugs")]
+    #[test]
+    fn with_the_bug_a_new_leader_gives_no_time() {
+        let start = Instant::now();
+        let mut book = Book::default();
+        let _planted = seeded::plant_here(Bug::LeaseEndsEarly);
+        book.take_over(&[lease(1, 5)], start, Duration::from_secs(2));
+        assert_eq!(book.remaining_seconds(lease(1, 5), start), Some(2));
     }
 }

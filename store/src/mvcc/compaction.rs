@@ -8,6 +8,7 @@ use base::Revision;
 use super::layout;
 use super::request::EventKind;
 use super::tables::{Changes, Table, TableError, View};
+use crate::seeded::{self, Bug};
 
 /// One step of cleaning.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +40,7 @@ pub(crate) fn step(
         for (place, recorded) in layout::decode_revision(cursor.value())?.changes_of(revision) {
             let recorded = recorded?;
             if let Some(prev) = recorded.prev {
+                let prev = if seeded::is(Bug::CompactionEatsLiveKey) { place } else { prev };
                 changes.delete(Table::Ver, layout::ver_key(&recorded.key, prev));
             }
             if recorded.version.kind == EventKind::Delete && revision < compacted {
@@ -48,6 +50,9 @@ pub(crate) fn step(
         }
         seen += 1;
         cursor.advance()?;
+    }
+    if seeded::is(Bug::CompactionEatsEvents) && clean_below == compacted {
+        changes.delete(Table::Rev, layout::rev_key(compacted));
     }
     // From where the last step ended: ranges that overlap would pile up in front of every read of the table.
     changes.delete_range(Table::Rev, start, layout::rev_key(clean_below));

@@ -11,6 +11,7 @@ use super::newest::Newest;
 use super::tables::View;
 use super::txn::Stop;
 use crate::error::StoreError;
+use crate::seeded::{self, Bug};
 
 /// How much of the key and of the holder's value a refusal repeats.
 const SHOWN_CHARS_MAX: usize = 100;
@@ -29,6 +30,7 @@ pub(crate) fn check(newest: &mut Newest, view: &dyn View, fence: &Fence, at: Rev
     let held = newest.get(view, &fence.key, at)?.map(|(_, version)| version);
     match held {
         Some(held) if held.create_revision == fence.epoch => Ok(()),
+        _ if seeded::is(Bug::FenceUnchecked) => Ok(()),
         held => Err(Stop::Refused(StoreError::Fenced {
             key: shown(&fence.key),
             epoch: fence.epoch,

@@ -7,6 +7,7 @@ use super::keyspace::Horizon;
 use super::layout::Reader;
 use super::overlay::Overlay;
 use super::tables::{Changes, Table, TableError, View};
+use crate::seeded::{self, Bug};
 
 const ROW: &[u8] = b"head";
 const ROW_BYTES: usize = 48;
@@ -43,11 +44,10 @@ impl Head {
     pub(crate) fn load(view: &dyn View) -> Result<Self, TableError> {
         let Some(row) = view.get(Table::Meta, ROW)? else { return Ok(Self::default()) };
         let mut reader = Reader::new("meta", &row);
+        let (newest, compacted) = (Revision::new(reader.i64()?), Revision::new(reader.i64()?));
+        let forgets = seeded::is(Bug::RevisionGoesBack) && compacted.get() > 0;
         Ok(Self {
-            horizon: Horizon {
-                newest: Revision::new(reader.i64()?),
-                compacted: Revision::new(reader.i64()?),
-            },
+            horizon: Horizon { newest: if forgets { compacted } else { newest }, compacted },
             hash: reader.u32()?,
             time_ms: reader.i64()?,
             written: reader.u64()?,

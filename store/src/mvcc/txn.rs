@@ -19,6 +19,7 @@ use super::request::{
 use super::span::Span;
 use super::tables::{Table, TableError, View};
 use crate::error::StoreError;
+use crate::seeded::{self, Bug};
 
 /// Why a command stopped: the caller's fault, which every replica sees alike, or the disk's.
 #[derive(Debug)]
@@ -205,7 +206,10 @@ impl<'o, 'v> Writer<'o, 'v> {
         if keeps && self.get(&put.key)?.is_none() {
             return Err(StoreError::KeyNotFound.into());
         }
-        if !put.lease.is_none() && self.rows.get(Table::Lease, &layout::lease_key(put.lease))?.is_none() {
+        if !put.lease.is_none()
+            && self.rows.get(Table::Lease, &layout::lease_key(put.lease))?.is_none()
+            && !seeded::is(Bug::DeadLeaseIsTaken)
+        {
             return Err(StoreError::LeaseNotFound.into());
         }
         Ok(())
@@ -249,10 +253,11 @@ impl<'o, 'v> Writer<'o, 'v> {
             Some(kv) if put.ignore_value => kv.value.clone(),
             Some(_) | None => put.value.clone(),
         };
+        let by_chance = seeded::is(Bug::ApplyByChance) && seeded::chance();
         let version = Version {
             kind: EventKind::Put,
             create_revision: before.map_or(self.next(), |kv| kv.create_revision),
-            version: before.map_or(1, |kv| kv.version + 1),
+            version: before.map_or(1, |kv| kv.version + 1 + i64::from(by_chance)),
             lease,
             value,
         };
@@ -263,7 +268,10 @@ impl<'o, 'v> Writer<'o, 'v> {
         if !lease.is_none() {
             self.rows.put(Table::Lease, layout::attached_key(lease, &put.key), Bytes::new());
         }
-        let before = before.cloned();
+        let mut before = before.cloned();
+        if let Some(before) = before.as_mut().filter(|_| seeded::is(Bug::PreviousIsNew)) {
+            before.value = put.value.clone();
+        }
         self.record(&put.key, version, prev);
         Ok(before)
     }
@@ -308,6 +316,7 @@ fn compare_one(kv: &KeyValue, compare: &Compare) -> bool {
     let ordering = match &compare.target {
         Target::Version(version) => kv.version.cmp(version),
         Target::Create(revision) => kv.create_revision.cmp(revision),
+        Target::Mod(_) if seeded::is(Bug::CompareIgnoresRevision) => Ordering::Equal,
         Target::Mod(revision) => kv.mod_revision.cmp(revision),
         Target::Value(value) => kv.value.cmp(value),
         Target::Lease(lease) => kv.lease.cmp(lease),

@@ -19,6 +19,7 @@ use super::types::{LogId, MemberRecord, Proposal, Raft, TypeConfig, Vote};
 use crate::error::StartError;
 use crate::mvcc::machine::Outcome;
 use crate::node::Timings;
+use crate::seeded::{self, Bug};
 use crate::status::{Member, Role};
 
 /// A running Raft node.
@@ -146,6 +147,9 @@ impl Handle {
 
     /// The log index that a read which starts now must see; `None`: this node cannot prove in time that it leads.
     pub(crate) async fn read_index(&self, within: Duration) -> Option<u64> {
+        if seeded::is(Bug::ReadOfFormerLeader) && self.view().role == Role::Leader {
+            return Some(self.view().committed);
+        }
         match timeout(within, self.raft.get_read_linearizer(ReadPolicy::ReadIndex)).await {
             Ok(Ok(linearizer)) => Some(linearizer.read_log_id().index()),
             Ok(Err(_)) | Err(_) => None,

@@ -22,7 +22,8 @@ use crate::mvcc::auth::Auth;
 use crate::mvcc::keyspace::Horizon;
 use crate::mvcc::machine::{AppliedEntry, Difference, Machine, Outcome, OutcomeCodec, Stamped};
 use crate::mvcc::overlay::Overlay;
-use crate::mvcc::tables::{Changes, Table, TableError, View};
+use crate::mvcc::tables::{Change, Changes, Table, TableError, View};
+use crate::seeded::{self, Bug};
 use crate::status::Health;
 
 /// How far this replica is. Published after the rows are written, so whoever sees it can read them.
@@ -223,7 +224,14 @@ impl Replica {
             rows.put(Table::Meta, Bytes::from_static(APPLIED), applied);
             Ok::<_, TableError>(rows.into_changes())
         })?;
-        self.disk.write(&rows)?;
+        if seeded::is(Bug::AppliedApart) {
+            let is_position = |change: &Change| matches!(change, Change::Put { key, .. } if key == APPLIED);
+            let (position, rows) = rows.0.into_iter().partition(is_position);
+            self.disk.write(&Changes(position))?;
+            self.disk.write(&Changes(rows))?;
+        } else {
+            self.disk.write(&rows)?;
+        }
         let Progress { mut changes, mut leases, .. } = self.progress();
         let mut outcomes = Vec::with_capacity(done.len());
         for entry in done {
@@ -264,7 +272,11 @@ impl Replica {
         self.publish_alarms(&core);
         self.publish_auth(&core);
         self.progress.send_replace(progress);
-        self.hub.restart(progress.horizon.newest);
+        if seeded::is(Bug::InstallSkipsWatches) {
+            self.hub.publish(progress.horizon.newest);
+        } else {
+            self.hub.restart(progress.horizon.newest);
+        }
         Ok(())
     }
 

@@ -147,3 +147,12 @@ fn a_place_is_lost_by_removal_or_when_its_cluster_was_given_up() {
     assert_eq!(look(&[&successor, &unknown]), Looked::GivenUp { by: "x".to_owned() });
     assert_eq!(look(&[&successor, &alive]), Looked::Fine, "it has a leader");
 }
+
+#[cfg(feature = "seeded-bugs")]
+#[test]
+fn with_the_bug_a_wiped_founder_gets_its_id_back() {
+    let wiped = me("b", 22);
+    check(&wiped, [placed(7, &[]), None], expect!["ask https://a"]);
+    let _planted = seeded::plant_here(Bug::WipedVoterReturns);
+    check(&wiped, [placed(7, &[]), None], expect!["take 2 in 7"]);
+}

@@ -16,6 +16,7 @@ use super::super::super::error;
 use super::super::{Front, convert};
 use super::frames::{self, Filters, Frame, Manner, RESPONSE_BYTES_MAX};
 use crate::hub::{Found, News, Reader};
+use crate::seeded::{self, Bug};
 
 /// The id of responses about no watch, or about all of them.
 const NO_WATCH: i64 = -1;
@@ -131,6 +132,11 @@ impl Session {
             self.push(pb::WatchResponse { watch_id: id, created: true, ..Default::default() });
             return self.push_compacted(id, compacted);
         }
+        let start = if seeded::is(Bug::WatchRepeatsOnResume) {
+            start.map(|start| Revision::new(start.get() - 1).max(compacted))
+        } else {
+            start
+        };
         let first = self.reader.add(id.cast_unsigned(), span, start, create.prev_kv);
         let manner = Manner {
             filters: Filters::of(&create.filters),
@@ -196,7 +202,10 @@ impl Session {
         }
     }
 
-    fn deliver(&mut self, Found { watch, pieces }: Found) {
+    fn deliver(&mut self, Found { watch, mut pieces }: Found) {
+        if seeded::is(Bug::WatchDropsWhenFull) {
+            pieces.truncate(16);
+        }
         let id = watch.cast_signed();
         let Some(watching) = self.watches.get_mut(&id) else { return };
         let head = |revision| pb::WatchResponse {
@@ -233,6 +242,9 @@ impl Session {
     fn ask_for_progress(&mut self) {
         let now = self.front.store.revision();
         if !self.watches.is_empty() && self.watches.values().all(|watching| watching.start <= now.next()) {
+            if seeded::is(Bug::ProgressTooEarly) {
+                return self.answer(NO_WATCH, now);
+            }
             self.progress = Some(now);
             self.reader.ask(now);
         }
