@@ -127,10 +127,13 @@ impl ProposalTask {
         let mut departed = Instant::now();
         loop {
             expire(&mut waiting);
-            while !waiting.is_empty()
-                && flights.len() < FLIGHTS_MAX
-                && (flying <= FEW_COMMANDS || departed.elapsed() >= HELD_MAX)
-            {
+            let may_fly = |flights: usize, flying, departed: Instant| {
+                flights < FLIGHTS_MAX && (flying <= FEW_COMMANDS || departed.elapsed() >= HELD_MAX)
+            };
+            if !waiting.is_empty() && may_fly(flights.len(), flying, departed) {
+                self.gather(&mut waiting).await;
+            }
+            while !waiting.is_empty() && may_fly(flights.len(), flying, departed) {
                 let batch = take_batch(&mut waiting);
                 let commands = batch.iter().map(|bundle| bundle.commands.len()).sum::<usize>();
                 flying += commands;
@@ -158,6 +161,24 @@ impl ProposalTask {
                     waiting.extend(arrived.drain(..));
                 }
                 () = sleep_until(wake.unwrap_or(departed)), if wake.is_some() => {}
+            }
+        }
+    }
+}
+
+impl ProposalTask {
+    /// Takes along whoever is as good as here: the requests that this node has received and not read.
+    async fn gather(&mut self, waiting: &mut VecDeque<Bundle>) {
+        loop {
+            tokio::task::yield_now().await;
+            let before = waiting.len();
+            while waiting.len() < WAITING_MAX
+                && let Ok(bundle) = self.inbox.try_recv()
+            {
+                waiting.push_back(bundle);
+            }
+            if waiting.len() == before {
+                return;
             }
         }
     }

@@ -102,3 +102,27 @@ async fn a_watcher_ends_with_the_store() {
     let ended = tokio::time::timeout(Duration::from_secs(5), watcher.next()).await;
     assert!(matches!(ended, Err(_) | Ok(Err(WatchError::Stopping))));
 }
+
+/// What is applied is told to the status a moment later; the replica knows at once.
+fn applied(store: &Store) -> u64 {
+    store.inner().replica.progress().applied
+}
+
+#[tokio::test]
+async fn writes_that_a_node_is_about_to_read_share_an_entry() {
+    let (store, _tasks) = store().await;
+    put(&store, "k", "first").await;
+    let before = applied(&store);
+    let later = |turns: usize| {
+        let store = &store;
+        async move {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+            put(store, "k", &turns.to_string()).await
+        }
+    };
+    let revisions = futures::future::join_all((0..4).map(later)).await;
+    assert_eq!(revisions.len(), 4);
+    assert_eq!(applied(&store) - before, 1, "each came one turn after the one before");
+}
