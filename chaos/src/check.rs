@@ -4,17 +4,20 @@
 //! from the findings was not judged.
 
 pub mod claims;
+pub mod compactions;
 pub mod floors;
 pub mod header;
 pub mod oracle;
 pub mod tally;
 #[cfg(test)]
 mod tests;
+pub mod watch;
 
 use crate::history::{History, Operations, Watch};
 use crate::model::{Model, recover};
 use crate::verdict::Finding;
 use claims::Claims;
+use compactions::Compactions;
 use floors::Floors;
 use tally::unjudged;
 
@@ -25,6 +28,7 @@ pub struct Input<'a> {
     pub watches: Vec<Watch<'a>>,
     /// What was told by which line.
     pub floors: Floors,
+    pub compactions: Compactions,
     /// Or why the log is not known.
     pub known: Result<Known<'a>, String>,
     log_findings: Vec<Finding>,
@@ -44,13 +48,14 @@ impl<'a> Input<'a> {
         let operations = history.operations();
         let watches = history.watches();
         let floors = Floors::of(&operations, &watches);
-        let recovered = recover(history, &operations, &watches);
+        let compactions = Compactions::of(history, &operations, &watches);
+        let recovered = recover(history, &watches, compactions.highest());
         let is_whole = recovered.by_members;
         let known = recovered.model.map(|model| {
             let claims = claims::claim(&model, is_whole, &operations, &floors);
             Known { model, is_whole, claims }
         });
-        Self { history, operations, watches, floors, known, log_findings: recovered.findings }
+        Self { history, operations, watches, floors, compactions, known, log_findings: recovered.findings }
     }
 }
 
@@ -58,8 +63,13 @@ impl<'a> Input<'a> {
 pub type Checker = (&'static str, fn(&Input<'_>) -> Vec<Finding>);
 
 /// All of them, in the order in which a report shows their findings.
-pub const ALL: &[Checker] =
-    &[("log", log), ("claims", claimed), ("oracle", oracle::check), ("header", header::check)];
+pub const ALL: &[Checker] = &[
+    ("log", log),
+    ("claims", claimed),
+    ("oracle", oracle::check),
+    ("header", header::check),
+    ("watch", watch::check),
+];
 
 /// Every property that any checker judges.
 pub fn all(history: &History) -> Vec<Finding> {

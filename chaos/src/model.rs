@@ -24,8 +24,8 @@ pub struct Model<'a> {
     keys: Vec<&'a str>,
     /// By key's number: where its states start.
     starts: Vec<u32>,
-    /// By key, then by revision; none where it is deleted.
-    states: Vec<(u64, Option<&'a Kv>)>,
+    /// By key, then by revision: the revision, and the place of the change.
+    states: Vec<(u64, u32)>,
 }
 
 /// A revision, its line, and what it did, in the order of its operations.
@@ -62,11 +62,11 @@ impl<'a> Model<'a> {
             self.starts[key] += self.starts[key - 1];
         }
         let mut next = self.starts.clone();
-        self.states = vec![(0, None); self.changes.len()];
+        self.states = vec![(0, 0); self.changes.len()];
         for revision in self.revisions() {
             for place in self.places(revision) {
                 let key = of_change[place] as usize;
-                self.states[next[key] as usize] = (revision, kv_of(self.changes[place]));
+                self.states[next[key] as usize] = (revision, index(place));
                 next[key] += 1;
             }
         }
@@ -118,6 +118,19 @@ impl<'a> Model<'a> {
         self.numbers(key, end).filter_map(move |number| self.state(number, revision))
     }
 
+    /// What revisions `from` to `to` did to the keys of a span, in the order in which it happened.
+    pub fn between(&self, key: &str, end: Option<&str>, from: u64, to: u64) -> Vec<&'a Change> {
+        let mut places = Vec::new();
+        for number in self.numbers(key, end) {
+            let states = self.states(number);
+            let first = states.partition_point(|(revision, _)| *revision < from);
+            let inside = states[first..].iter().take_while(|(revision, _)| *revision <= to);
+            places.extend(inside.map(|(_, place)| *place));
+        }
+        places.sort_unstable();
+        places.into_iter().map(|place| self.changes[place as usize]).collect()
+    }
+
     fn numbers(&self, key: &str, end: Option<&str>) -> std::ops::Range<usize> {
         let from = self.keys.partition_point(|name| *name < key);
         let to = match end {
@@ -129,9 +142,14 @@ impl<'a> Model<'a> {
     }
 
     fn state(&self, number: usize, revision: u64) -> Option<&'a Kv> {
-        let states = &self.states[self.starts[number] as usize..self.starts[number + 1] as usize];
+        let states = self.states(number);
         let after = states.partition_point(|(changed, _)| *changed <= revision);
-        states[..after].last()?.1
+        let (_, place) = states[..after].last()?;
+        kv_of(self.changes[*place as usize])
+    }
+
+    fn states(&self, number: usize) -> &[(u64, u32)] {
+        &self.states[self.starts[number] as usize..self.starts[number + 1] as usize]
     }
 
     fn entry(&self, revision: u64) -> Option<usize> {

@@ -49,6 +49,12 @@ impl Floors {
         let after = self.steps.partition_point(|(told, _)| *told < line);
         self.steps[..after].last().copied()
     }
+
+    /// The line by which a revision had been told.
+    pub fn line_of(&self, revision: u64) -> Option<u64> {
+        let told = self.steps.partition_point(|(_, highest)| *highest < revision);
+        self.steps.get(told).map(|(line, _)| *line)
+    }
 }
 
 /// By revision, the line before which it cannot have existed: that of the latest call among those that made it and the
@@ -86,6 +92,7 @@ mod tests {
     fn a_floor_rises_only_after_its_line() {
         let floors = Floors::from_told(vec![(9, 4), (3, 5), (5, 2), (12, 8)]);
         assert_eq!([2, 3, 4, 10, 12, 13].map(|line| floors.before(line)), [0, 0, 5, 5, 5, 8]);
+        assert_eq!([4, 5, 6, 9].map(|revision| floors.line_of(revision)), [Some(3), Some(3), Some(12), None]);
     }
 
     #[test]

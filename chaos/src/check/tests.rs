@@ -4,6 +4,7 @@ mod generated;
 mod headers;
 mod logs;
 mod reads;
+mod watches;
 mod writes;
 
 use super::broken;

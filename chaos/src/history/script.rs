@@ -230,6 +230,15 @@ impl Script {
         self.event(1000 + watch as u32, Event::WatchEnd { watch, error: None });
     }
 
+    /// How it was opened.
+    pub fn opened(&self, watch: u64) -> &WatchOpen {
+        let opened = self.lines.iter().find_map(|line| match &line.event {
+            Event::WatchOpen(open) if open.watch == watch => Some(open),
+            _ => None,
+        });
+        opened.expect("it was opened")
+    }
+
     /// What a watch of `key` sees of the revisions given.
     pub fn events_of(&self, key: &str, revisions: std::ops::RangeInclusive<u64>) -> Vec<WatchEvent> {
         let log = self.store.log.iter().filter(|(revision, _)| revisions.contains(revision));
@@ -251,6 +260,11 @@ impl Script {
         for (revision, changes) in self.store.log.clone() {
             self.event(0, Event::Revision { member: member.to_owned(), revision, changes });
         }
+    }
+
+    /// As if that line had never been; later ones move up.
+    pub fn drop_line(&mut self, number: usize) {
+        self.lines.remove(number);
     }
 
     /// The line of that number, to be bent.

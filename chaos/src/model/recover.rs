@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{Model, Told, key_of, revision_of};
 use crate::check::tally::Tally;
-use crate::history::{Answer, Change, Event, History, Op, Operation, Watch};
+use crate::history::{Change, History, Watch};
 use crate::verdict::Finding;
 
 /// What could be found out.
@@ -24,14 +24,10 @@ struct Log<'a> {
     told: Vec<Told<'a>>,
 }
 
-/// From all that members and watches told.
-pub fn recover<'a>(
-    history: &'a History,
-    operations: &[Operation<'_>],
-    watches: &[Watch<'a>],
-) -> Recovered<'a> {
+/// From all that members and watches told. A member need not tell what is not above `compacted`.
+pub fn recover<'a>(history: &'a History, watches: &[Watch<'a>], compacted: u64) -> Recovered<'a> {
     let mut judge = Judge {
-        compacted: compacted_by(history, operations),
+        compacted,
         agreement: Tally::of("log-agreement"),
         dense: Tally::of("log-dense"),
         exact: Tally::of("log-exact"),
@@ -60,20 +56,6 @@ fn member_logs(history: &History, begin: u64) -> Vec<Log<'_>> {
         Log { teller: member.to_owned(), told }
     });
     logs.collect()
-}
-
-/// The highest revision up to which history may have been given up, by anybody's word.
-fn compacted_by(history: &History, operations: &[Operation<'_>]) -> u64 {
-    let asked = operations.iter().filter_map(|operation| match (operation.op, operation.ok()) {
-        (Op::Compact { revision }, Some((_, Answer::Compact))) => Some(*revision),
-        _ => None,
-    });
-    let told = history.lines().iter().filter_map(|line| match &line.event {
-        Event::Hash { compacted, .. } => Some(*compacted),
-        Event::WatchAnswer(answer) => Some(answer.compacted),
-        _ => None,
-    });
-    asked.chain(told).max().unwrap_or(0)
 }
 
 struct Judge {

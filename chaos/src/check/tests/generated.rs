@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::history::{Answer, Event, Outcome, Range};
-use crate::model::has_written;
+use crate::history::{Answer, Event, Outcome, Range, WatchEvent};
+use crate::model::{has_written, revision_of};
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -224,4 +224,53 @@ proptest! {
         script.logs();
         prop_assert_eq!(broken(&script.history()).is_empty(), harmless);
     }
+
+    #[test]
+    fn a_watch_in_any_pieces_is_accepted_and_no_other(
+        moves in moves(),
+        start in 0.0..1.0_f64,
+        sizes in prop::collection::vec(1..4_usize, 1..8),
+        at in any::<prop::sample::Index>(),
+        how in 0..5_u32,
+    ) {
+        let (script, _) = play(moves);
+        let start = 2 + (start * (script.store.revision - 1) as f64) as u64;
+        let events = super::watches::all(&script, start..=script.store.revision, true);
+        prop_assert_eq!(watched(&script, start, events.clone(), &sizes), [""; 0]);
+        prop_assume!(!events.is_empty());
+        let bent = bend_events(events.clone(), at.index(events.len()), how);
+        let is_bent = bent != events;
+        prop_assert_eq!(watched(&script, start, bent, &sizes).is_empty(), !is_bent);
+    }
+}
+
+/// What is broken when these are told to a watch, so many revisions at a time, and then that this was all.
+fn watched(script: &Script, start: u64, events: Vec<WatchEvent>, sizes: &[usize]) -> Vec<String> {
+    let mut script = script.clone();
+    let watch = script.watch_with("a", start, |open| {
+        (open.end, open.previous) = (Some("\0".to_owned()), true);
+    });
+    let same = |a: &WatchEvent, b: &WatchEvent| revision_of(&a.change) == revision_of(&b.change);
+    let revisions: Vec<_> = events.chunk_by(same).collect();
+    let (mut rest, mut sizes) = (revisions.as_slice(), sizes.iter().cycle());
+    while !rest.is_empty() {
+        let count = (*sizes.next().unwrap()).min(rest.len());
+        script.watch_answer(watch, rest[..count].concat());
+        rest = &rest[count..];
+    }
+    script.watch_answer(watch, Vec::new());
+    script.logs();
+    broken(&script.history())
+}
+
+fn bend_events(mut events: Vec<WatchEvent>, at: usize, how: u32) -> Vec<WatchEvent> {
+    let other = (at + 1) % events.len();
+    match how {
+        0 => _ = events.remove(at),
+        1 => events.insert(other, events[at].clone()),
+        2 => events.swap(at, other),
+        3 => events[at].previous = events[other].previous.clone(),
+        _ => events[at].change = events[other].change.clone(),
+    }
+    events
 }
