@@ -9,9 +9,9 @@ export NAVARCH_BIN := $(CARGO_TARGET_DIR)/debug/navarch
 export NAVARCH_KUBECTL := $(CACHE)/kubectl
 
 # Tests against real processes: one cluster at a time.
-E2E := cli etcdctl nodes security store workloads
+E2E := chaos cli etcdctl nodes security store workloads
 
-.PHONY: help up down test check fix e2e power-loss bench bench-store bin ci setup kubectl loc
+.PHONY: help up down test check fix e2e chaos power-loss bench bench-store bin ci setup kubectl loc
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -49,6 +49,10 @@ bin: setup ## build the binary and print its path
 RELEASE = cargo build --workspace && \
 	ROCKSDB_STATIC=1 ROCKSDB_LIB_DIR="$$(dirname "$$(ls -t $(CARGO_TARGET_DIR)/debug/build/librocksdb-sys-*/out/librocksdb.a | head -1)")" \
 	cargo build --workspace --release
+
+chaos: setup ## break a cluster on purpose and judge it: SCENARIO=S-01 SEED=any TIME=seconds
+	@cargo build --workspace
+	@exec $(NAVARCH_BIN) chaos run $(or $(SCENARIO),S-01) $(if $(SEED),--seed $(SEED)) $(if $(TIME),--time $(TIME)) --runs .navarch/runs
 
 power-loss: setup ## cut the power of a writing node CUTS times (500), and look for lost writes
 	@NAVARCH_CUTS=$(or $(CUTS),500) cargo test --workspace --lib -- power_loss --nocapture

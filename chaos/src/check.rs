@@ -5,6 +5,7 @@
 
 pub mod claims;
 pub mod compactions;
+pub mod course;
 pub mod floors;
 pub mod header;
 pub mod oracle;
@@ -69,6 +70,7 @@ pub const ALL: &[Checker] = &[
     ("oracle", oracle::check),
     ("header", header::check),
     ("watch", watch::check),
+    ("course", course::check),
 ];
 
 /// Every property that any checker judges.

@@ -1,5 +1,6 @@
 //! The command line: every command, flag and default of `navarch`, in one place.
 
+pub(crate) mod chaos;
 mod limits;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Snapshot(SnapshotArgs),
     /// Make a cluster of this member alone, when the majority of its cluster is lost for good
     Recover(RecoverArgs),
+    /// Break a cluster on purpose, and judge what it answers meanwhile
+    Chaos(chaos::ChaosArgs),
 }
 
 #[derive(Clone, Debug, Args)]

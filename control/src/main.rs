@@ -1,5 +1,6 @@
 //! The `navarch` binary: reads the command line, wires the rooms together, runs one role.
 
+mod chaos;
 mod cli;
 mod config;
 mod gateway;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         return run_plugin(&plugin);
     }
     match run(std::env::args_os().collect()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("navarch: {error:#}");
             ExitCode::FAILURE
@@ -45,11 +46,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Vec<OsString>) -> Result<()> {
+fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
     let cli = Cli::parse_from(config::with_config_file(arguments)?);
-    // Before there is a second thread: an agent may have to enter its network namespace.
-    if let Command::Agent(args) = &cli.command {
-        node::enter_namespace(args)?;
+    // Before there is a second thread: an agent may have to enter its network namespace, chaos makes its own.
+    match &cli.command {
+        Command::Agent(args) => node::enter_namespace(args)?,
+        Command::Chaos(args) => {
+            if let Err(error) = chaos::enter_namespaces(args) {
+                return Ok(chaos::harness_error(&error));
+            }
+        }
+        Command::Up(_)
+        | Command::Down(_)
+        | Command::Member(_)
+        | Command::Status(_)
+        | Command::Server(_)
+        | Command::Snapshot(_)
+        | Command::Recover(_) => {}
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
@@ -66,7 +79,9 @@ fn run(arguments: Vec<OsString>) -> Result<()> {
                 let (answers, out) = (&mut std::io::stdin().lock(), &mut std::io::stdout());
                 recover::run(&args, &SystemClock, &SystemEntropy, answers, out)
             }
+            Command::Chaos(args) => return Ok(chaos::run(&args).await),
         }
+        .map(|()| ExitCode::SUCCESS)
     })
 }
 

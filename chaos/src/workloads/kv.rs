@@ -1,6 +1,6 @@
 //! Everything that a key can undergo, mixed: the widest net for the revision oracle.
 
-use super::{Share, Worker, Workload, prefix};
+use super::{PREFIX, Share, Worker, Workload, prefix};
 use crate::client::Client;
 use crate::dice::Dice;
 use crate::history::{Answer, Compare, Delete, Header, Is, Op, Put, Range, Target, Txn};
@@ -92,13 +92,11 @@ impl Mixer {
     fn range(&self) -> Range {
         let shape = match self.dice.below(4) {
             0 => prefix(KEYS),
-            1 => Range { key: self.key(), end: Some("\0".to_owned()), ..Range::default() },
+            1 => Range { key: self.key(), end: prefix(PREFIX).end, ..Range::default() },
             _ => Range { key: self.key(), ..Range::default() },
         };
         let limit = if self.dice.percent(20) { 1 + self.dice.below(4) } else { 0 };
-        // Everything behind a key is also what others keep there, so it is cut short.
-        let limit = if shape.end.as_deref() == Some("\0") { 5 } else { limit };
-        Range { limit, count_only: shape.end.as_deref() != Some("\0") && self.dice.percent(10), ..shape }
+        Range { limit, count_only: self.dice.percent(10), ..shape }
     }
 
     fn moment(&self) -> u64 {

@@ -1,0 +1,125 @@
+//! Scenarios: what is done to a cluster and what it claims to stand, as data.
+//!
+//! A scenario and a seed make a plan; a plan names who is to be struck by role, because who leads is known only then.
+//! What a run did becomes a schedule, which is a plan that names members.
+
+mod aim;
+mod catalogue;
+mod plan;
+
+use crate::cluster::Disk;
+use crate::history::History;
+use crate::report::Coverage;
+use crate::workloads::Share;
+
+pub use aim::{Aim, Blow};
+pub use catalogue::ALL;
+pub use plan::{Plan, Strike, Stroke};
+
+/// One row of the catalogue.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// Of the plan's catalogue where it has one: `S-01`.
+    pub name: &'static str,
+    /// What the system is claimed to stand; one sentence.
+    pub claims: &'static str,
+    pub servers: u8,
+    pub disk: Disk,
+    /// Further flags of every Navarch server.
+    pub flags: &'static [&'static str],
+    pub work: &'static [Work],
+    pub plagues: &'static [Plague],
+    /// Whether plagues run at the same time. Otherwise they take turns.
+    pub together: bool,
+    /// How long faults go on, unless told otherwise.
+    pub seconds: u64,
+    pub require: Require,
+}
+
+/// Work that is done meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    pub workload: &'static str,
+    pub workers: u64,
+    pub per_second: u64,
+}
+
+/// A kind of fault that comes again and again.
+#[derive(Clone, Copy, Debug)]
+pub struct Plague {
+    pub blow: Blow,
+    /// Milliseconds from the end of one to the next, from … to.
+    pub pause_ms: (u64, u64),
+    /// Milliseconds that one lasts, from … to.
+    pub lasts_ms: (u64, u64),
+}
+
+/// What must have happened for a run to mean anything.
+#[derive(Clone, Copy, Debug)]
+pub struct Require {
+    /// Operations that were answered.
+    pub ok: u64,
+    /// Faults that were seen installed, of each kind of the plagues.
+    pub faults: u64,
+}
+
+impl Scenario {
+    pub fn named(name: &str) -> Option<&'static Self> {
+        ALL.iter().find(|scenario| scenario.name.eq_ignore_ascii_case(name))
+    }
+
+    /// What a run of it promised to exercise, and what the history shows of that.
+    pub fn coverage(&self, history: &History) -> Vec<Coverage> {
+        let ok = history.operations().iter().filter(|operation| operation.ok().is_some()).count() as u64;
+        let mut coverage =
+            vec![Coverage { what: "operations answered".to_owned(), required: self.require.ok, seen: ok }];
+        let mut kinds: Vec<&str> = self.plagues.iter().map(|plague| plague.blow.kind()).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let faults = history.faults();
+        for kind in kinds {
+            let seen =
+                faults.iter().filter(|course| course.fault.kind == kind && course.installed().is_some());
+            coverage.push(Coverage {
+                what: format!("faults of kind {kind} seen installed"),
+                required: self.require.faults,
+                seen: seen.count() as u64,
+            });
+        }
+        coverage
+    }
+}
+
+impl Work {
+    pub const fn share(&self) -> Share {
+        Share { workers: self.workers, steps_per_second: self.per_second }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workloads::Workload;
+
+    #[test]
+    fn every_scenario_has_its_own_name_and_work_that_exists() {
+        let mut names: Vec<_> = ALL.iter().map(|scenario| scenario.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+        for scenario in ALL {
+            assert!(!scenario.work.is_empty(), "{} does nothing", scenario.name);
+            for work in scenario.work {
+                assert!(Workload::named(work.workload).is_some(), "{}: {}", scenario.name, work.workload);
+            }
+        }
+    }
+
+    #[test]
+    fn every_scenario_with_faults_requires_that_they_happen() {
+        for scenario in ALL {
+            assert!(scenario.require.ok > 0, "{} may be empty", scenario.name);
+            assert_eq!(scenario.plagues.is_empty(), scenario.require.faults == 0, "{}", scenario.name);
+        }
+    }
+}
