@@ -9,7 +9,7 @@ use super::markup::{Markup, Text};
 use super::summary::{Summary, end_of};
 use super::tables::{self, Verdicted};
 use super::timeline::{self, Axis, Scene};
-use super::words::{count, counted, duration, milliseconds};
+use super::words::{count, counted, duration, milliseconds, shortened};
 
 /// Violations that get a picture, over all properties and for each, and those that are told at all for each.
 const PICTURES_MAX: usize = 24;
@@ -82,7 +82,7 @@ fn banner(out: &mut Markup, summary: &Summary) {
     if summary.reasons.len() > 1 {
         out.put(format_args!("<ul class=\"reasons\">\n"));
         for reason in summary.reasons.iter().take(REASONS_MAX) {
-            out.put(format_args!("<li>{}</li>\n", Text(reason)));
+            out.put(format_args!("<li>{}</li>\n", Text(&shortened(reason, REASON_CHARS_MAX))));
         }
         if let Some(more) = summary.reasons.len().checked_sub(REASONS_MAX).filter(|more| *more > 0) {
             out.put(format_args!("<li>and {} more</li>\n", count(more as u64)));
@@ -92,6 +92,7 @@ fn banner(out: &mut Markup, summary: &Summary) {
 }
 
 const REASONS_MAX: usize = 8;
+const REASON_CHARS_MAX: usize = 240;
 
 fn violations(out: &mut Markup, judged: &Judged<'_>, calls: &[Call<'_>], windows: &[Window<'_>]) {
     let index = Index::of(judged.history.lines(), calls);

@@ -39,7 +39,7 @@ pub(super) fn failed(out: &mut Markup, scene: &Scene<'_>, top: f64) -> f64 {
 }
 
 pub(super) fn latencies(out: &mut Markup, scene: &Scene<'_>, top: f64) -> f64 {
-    panel_name(out, top, "latency", "of ok calls");
+    panel_name(out, top, "latency", "of ok");
     let Some(map) = HeatMap::of(scene.calls, scene.axis.end, COLUMNS) else { return top + 30.0 };
     let floor = top + HEAT_ROW * map.rows as f64;
     let heat = Heat { axis: scene.axis, map: &map, floor };

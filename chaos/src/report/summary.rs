@@ -11,11 +11,14 @@ use super::availability::Availability;
 use super::calls::{Call, Class, calls};
 use super::faults::{Install, Window, windows};
 use super::latency::{self, Latency, quantile};
-use super::words::{count, counted};
+use super::words::{count, counted, shortened};
 use crate::history::{Begin, Event, History};
 use crate::verdict::{Finding, Verdict};
 
 pub const SCHEMA: u32 = 1;
+
+/// A headline repeats no more of a reason.
+const HEADLINE_CHARS_MAX: usize = 180;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
@@ -222,7 +225,7 @@ fn sentence(verdict: Verdict, reasons: &[String], what: &What<'_>) -> String {
         0 | 1 => String::new(),
         all => format!(" (and {} more)", count(all as u64 - 1)),
     };
-    let first = reasons.first().map_or("", String::as_str);
+    let first = shortened(reasons.first().map_or("", String::as_str), HEADLINE_CHARS_MAX);
     match verdict {
         Verdict::Pass => {
             let seen = what.faults.iter().filter(|fault| fault.state == FaultState::Verified).count() as u64;

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use super::latency::quantile;
 use super::markup::{Markup, Text};
 use super::summary::{FaultReport, FaultState, Impact, Summary};
-use super::words::{count, duration, milliseconds, moment, targets};
+use super::words::{count, duration, milliseconds, moment, shortened, targets};
 use crate::verdict::Verdict;
 
 /// Up to so many faults are shown one by one at once; more are summed up, and shown when one asks.
 const FAULTS_OPEN_MAX: usize = 12;
+/// Of a violation, the table repeats no more.
+const NOTE_CHARS_MAX: usize = 200;
 /// What a page shows of faults at most; `result.json` has them all.
 const FAULTS_MAX: usize = 1_500;
 
@@ -18,14 +20,14 @@ pub(super) fn properties(out: &mut Markup, summary: &Summary) {
         "<table><thead><tr><th>property<th>verdict<th class=\"n\">checked<th class=\"n\">violations<th>evidence</tr></thead><tbody>\n"
     ));
     for property in &summary.properties {
-        let note = property.note.as_deref().unwrap_or("");
+        let note = shortened(property.note.as_deref().unwrap_or(""), NOTE_CHARS_MAX);
         out.put(format_args!(
-            "<tr><td>{}<td>{}<td class=\"n\">{}<td class=\"n\">{}<td>{}</tr>\n",
+            "<tr><td class=\"whole\">{}<td>{}<td class=\"n\">{}<td class=\"n\">{}<td>{}</tr>\n",
             Text(&property.property),
             Verdicted(property.verdict),
             count(property.checked),
             count(property.violations),
-            Text(note)
+            Text(&note)
         ));
     }
     out.put(format_args!("</tbody></table>\n"));

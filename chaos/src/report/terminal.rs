@@ -3,16 +3,17 @@
 use std::fmt::Write as _;
 
 use super::summary::{FaultState, Summary};
-use super::words::{count, counted, duration, milliseconds};
+use super::words::{count, counted, duration, milliseconds, shortened};
 use crate::verdict::Verdict;
 
 const REASONS_MAX: usize = 6;
+const REASON_CHARS_MAX: usize = 200;
 
 /// A few lines of plain text, the verdict first.
 pub fn terminal(summary: &Summary) -> String {
     let mut out = format!("{}\n", summary.sentence);
     for reason in summary.reasons.iter().skip(1).take(REASONS_MAX) {
-        line(&mut out, "also", reason);
+        line(&mut out, "also", &shortened(reason, REASON_CHARS_MAX));
     }
     if let Some(more) = summary.reasons.len().checked_sub(REASONS_MAX + 1).filter(|more| *more > 0) {
         line(&mut out, "also", &format!("and {} more", count(more as u64)));

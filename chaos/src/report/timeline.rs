@@ -55,7 +55,7 @@ impl Axis {
 /// The whole picture.
 pub(super) fn draw(scene: &Scene<'_>) -> String {
     let mut panels = Markup::default();
-    let top = 38.0;
+    let top = 48.0;
     let mut bottom = lanes::draw(&mut panels, scene, top);
     bottom = rates::succeeded(&mut panels, scene, bottom + GAP);
     bottom = rates::failed(&mut panels, scene, bottom + GAP);
@@ -148,16 +148,16 @@ fn in_front(out: &mut Markup, scene: &Scene<'_>, top: f64, bottom: f64) {
             At(bottom + 16.0)
         ));
     }
-    let mut free = [f64::MIN; 2];
+    let mut free = [f64::MIN; 3];
     for phase in scene.history.phases() {
         let x = scene.axis.x(phase.from.at);
         out.put(format_args!("<path class=\"phase\" d=\"M{} {}V{}\"/>", At(x), At(top - 12.0), At(bottom)));
-        // Labels that would cover each other stand on two heights.
+        // Labels that would cover each other stand on several heights.
         let width = 6.0 * phase.name.chars().count() as f64;
         let is_last = x + 3.0 + width > WIDTH;
         let (place, x, left) =
             if is_last { ("end", x - 3.0, x - 3.0 - width) } else { ("start", x + 3.0, x + 3.0) };
-        let height = usize::from(free[0] > left);
+        let height = free.iter().position(|free| *free <= left).unwrap_or(0);
         free[height] = left + width + 5.0;
         out.put(format_args!(
             "<text class=\"faint {place}\" x=\"{}\" y=\"{}\">{}</text>\n",
