@@ -3,16 +3,28 @@
 //! A checker tells what it found of every property that it owns, also when it found nothing: a property that is missing
 //! from the findings was not judged.
 
+pub mod append;
+pub mod bank;
 pub mod claims;
 pub mod compactions;
 pub mod course;
 pub mod floors;
 pub mod header;
+pub mod kubernetes;
+pub mod lease;
+pub mod linearizable;
+pub mod lock;
+pub mod members;
+mod moments;
 pub mod oracle;
+mod reads;
+pub mod register;
+pub mod set;
 pub mod tally;
 #[cfg(test)]
 mod tests;
 pub mod watch;
+mod words;
 
 use crate::history::{History, Operations, Watch};
 use crate::model::{Model, recover};
@@ -58,6 +70,11 @@ impl<'a> Input<'a> {
         });
         Self { history, operations, watches, floors, compactions, known, log_findings: recovered.findings }
     }
+
+    /// Whether the run did any of this work: what it never claimed to do is not judged.
+    pub fn uses(&self, workload: &str) -> bool {
+        self.operations.iter().any(|operation| operation.workload == workload)
+    }
 }
 
 /// A checker's name, and what it does.
@@ -71,6 +88,15 @@ pub const ALL: &[Checker] = &[
     ("header", header::check),
     ("watch", watch::check),
     ("course", course::check),
+    ("linearizable", linearizable::findings),
+    ("append", append::findings),
+    ("register", register::findings),
+    ("set", set::findings),
+    ("bank", bank::findings),
+    ("lease", lease::findings),
+    ("lock", lock::findings),
+    ("members", members::findings),
+    ("kubernetes", kubernetes::findings),
 ];
 
 /// Every property that any checker judges.

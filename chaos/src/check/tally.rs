@@ -28,6 +28,14 @@ impl Tally {
         }
     }
 
+    /// One test of the property: what is wrong, if anything, and which lines show it.
+    pub fn test(&mut self, wrong: Option<(String, Vec<u64>)>) {
+        self.checked += 1;
+        if let Some(wrong) = wrong {
+            self.violate(|| wrong);
+        }
+    }
+
     /// A violation found by a test that is counted already.
     pub fn violate(&mut self, broken: impl FnOnce() -> (String, Vec<u64>)) {
         if self.violations.len() == SHOWN_MAX {

@@ -119,5 +119,5 @@ fn without_any_log_nothing_is_judged() {
     let findings = crate::check::all(&good().history());
     let judged = findings.iter().filter(|finding| finding.verdict() != Verdict::Inconclusive);
     let names: Vec<&str> = judged.map(|finding| finding.property.as_str()).collect();
-    assert_eq!(names, ["header-identity", "header-term", "header-revision"]);
+    assert_eq!(names, ["header-identity", "header-term", "header-revision", "member-identity"]);
 }
