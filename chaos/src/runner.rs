@@ -34,6 +34,8 @@ use collector::Collector;
 use observer::Observer;
 use strikes::Strikes;
 
+/// The revision of a store into which nothing was ever written. What the servers themselves write comes after it.
+const EMPTY: u64 = 1;
 /// How long one call may take.
 const DEADLINE: Duration = Duration::from_secs(2);
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -95,9 +97,12 @@ pub fn judge(folder: &Path, trouble: Option<&str>) -> Result<Summary> {
         (Err(_), Some(trouble)) => anyhow::bail!("{trouble}"),
         (Err(error), None) => return Err(error).with_context(|| format!("cannot judge {}", path.display())),
     };
-    let findings = check::all(&history);
-    let coverage = Scenario::named(&history.begin().scenario)
-        .map_or_else(Vec::new, |scenario| scenario.coverage(&history));
+    let mut findings = check::all(&history);
+    let mut coverage = Vec::new();
+    if let Some(scenario) = Scenario::named(&history.begin().scenario) {
+        findings = scenario.claimed(findings);
+        coverage = scenario.coverage(&history);
+    }
     let judged = Judged { history: &history, findings: &findings, coverage: &coverage, trouble };
     crate::report::write(&judged, folder).context("cannot write the report")
 }
@@ -149,9 +154,9 @@ impl Stage {
         let history =
             Writer::create(&folder.join("history.jsonl"), &records).context("cannot begin a history")?;
         let targets = targets(cluster)?;
-        let (version, revision) = finish::first_look(&targets[0]).await?;
+        let (version, _) = finish::first_look(&targets[0]).await?;
         let has_request_ids = machine.system == System::Navarch;
-        history.record(0, Event::Begin(begin(plan, machine, &targets, version, revision, has_request_ids)));
+        history.record(0, Event::Begin(begin(plan, machine, &targets, version, has_request_ids)));
         let ids = has_request_ids.then(|| machine.entropy.uid());
         let recorder = Recorder::new(history, ids);
         let arena = Arena {
@@ -163,7 +168,7 @@ impl Stage {
         };
         let observer = Observer::start(&arena, machine.watch.clone(), &looks);
         let collectors =
-            targets.iter().map(|target| Collector::start(&recorder, target, revision + 1, &looks)).collect();
+            targets.iter().map(|target| Collector::start(&recorder, target, EMPTY + 1, &looks)).collect();
         Ok(Self {
             scenario: *scenario,
             folder: folder.to_owned(),
@@ -249,7 +254,6 @@ fn begin(
     machine: &Machine<'_>,
     targets: &[Target],
     version: String,
-    revision: u64,
     has_request_ids: bool,
 ) -> Begin {
     Begin {
@@ -261,7 +265,7 @@ fn begin(
         },
         version,
         members: targets.iter().map(|target| target.member.clone()).collect(),
-        revision,
+        revision: EMPTY,
         has_request_ids,
         command: machine.command.clone(),
     }

@@ -7,14 +7,32 @@ mod aim;
 mod catalogue;
 mod plan;
 
+use crate::check::tally::unjudged;
 use crate::cluster::Disk;
 use crate::history::History;
 use crate::report::Coverage;
-use crate::workloads::Share;
+use crate::verdict::Finding;
+use crate::workloads::{Share, Workload};
 
 pub use aim::{Aim, Blow};
 pub use catalogue::ALL;
 pub use plan::{Plan, Strike, Stroke};
+
+/// What every run puts to the test.
+const ALWAYS: &[&str] = &[
+    "log-agreement",
+    "log-dense",
+    "log-exact",
+    "write-kept",
+    "exactly-once",
+    "response-exact",
+    "strict-serializability",
+    "header-identity",
+    "header-term",
+    "header-revision",
+    "no-crash",
+    "converged",
+];
 
 /// One row of the catalogue.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +86,35 @@ impl Scenario {
         ALL.iter().find(|scenario| scenario.name.eq_ignore_ascii_case(name))
     }
 
+    /// What was found, without properties that a run of it does not claim to test and did not; with those that it
+    /// claims to test and nobody judged.
+    pub fn claimed(&self, findings: Vec<Finding>) -> Vec<Finding> {
+        let claimed = self.properties();
+        let says_something = |finding: &Finding| {
+            finding.checked > 0
+                || !finding.violations.is_empty()
+                || claimed.contains(&finding.property.as_str())
+        };
+        let mut found: Vec<Finding> = findings.into_iter().filter(says_something).collect();
+        for property in claimed {
+            if !found.iter().any(|finding| finding.property == property) {
+                found.push(unjudged(property, "nothing judged it"));
+            }
+        }
+        found
+    }
+
+    /// What a run of it must put to the test.
+    fn properties(&self) -> Vec<&'static str> {
+        let workloads = self.work.iter().filter_map(|work| Workload::named(work.workload));
+        let core = if self.plagues.is_empty() { None } else { Some("core-progress") };
+        let mut properties: Vec<&str> = ALWAYS.iter().copied().chain(core).collect();
+        properties.extend(workloads.flat_map(|workload| workload.tests));
+        properties.sort_unstable();
+        properties.dedup();
+        properties
+    }
+
     /// What a run of it promised to exercise, and what the history shows of that.
     pub fn coverage(&self, history: &History) -> Vec<Coverage> {
         let ok = history.operations().iter().filter(|operation| operation.ok().is_some()).count() as u64;
@@ -99,7 +146,7 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workloads::Workload;
+    use crate::verdict::Verdict;
 
     #[test]
     fn every_scenario_has_its_own_name_and_work_that_exists() {
@@ -121,5 +168,23 @@ mod tests {
             assert!(scenario.require.ok > 0, "{} may be empty", scenario.name);
             assert_eq!(scenario.plagues.is_empty(), scenario.require.faults == 0, "{}", scenario.name);
         }
+    }
+
+    #[test]
+    fn what_a_scenario_claims_must_have_been_judged() {
+        let finding = |property: &str, checked| Finding {
+            property: property.to_owned(),
+            checked,
+            violations: Vec::new(),
+            inconclusive: None,
+        };
+        let scenario = Scenario::named("tombstones").unwrap();
+        let all: Vec<Finding> = scenario.properties().iter().map(|property| finding(property, 7)).collect();
+        let idle = finding("lease-early", 0);
+        let with_idle = [all.clone(), vec![idle]].concat();
+        assert_eq!(scenario.claimed(with_idle), all, "who does not claim it need not test it");
+        let found = scenario.claimed(all[1..].to_vec());
+        assert_eq!(found.len(), all.len());
+        assert_eq!(found.last().map(Finding::verdict), Some(Verdict::Inconclusive));
     }
 }

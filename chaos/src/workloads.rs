@@ -55,6 +55,8 @@ pub struct Workload {
     pub name: &'static str,
     /// A sentence for people.
     pub about: &'static str,
+    /// The properties that a run with this workload must put to the test, beside those of every run.
+    pub tests: &'static [&'static str],
     /// What is written once, before anything else.
     pub prepare: fn() -> Vec<Op>,
     /// What is read at the end, of every member.

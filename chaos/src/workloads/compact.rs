@@ -8,6 +8,7 @@ use crate::history::Op;
 pub(super) const WORKLOAD: Workload = Workload {
     name: "compact",
     about: "compactions, some of them up to the newest revision",
+    tests: &[],
     prepare: super::nothing,
     final_reads: super::nothing,
     start: |arena, share, tasks| super::start("compact", arena, share, tasks, |_, dice| Compactor { dice }),

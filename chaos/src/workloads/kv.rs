@@ -8,6 +8,7 @@ use crate::history::{Answer, Compare, Delete, Header, Is, Op, Put, Range, Target
 pub(super) const WORKLOAD: Workload = Workload {
     name: "kv",
     about: "puts, deletions, transactions, reads of now and of the past, with and without consensus, on a few keys",
+    tests: &["historical-read", "serializable-real", "serializable-monotonic", "revision-errors"],
     prepare: super::nothing,
     final_reads: || vec![Op::Range(prefix(KEYS))],
     start: |arena, share: Share, tasks| super::start("kv", arena, share, tasks, Mixer::new),

@@ -11,6 +11,7 @@ use crate::history::{Delete, Op, Put, WatchOpen};
 pub(super) const WORKLOAD: Workload = Workload {
     name: "tombstone",
     about: "watches from the revision of a deletion to which the store was just compacted",
+    tests: &["watch-reliable", "watch-resumable", "watch-complete"],
     prepare: super::nothing,
     final_reads: super::nothing,
     start,
