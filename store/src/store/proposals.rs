@@ -30,7 +30,7 @@ pub(crate) const WAITING_MAX: usize = 8192;
 /// How many batches may be on their way from a node.
 const FLIGHTS_MAX: usize = 16;
 /// While so few commands are on their way, another batch may follow them at once.
-const FEW_COMMANDS: usize = 4;
+const FEW_COMMANDS: usize = 16;
 /// The longest that a write waits for those before it to land.
 const HELD_MAX: Duration = Duration::from_millis(5);
 const BATCH_COMMANDS_MAX: usize = 512;
