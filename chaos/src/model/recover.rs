@@ -20,7 +20,7 @@ pub struct Recovered<'a> {
 
 /// One teller's log, by revision.
 struct Log<'a> {
-    teller: String,
+    teller: &'a str,
     told: Vec<Told<'a>>,
 }
 
@@ -53,7 +53,7 @@ fn member_logs(history: &History, begin: u64) -> Vec<Log<'_>> {
         let told = entries.iter().filter(|entry| entry.revision > begin);
         let told =
             told.map(|entry| (entry.revision, entry.place.line, entry.changes.iter().collect())).collect();
-        Log { teller: member.to_owned(), told }
+        Log { teller: member, told }
     });
     logs.collect()
 }
@@ -91,10 +91,10 @@ impl Judge {
 
     /// Revision by revision, what most members say.
     fn merge<'a>(&mut self, logs: Vec<Log<'a>>) -> BTreeMap<u64, Told<'a>> {
-        let mut versions: BTreeMap<u64, Vec<(String, Told<'a>)>> = BTreeMap::new();
+        let mut versions: BTreeMap<u64, Vec<(&'a str, Told<'a>)>> = BTreeMap::new();
         for log in logs {
             for told in log.told {
-                versions.entry(told.0).or_default().push((log.teller.clone(), told));
+                versions.entry(told.0).or_default().push((log.teller, told));
             }
         }
         let agreed =
@@ -102,7 +102,7 @@ impl Judge {
         agreed.collect()
     }
 
-    fn agree<'a>(&mut self, revision: u64, mut versions: Vec<(String, Told<'a>)>) -> Told<'a> {
+    fn agree<'a>(&mut self, revision: u64, mut versions: Vec<(&'a str, Told<'a>)>) -> Told<'a> {
         let votes = |of: &Told<'_>| versions.iter().filter(|(_, told)| told.2 == of.2).count();
         let counts: Vec<usize> = versions.iter().map(|(_, told)| votes(told)).collect();
         let most = counts.iter().copied().max().unwrap_or(0);
@@ -111,7 +111,7 @@ impl Judge {
             let others: Vec<&str> = versions
                 .iter()
                 .filter(|(_, told)| told.2 != versions[chosen].1.2)
-                .map(|(teller, _)| teller.as_str())
+                .map(|(teller, _)| *teller)
                 .collect();
             let what =
                 format!("{} has another revision {revision} than {}", others.join(", "), versions[chosen].0);
