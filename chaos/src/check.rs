@@ -23,6 +23,7 @@ pub mod set;
 pub mod tally;
 #[cfg(test)]
 mod tests;
+pub mod trouble;
 pub mod watch;
 mod words;
 

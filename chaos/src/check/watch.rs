@@ -13,6 +13,7 @@ use crate::model::{key_of, revision_of, spans};
 use crate::verdict::Finding;
 
 use super::tally::Tally;
+use super::trouble::Trouble;
 use super::{Input, Known};
 
 /// Those that need the log.
@@ -56,7 +57,7 @@ impl<'i, 'a> Against<'i, 'a> {
     }
 
     fn check(mut self) -> Vec<Finding> {
-        let quiet = complete::Quiet::of(self.input.history);
+        let trouble = Trouble::of(self.input.history);
         for watch in &self.input.watches {
             for (place, event) in events(watch) {
                 self.existed(watch, place, event);
@@ -64,7 +65,7 @@ impl<'i, 'a> Against<'i, 'a> {
             }
             let heard = self.sequence(watch);
             self.was_needed(watch, &heard);
-            self.is_complete(watch, &heard, &quiet);
+            self.is_complete(watch, &heard, &trouble);
         }
         let Self { reliable, resumable, previous, never_future, progress, complete, .. } = self;
         [reliable, resumable, previous, never_future, progress, complete].map(Tally::finish).to_vec()

@@ -5,24 +5,22 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{Answer, FaultCourse, Operation};
+use crate::history::{Answer, Operation};
 use crate::verdict::Finding;
 
 use super::super::floors::Floors;
 use super::super::tally::Tally;
+use super::super::trouble::Trouble;
 use super::super::{Input, Known};
 use super::{Promise, name, not_yet, promise};
 
 pub(super) const PROPERTIES: [&str; 2] = ["serializable-real", "serializable-monotonic"];
 
-/// Faults that leave a process alive; all others may end it.
-const HARMLESS: [&str; 4] = ["pause", "partition", "link", "clock"];
-
 pub(super) fn check(input: &Input<'_>, known: &Known<'_>) -> Vec<Finding> {
     let [mut real, mut monotonic] = PROPERTIES.map(Tally::of);
-    let lives = Lives::of(&input.history.faults());
+    let trouble = Trouble::of(input.history);
     let reads: Vec<Read<'_>> =
-        input.operations.iter().filter_map(|operation| Read::of(operation, &lives)).collect();
+        input.operations.iter().filter_map(|operation| Read::of(operation, &trouble)).collect();
     let floors = floors(&reads);
     for read in &reads {
         let wrong = not_yet(&known.claims, read.operation, read.revision);
@@ -51,57 +49,29 @@ struct Read<'i> {
     operation: &'i Operation<'i>,
     revision: u64,
     /// Which life of its member it belongs to; none while that may have been ending.
-    life: Option<u32>,
+    life: Option<usize>,
 }
 
 impl<'i> Read<'i> {
     /// Of what reads keys or the status; other answers' headers are looked up after the fact.
-    fn of(operation: &'i Operation<'i>, lives: &Lives<'_>) -> Option<Self> {
+    fn of(operation: &'i Operation<'i>, trouble: &Trouble<'_>) -> Option<Self> {
         let (header, answer) = operation.ok()?;
         let is_read = matches!(answer, Answer::Range { .. } | Answer::Txn { .. } | Answer::Status { .. });
-        let returned = operation.returned?.line;
+        let returned = operation.returned?;
         (is_read && promise(operation.op) == Promise::Local).then(|| Self {
             operation,
             revision: header.revision,
-            life: lives.at(operation.answered_by, operation.invoked.line, returned),
+            life: trouble.life(operation.answered_by, operation.invoked.at, returned.at),
         })
     }
 }
 
-fn floors<'i>(reads: &[Read<'i>]) -> BTreeMap<(&'i str, u32), Floors> {
-    let mut told: BTreeMap<(&str, u32), Vec<(u64, u64)>> = BTreeMap::new();
+fn floors<'i>(reads: &[Read<'i>]) -> BTreeMap<(&'i str, usize), Floors> {
+    let mut told: BTreeMap<(&str, usize), Vec<(u64, u64)>> = BTreeMap::new();
     for read in reads {
         if let (Some(life), Some(returned)) = (read.life, read.operation.returned) {
             told.entry((read.operation.answered_by, life)).or_default().push((returned.line, read.revision));
         }
     }
     told.into_iter().map(|(member, told)| (member, Floors::from_told(told))).collect()
-}
-
-/// By member, from which line to which it may have been started again.
-struct Lives<'a> {
-    ends: BTreeMap<&'a str, Vec<(u64, u64)>>,
-}
-
-impl<'a> Lives<'a> {
-    fn of(faults: &[FaultCourse<'a>]) -> Self {
-        let mut ends: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
-        let deadly =
-            faults.iter().filter(|course| !HARMLESS.iter().any(|kind| course.fault.kind.starts_with(kind)));
-        for course in deadly {
-            let Some((first, _)) = course.steps.first() else { continue };
-            let healed = course.healed().map_or(u64::MAX, |place| place.line);
-            for member in &course.fault.target {
-                ends.entry(member).or_default().push((first.line, healed));
-            }
-        }
-        Self { ends }
-    }
-
-    fn at(&self, member: &str, from: u64, to: u64) -> Option<u32> {
-        let ends = self.ends.get(member).map_or(&[][..], Vec::as_slice);
-        let dying = ends.iter().any(|(start, end)| from <= *end && *start <= to);
-        let before = ends.iter().filter(|(_, end)| *end < from).count();
-        (!dying).then_some(before as u32)
-    }
 }

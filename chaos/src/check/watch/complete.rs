@@ -1,37 +1,18 @@
 //! Where a watch ends: with everything told that there was time for, or canceled for a good reason.
 
-use crate::history::{History, Watch};
+use crate::history::Watch;
 use crate::model::{key_of, revision_of};
 
+use super::super::trouble::Trouble;
 use super::sequence::Heard;
 use super::{Against, name};
 
 /// What everybody could know for so long, with nothing broken meanwhile, a watch must have told.
 const LAG_NS_MAX: u64 = 4_000_000_000;
 
-/// When nothing was broken.
-pub(super) struct Quiet {
-    /// From a fault's first step to its last.
-    faults: Vec<(u64, u64)>,
-}
-
-impl Quiet {
-    pub(super) fn of(history: &History) -> Self {
-        let faults = history.faults().into_iter().filter_map(|course| {
-            let (from, _) = course.steps.first()?;
-            Some((from.at, course.healed().map_or(u64::MAX, |healed| healed.at)))
-        });
-        Self { faults: faults.collect() }
-    }
-
-    fn is_quiet(&self, from: u64, to: u64) -> bool {
-        self.faults.iter().all(|(start, end)| *end < from || to < *start)
-    }
-}
-
 impl Against<'_, '_> {
     /// A stream that the client closed, or that was never closed, has told all that it had the time to tell.
-    pub(super) fn is_complete(&mut self, watch: &Watch<'_>, heard: &Heard<'_>, quiet: &Quiet) {
+    pub(super) fn is_complete(&mut self, watch: &Watch<'_>, heard: &Heard<'_>, trouble: &Trouble<'_>) {
         let is_canceled = watch.answers.iter().any(|(_, answer)| answer.canceled.is_some());
         let is_broken = watch.end.is_some_and(|(_, error)| error.is_some());
         if is_canceled || is_broken || heard.next.is_none() {
@@ -50,7 +31,7 @@ impl Against<'_, '_> {
         let Some(told) = self.input.floors.line_of(revision) else { return };
         let told_at = usize::try_from(told).map_or(0, |line| self.input.history.lines()[line].at);
         let since = told_at.max(watch.opened.at);
-        if end.at.saturating_sub(since) < LAG_NS_MAX || !quiet.is_quiet(end.at - LAG_NS_MAX, end.at) {
+        if end.at.saturating_sub(since) < LAG_NS_MAX || !trouble.is_quiet(end.at - LAG_NS_MAX, end.at) {
             return;
         }
         self.complete.hold(false, || {
