@@ -1,5 +1,5 @@
 //! How fast a run is judged: makes an honest history of so many operations (a million, unless told), and prints how long
-//! each step takes. `cargo run --release -p chaos --example judge_speed -- 1000000`
+//! each step takes. `cargo run --release -p chaos --bin judge_speed -- 1000000`
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
