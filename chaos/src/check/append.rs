@@ -58,7 +58,7 @@ pub fn check(operations: &[Operation<'_>]) -> Finding {
 }
 
 fn judge(operations: &[Operation<'_>], judges: &[&dyn Opinion]) -> Finding {
-    let Read { transactions, unreadable } = transactions::read(operations);
+    let Read { transactions, unreadable, contradictions } = transactions::read(operations);
     let mut finding = Finding {
         property: "append-serializable".to_owned(),
         checked: transactions.iter().filter(|transaction| transaction.happened == Happened::Yes).count()
@@ -68,6 +68,14 @@ fn judge(operations: &[Operation<'_>], judges: &[&dyn Opinion]) -> Finding {
             .first()
             .map(|why| format!("{} transactions make no sense: {why}", unreadable.len())),
     };
+    if !contradictions.is_empty() {
+        finding.violations = contradictions;
+        return finding;
+    }
+    if let Some((key, element)) = transactions::asked_twice(&transactions).first() {
+        finding.inconclusive = Some(format!("{element} was appended to {key} by more than one transaction"));
+        return finding;
+    }
     let plain = plain::anomalies(&transactions);
     if !plain.is_empty() {
         finding.violations = plain.iter().map(|anomaly| violation(anomaly, &transactions)).collect();

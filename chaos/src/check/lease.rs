@@ -12,13 +12,13 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use self::endings::{Attached, Cause, Course, Deleters, Ending, course};
+use self::endings::{Attached, Cause, Course, Deleters, Ending, Outlived, course};
 use self::lives::Renewal;
 pub(super) use self::lives::{Life, lives};
 use super::Input;
 use super::moments::Moments;
 use super::tally::Tally;
-use crate::history::{FaultCourse, LogEntry};
+use crate::history::{FaultCourse, LogEntry, Operation};
 use crate::verdict::Finding;
 
 /// Work that grants leases; the first is about them, the others only use them.
@@ -42,7 +42,7 @@ impl Default for Limits {
     }
 }
 
-/// `lease-kept`, `lease-ended`, `lease-atomic` and `lease-dead`, of a run that grants leases. What a run that only uses
+/// `lease-kept`, `lease-ended`, `lease-atomic`, `lease-header` and `lease-dead`, of a run that grants leases. What a run that only uses
 /// them did not happen to test is not missed.
 pub fn findings(input: &Input<'_>) -> Vec<Finding> {
     if !WORKLOADS.iter().any(|workload| input.uses(workload)) {
@@ -64,7 +64,7 @@ pub fn check(input: &Input<'_>, limits: Limits) -> Vec<Finding> {
     let moments = Moments::of(input);
     let course = course(log, &lives, &Deleters::of(&input.operations), &moments);
     let case = Case { lives, course, moments, faults: input.history.faults(), log, limits };
-    let mut findings = vec![case.kept(), case.ended(), case.atomic(), case.dead()];
+    let mut findings = vec![case.kept(), case.ended(), case.atomic(), case.header(), case.dead()];
     if log.is_empty() {
         for finding in &mut findings {
             finding.inconclusive = Some("no member told its log".to_owned());
@@ -178,50 +178,87 @@ impl Case<'_> {
             };
             tally.hold(left.is_empty(), || (what(), vec![*line]));
         }
-        for (id, life) in &self.lives {
-            for revoke in life.revokes.iter().filter(|revoke| revoke.ok().is_some()) {
-                let outlived = self.course.outlived.iter().find(|(lease, ..)| lease == id);
-                tally.test(outlived.map(|(_, revision, keys)| {
-                    let keys = keys.join(", ");
-                    (
-                        format!("lease {id:x} was revoked by revision {revision}, but {keys} stayed"),
-                        revoke.lines(),
-                    )
-                }));
-            }
+        for (id, revoke, returned) in self.revoked() {
+            let stayed = self.outlived(id).filter(|outlived| {
+                self.taken_away(outlived).is_none_or(|later| self.moments.absent_at(later) > Some(returned))
+            });
+            tally.test(stayed.map(|stayed| {
+                let keys = stayed.keys.join(", ");
+                (format!("lease {id:x} was revoked, but {keys} stayed"), revoke.lines())
+            }));
         }
         tally.finish()
+    }
+
+    /// The answer to a revocation is at the revision that it made, or at a later one. Every revocation is a test.
+    fn header(&self) -> Finding {
+        let mut tally = Tally::of("lease-header");
+        for (id, revoke, _) in self.revoked() {
+            let behind = self.outlived(id).and_then(|outlived| Some((outlived, self.taken_away(outlived)?)));
+            tally.test(behind.map(|(outlived, later)| {
+                let what = format!(
+                    "the revocation of lease {id:x} was answered at revision {}, and took its keys away by {later}",
+                    outlived.revision
+                );
+                (what, revoke.lines())
+            }));
+        }
+        tally.finish()
+    }
+
+    /// Every lease that was certainly revoked, and when that was told.
+    fn revoked(&self) -> impl Iterator<Item = (i64, &Operation<'_>, u64)> {
+        let revokes =
+            self.lives.iter().flat_map(|(id, life)| life.revokes.iter().map(|revoke| (*id, *revoke)));
+        revokes.filter_map(|(id, revoke)| {
+            revoke.ok()?;
+            Some((id, revoke, revoke.returned?.at))
+        })
+    }
+
+    fn outlived(&self, lease: i64) -> Option<&Outlived<'_>> {
+        self.course.outlived.iter().find(|outlived| outlived.lease == lease)
+    }
+
+    /// The revision that took away keys that had outlived their lease.
+    fn taken_away(&self, outlived: &Outlived<'_>) -> Option<u64> {
+        let endings = self.course.endings.iter().filter(|ending| ending.lease == outlived.lease);
+        endings.map(|ending| ending.revision).find(|revision| *revision > outlived.revision)
     }
 
     /// What is over stays so: no key is put on it, and it is not kept alive. Every end is a test.
     fn dead(&self) -> Finding {
         let mut tally = Tally::of("lease-dead");
         for (id, life) in self.lives.iter().filter(|(_, life)| life.grants == 1) {
-            let Some((revision, by)) = self.end_of(*id, life) else { continue };
-            let put = self.course.puts.iter().find(|put| put.lease == *id && put.revision > revision);
-            tally.test(put.map(|put| {
-                let Attached { key, revision: put, line, .. } = put;
-                (
-                    format!("{key} was put on lease {id:x} by revision {put}, which was over at {revision}"),
-                    vec![*line],
-                )
-            }));
-            let revived = life.renewals.iter().find(|renewal| renewal.invoked.at > by);
-            tally.test(revived.map(|renewal| {
-                let what = format!("lease {id:x} was kept alive after it was over by revision {revision}");
-                (what, vec![renewal.invoked.line, renewal.returned.line])
-            }));
+            let certain = |ending: &&Ending<'_>| ending.lease == *id && ending.cause != Cause::Unsure;
+            let end = self.course.endings.iter().find(certain).map(|ending| ending.revision);
+            let told = life
+                .revokes
+                .iter()
+                .filter_map(|revoke| revoke.ok().and(revoke.returned))
+                .map(|place| place.at);
+            let by = end.and_then(|end| self.moments.existed_by(end)).into_iter().chain(told).min();
+            if let Some(end) = end {
+                let put = self.course.puts.iter().find(|put| put.lease == *id && put.revision > end);
+                tally.test(put.map(|Attached { key, revision, line, .. }| {
+                    let what = format!(
+                        "{key} was put on lease {id:x} by revision {revision}, which was over at {end}"
+                    );
+                    (what, vec![*line])
+                }));
+            }
+            if let Some(by) = by {
+                let later = |renewal: &&Renewal| renewal.invoked.at > by;
+                let uses =
+                    life.renewals.iter().filter(later).map(|renewal| [renewal.invoked, renewal.returned]);
+                let puts = life.puts.iter().filter(|put| put[0].at > by).copied();
+                tally.test(uses.chain(puts).next().map(|[invoked, returned]| {
+                    let what = format!("lease {id:x} was kept alive or given a key after it was over");
+                    (what, vec![invoked.line, returned.line])
+                }));
+            }
         }
         tally.finish()
-    }
-
-    /// By which revision it was over for certain, and by when.
-    fn end_of(&self, id: i64, life: &Life<'_>) -> Option<(u64, u64)> {
-        let certain = |ending: &&Ending<'_>| ending.lease == id && ending.cause != Cause::Unsure;
-        let of_log = self.course.endings.iter().filter(certain);
-        let of_log = of_log.filter_map(|one| Some((one.revision, self.moments.existed_by(one.revision)?)));
-        let revokes = life.revokes.iter().filter_map(|one| Some((one.ok()?.0.revision, one.returned?.at)));
-        of_log.chain(revokes).min()
     }
 
     fn expired(&self) -> impl Iterator<Item = (&Ending<'_>, &Life<'_>)> {

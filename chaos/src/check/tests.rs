@@ -1,5 +1,6 @@
 //! Hand-written bad histories, at least three for each property, and generated ones.
 
+mod agreement;
 mod generated;
 mod headers;
 mod logs;

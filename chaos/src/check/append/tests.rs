@@ -315,6 +315,27 @@ fn bent_reads_fail() {
 }
 
 #[test]
+fn a_revision_that_is_read_as_two_lists_fails() {
+    let mut script = script();
+    let op = add(&mut script, 1, "/chaos/append/1", 1);
+    script.run(1, op);
+    script.run(1, get("/chaos/append/1"));
+    let line = script.run(2, get("/chaos/append/1"));
+    let (_, Answer::Range { kvs, .. }) = script.outcome(line) else { panic!("a read returned otherwise") };
+    kvs[0].value = "7".to_owned();
+    assert!(found(&script).violations[0].what.contains("was read as 1 and as 7"));
+}
+
+#[test]
+fn an_element_that_two_append_cannot_be_judged() {
+    let mut script = script();
+    let [one, other] = [1, 2].map(|process| add(&mut script, process, "/chaos/append/1", 1));
+    script.run(1, one);
+    script.run(2, other);
+    assert!(found(&script).inconclusive.unwrap().contains("by more than one transaction"));
+}
+
+#[test]
 fn a_workload_that_writes_without_a_guard_is_not_judged() {
     let mut script = script();
     script.run(1, txn(vec![], vec![put("/chaos/append/1", "1")], vec![]));

@@ -1,9 +1,10 @@
 //! Reads list transactions out of a history's operations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::check::reads::is_newest;
 use crate::history::{Answer, Is, Kv, Op, Operation, Outcome, Target, Txn};
+use crate::verdict::Violation;
 
 /// The workload whose operations are read.
 pub(super) const WORKLOAD: &str = "append";
@@ -36,10 +37,12 @@ pub enum Micro {
     Append { key: String, element: u64 },
 }
 
-/// What could be read, and a sentence for each operation that could not.
+/// What could be read, a sentence for each operation that could not, and what contradicts itself.
+#[derive(Default)]
 pub(super) struct Read {
     pub(super) transactions: Vec<Transaction>,
     pub(super) unreadable: Vec<String>,
+    pub(super) contradictions: Vec<Violation>,
 }
 
 /// The transactions of a history, in the order of their invocation, as far as they make sense.
@@ -48,12 +51,20 @@ pub fn transactions(operations: &[Operation<'_>]) -> Vec<Transaction> {
 }
 
 pub(super) fn read(operations: &[Operation<'_>]) -> Read {
-    let mut read = Read { transactions: Vec::new(), unreadable: Vec::new() };
+    let mut read = Read::default();
     let mut versions = Versions::new();
     let chosen = || operations.iter().filter(|operation| operation.workload == WORKLOAD);
     for operation in chosen() {
-        if let Some((_, answer)) = operation.ok() {
-            learn(&mut versions, answer);
+        let Some((_, answer)) = operation.ok() else { continue };
+        for kv in kvs(answer) {
+            let lines = operation.lines();
+            let (first, told) =
+                versions.entry((&kv.key, kv.modified)).or_insert((&kv.value, operation.invoked.line));
+            if *first != kv.value {
+                let what =
+                    format!("{} of revision {} was read as {first} and as {}", kv.key, kv.modified, kv.value);
+                read.contradictions.push(Violation { what, lines: [vec![*told], lines].concat() });
+            }
         }
     }
     for operation in chosen() {
@@ -74,22 +85,33 @@ pub(super) fn read(operations: &[Operation<'_>]) -> Read {
     read
 }
 
-/// What was read, by key and by the revision that wrote it.
-type Versions<'a> = BTreeMap<(&'a str, u64), &'a str>;
+/// Elements that more than one transaction asked to append: nobody can tell whose was read.
+pub(super) fn asked_twice(transactions: &[Transaction]) -> BTreeSet<(&str, u64)> {
+    let mut asked = BTreeSet::new();
+    let micros = transactions.iter().flat_map(|transaction| &transaction.micros);
+    let appends = micros.filter_map(|micro| match micro {
+        Micro::Append { key, element } => Some((key.as_str(), *element)),
+        Micro::Read { .. } => None,
+    });
+    appends.filter(|append| !asked.insert(*append)).collect()
+}
 
-fn learn<'a>(versions: &mut Versions<'a>, answer: &'a Answer) {
+/// What was read first, by key and by the revision that wrote it, and the line of whoever read it.
+type Versions<'a> = BTreeMap<(&'a str, u64), (&'a str, u64)>;
+
+fn kvs(answer: &Answer) -> Vec<&Kv> {
     match answer {
-        Answer::Range { kvs, .. } => {
-            versions.extend(kvs.iter().map(|kv| ((kv.key.as_str(), kv.modified), kv.value.as_str())))
-        }
-        Answer::Txn { answers, .. } => answers.iter().for_each(|answer| learn(versions, answer)),
+        Answer::Range { kvs, .. } => kvs.iter().collect(),
+        Answer::Txn { answers, .. } => answers.iter().flat_map(kvs).collect(),
         Answer::Put { .. }
         | Answer::Delete { .. }
         | Answer::Compact
         | Answer::Grant { .. }
-        | Answer::Revoke => {}
-        Answer::KeepAlive { .. } | Answer::TimeToLive { .. } | Answer::Lock { .. } | Answer::Unlock => {}
-        Answer::Status { .. } => {}
+        | Answer::Revoke => Vec::new(),
+        Answer::KeepAlive { .. } | Answer::TimeToLive { .. } | Answer::Lock { .. } | Answer::Unlock => {
+            Vec::new()
+        }
+        Answer::Status { .. } => Vec::new(),
     }
 }
 
@@ -175,7 +197,7 @@ fn guarded(txn: &Txn, key: &str, versions: &Versions<'_>) -> Result<Option<Vec<u
         None => Ok(None),
         Some(0) => Ok(Some(Vec::new())),
         Some(revision) => match versions.get(&(key, revision)) {
-            Some(value) => elements(value).map(Some),
+            Some((value, _)) => elements(value).map(Some),
             None => Err(format!("nobody read {key} as of {revision}")),
         },
     }

@@ -19,6 +19,7 @@ pub(super) struct Ending<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
+    /// Or it expired while that was under way.
     Revoked,
     Expired,
     /// Perhaps somebody's call of unknown outcome did it.
@@ -33,6 +34,13 @@ pub(super) struct Attached<'a> {
     pub(super) line: u64,
 }
 
+pub(super) struct Outlived<'a> {
+    pub(super) lease: i64,
+    /// At which it was said.
+    pub(super) revision: u64,
+    pub(super) keys: Vec<&'a str>,
+}
+
 /// What a log does to leases, in order.
 #[derive(Default)]
 pub(super) struct Course<'a> {
@@ -40,23 +48,40 @@ pub(super) struct Course<'a> {
     pub(super) puts: Vec<Attached<'a>>,
     /// What hangs on leases at the log's end.
     pub(super) held: BTreeMap<i64, BTreeSet<&'a str>>,
-    /// Keys that were there after their lease was revoked: lease, the revision, the keys.
-    pub(super) outlived: Vec<(i64, u64, Vec<&'a str>)>,
+    /// Keys that were there at the revision at which their lease was said to be revoked.
+    pub(super) outlived: Vec<Outlived<'a>>,
 }
 
 /// Who may have deleted a key.
 pub(super) struct Deleters<'a> {
-    /// By the revision that it made.
-    certain: BTreeMap<u64, &'a Operation<'a>>,
+    /// By the revision that it was answered at, which it made if it deleted anything.
+    certain: BTreeMap<u64, Vec<&'a Operation<'a>>>,
     possible: Vec<&'a Operation<'a>>,
 }
 
 impl<'a> Deleters<'a> {
     pub(super) fn of(operations: &'a [Operation<'a>]) -> Self {
         let deleting = || operations.iter().filter(|operation| may_delete(operation.op));
-        let certain = deleting().filter_map(|operation| Some((operation.ok()?.0.revision, operation)));
+        let mut certain: BTreeMap<u64, Vec<&Operation<'_>>> = BTreeMap::new();
+        for operation in deleting() {
+            if let Some((header, _)) = operation.ok() {
+                certain.entry(header.revision).or_default().push(operation);
+            }
+        }
         let possible = deleting().filter(|operation| matches!(operation.outcome, Outcome::Unknown(_)));
-        Self { certain: certain.collect(), possible: possible.collect() }
+        Self { certain, possible: possible.collect() }
+    }
+
+    /// Whether a client deleted one of the keys by that revision.
+    fn certainly(&self, revision: u64, keys: &[&str]) -> bool {
+        let made = self.certain.get(&revision).into_iter().flatten();
+        made.into_iter().any(|one| keys.iter().any(|key| deletes(one.op, key)))
+    }
+
+    /// Whether a client may have deleted one of the keys by that time.
+    fn possibly(&self, by: u64, keys: &[&str]) -> bool {
+        let begun = self.possible.iter().filter(|one| one.invoked.at <= by);
+        begun.into_iter().any(|one| keys.iter().any(|key| deletes(one.op, key)))
     }
 }
 
@@ -140,21 +165,17 @@ fn cause(
     deleters: &Deleters<'_>,
     moments: &Moments,
 ) -> Option<Cause> {
-    if deleters.certain.get(&revision).is_some_and(|one| keys.iter().any(|key| deletes(one.op, key))) {
+    if deleters.certainly(revision, keys) {
         return None;
     }
-    let life = lives.get(&lease);
     let by = moments.existed_by(revision).unwrap_or(u64::MAX);
-    let revokes = life.into_iter().flat_map(|life| &life.revokes);
-    if revokes.filter_map(|revoke| revoke.ok()).any(|(header, _)| header.revision == revision) {
-        return Some(Cause::Revoked);
-    }
-    let maybe = deleters
-        .possible
-        .iter()
-        .any(|one| one.invoked.at <= by && keys.iter().any(|key| deletes(one.op, key)));
-    let unsure = maybe || life.is_none_or(|life| life.grants != 1 || life.may_be_revoked_by(by));
-    Some(if unsure { Cause::Unsure } else { Cause::Expired })
+    let life = lives.get(&lease).filter(|life| life.grants == 1);
+    Some(match life {
+        None => Cause::Unsure,
+        Some(_) if deleters.possibly(by, keys) => Cause::Unsure,
+        Some(life) if life.may_be_revoked_by(by) => Cause::Revoked,
+        Some(_) => Cause::Expired,
+    })
 }
 
 impl<'a> Course<'a> {
@@ -179,7 +200,7 @@ impl<'a> Course<'a> {
     fn note_outlived(&mut self, lease: i64, revision: u64) {
         let keys: Vec<&str> = self.held.get(&lease).into_iter().flatten().copied().collect();
         if !keys.is_empty() {
-            self.outlived.push((lease, revision, keys));
+            self.outlived.push(Outlived { lease, revision, keys });
         }
     }
 }

@@ -13,6 +13,8 @@ pub(in crate::check) struct Life<'a> {
     pub(in crate::check) renewals: Vec<Renewal>,
     /// It may have been renewed, nobody knows when.
     pub(in crate::check) unsure: bool,
+    /// Puts on it that were answered: invocation and return.
+    pub(in crate::check) puts: Vec<[Place; 2]>,
     /// All but the refused.
     pub(in crate::check) revokes: Vec<&'a Operation<'a>>,
     /// Keep-alives that found it gone, each with the return.
@@ -53,6 +55,11 @@ impl Life<'_> {
 pub(in crate::check) fn lives<'a>(operations: &'a [Operation<'a>]) -> BTreeMap<i64, Life<'a>> {
     let mut lives: BTreeMap<i64, Life<'a>> = BTreeMap::new();
     for operation in operations {
+        if let (Some(_), Some(returned)) = (operation.ok(), operation.returned) {
+            for id in put_on(operation) {
+                lives.entry(id).or_default().puts.push([operation.invoked, returned]);
+            }
+        }
         let Some(id) = lease_of(operation) else { continue };
         let life = lives.entry(id).or_default();
         match (operation.op, operation.outcome, operation.returned) {
@@ -92,5 +99,20 @@ fn lease_of(operation: &Operation<'_>) -> Option<i64> {
             Some(*id).filter(|id| *id != 0)
         }
         _ => None,
+    }
+}
+
+/// The leases that it certainly put keys on.
+fn put_on(operation: &Operation<'_>) -> Vec<i64> {
+    let of = |op: &Op| match op {
+        Op::Put(put) => Some(put.lease).filter(|lease| *lease != 0),
+        _ => None,
+    };
+    match (operation.op, operation.ok()) {
+        (Op::Txn(txn), Some((_, Answer::Txn { succeeded, .. }))) => {
+            let branch = if *succeeded { &txn.then } else { &txn.otherwise };
+            branch.iter().filter_map(of).collect()
+        }
+        (op, _) => of(op).into_iter().collect(),
     }
 }

@@ -9,7 +9,7 @@ use crate::model::{has_written, revision_of};
 
 /// What happens next.
 #[derive(Clone, Debug)]
-enum Move {
+pub(super) enum Move {
     Call(u32, Op),
     Apply(u32),
     Return(u32, bool),
@@ -41,7 +41,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![4 => simple(), 1 => guarded]
 }
 
-fn moves() -> impl Strategy<Value = Vec<Move>> {
+pub(super) fn moves() -> impl Strategy<Value = Vec<Move>> {
     let one = prop_oneof![
         (1..6_u32, op()).prop_map(|(process, op)| Move::Call(process, op)),
         (1..6_u32).prop_map(Move::Apply),
@@ -62,7 +62,7 @@ fn number(op: &mut Op, next: &mut u32) {
 }
 
 /// Plays what fits; a process that was given up is followed by another. Returns the lines of answers, too.
-fn play(moves: Vec<Move>) -> (Script, Vec<usize>) {
+pub(super) fn play(moves: Vec<Move>) -> (Script, Vec<usize>) {
     let mut script = Script::begin();
     // Without any revision there is no log to tell.
     script.run(1, put("z", "first"));
@@ -101,7 +101,7 @@ fn play(moves: Vec<Move>) -> (Script, Vec<usize>) {
 }
 
 /// Changes something that any answer has; whether it could.
-fn bend(event: &mut Event, how: u32) -> bool {
+pub(super) fn bend(event: &mut Event, how: u32) -> bool {
     let Event::Return { outcome: Outcome::Ok { header, answer } } = event else { return false };
     match (how, answer) {
         (0, _) => header.revision += 1,
