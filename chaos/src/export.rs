@@ -4,6 +4,7 @@
 //! formats has a word for them.
 
 mod edn;
+mod elle;
 mod porcupine;
 mod register;
 #[cfg(test)]
@@ -16,6 +17,8 @@ use crate::history::History;
 /// For whom a history is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// The list transactions of the workload `append`, as `elle-cli --model list-append` reads them.
+    ElleJson,
     /// Every operation, one map to a line, as Jepsen and Knossos read them.
     JepsenEdn,
     /// Every operation, one object to a line, with the fields of porcupine's `Operation`.
@@ -23,11 +26,12 @@ pub enum Format {
 }
 
 impl Format {
-    pub const ALL: [Self; 2] = [Self::JepsenEdn, Self::PorcupineJson];
+    pub const ALL: [Self; 3] = [Self::ElleJson, Self::JepsenEdn, Self::PorcupineJson];
 
     /// As on the command line.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::ElleJson => "elle-json",
             Self::JepsenEdn => "jepsen-edn",
             Self::PorcupineJson => "porcupine-json",
         }
@@ -40,6 +44,7 @@ impl Format {
 /// Those of `out`.
 pub fn write(history: &History, format: Format, out: &mut impl Write) -> io::Result<()> {
     match format {
+        Format::ElleJson => elle::write(history, out),
         Format::JepsenEdn => edn::write(history, out),
         Format::PorcupineJson => porcupine::write(history, out),
     }

@@ -1,5 +1,6 @@
 //! Breaks a cluster on purpose, and judges what it answered meanwhile.
 
+pub mod bugs;
 pub mod check;
 pub mod client;
 pub mod cluster;

@@ -55,6 +55,8 @@ pub struct Machine<'a> {
     /// The server's program.
     pub binary: PathBuf,
     pub system: System,
+    /// Further flags of every Navarch server, after the scenario's.
+    pub flags: Vec<String>,
     /// Where the folders of runs are.
     pub runs: PathBuf,
     /// What repeats the run.
@@ -116,7 +118,9 @@ async fn perform(scenario: &Scenario, plan: &Plan, machine: &Machine<'_>, folder
         binary: machine.binary.clone(),
         disk: scenario.disk,
         flags: match machine.system {
-            System::Navarch => scenario.flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            System::Navarch => {
+                scenario.flags.iter().map(|flag| (*flag).to_owned()).chain(machine.flags.clone()).collect()
+            }
             System::Etcd => Vec::new(),
         },
     };

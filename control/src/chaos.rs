@@ -1,5 +1,7 @@
 //! `navarch chaos`: the command line of the room `chaos`, which holds everything else.
 
+mod bugs;
+
 use std::fs;
 use std::io::{BufWriter, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -24,9 +26,11 @@ const SEED_MAX: u64 = 100_000;
 
 /// Moves this process, while it has one thread, where its clusters are seen by nobody else.
 pub(crate) fn enter_namespaces(args: &ChaosArgs) -> Result<()> {
-    match args.command {
+    match &args.command {
         ChaosCommand::Run(_) | ChaosCommand::Replay(_) => enter_own_namespaces(),
+        ChaosCommand::Bugs(args) if args.prove => enter_own_namespaces(),
         ChaosCommand::List
+        | ChaosCommand::Bugs(_)
         | ChaosCommand::Plan(_)
         | ChaosCommand::Check(_)
         | ChaosCommand::Export(_)
@@ -53,10 +57,11 @@ async fn perform(args: &ChaosArgs) -> Result<Verdict> {
         ChaosCommand::List => list(),
         ChaosCommand::Plan(args) => print!("{}", plan(args)?.1.tell()),
         ChaosCommand::Doctor => print!("{}", doctor::examine()),
+        ChaosCommand::Bugs(args) => return bugs::run(args).await,
         ChaosCommand::Export(args) => export(args)?,
         ChaosCommand::Run(args) => {
             let (scenario, plan) = plan(&args.plan)?;
-            return in_place(scenario, &plan, &args.place, &repeat(&plan, args.place.system)).await;
+            return in_place(scenario, &plan, &args.place, &repeat(&plan, &args.place)).await;
         }
         ChaosCommand::Replay(args) => {
             let text = fs::read(&args.schedule)
@@ -93,16 +98,24 @@ fn plan(args: &PlanArgs) -> Result<(&'static Scenario, Plan)> {
 }
 
 /// What a person types to have the run again.
-fn repeat(plan: &Plan, system: SystemChoice) -> String {
-    let system = match system {
+fn repeat(plan: &Plan, place: &PlaceArgs) -> String {
+    let system = match place.system {
         SystemChoice::Navarch => "",
         SystemChoice::Etcd => " --system etcd",
     };
+    let bug = place.seeded_bug.as_ref().map_or_else(String::new, |bug| format!(" --seeded-bug {bug}"));
     let (scenario, seed, seconds) = (&plan.scenario, plan.seed, plan.safety_ms / 1000);
-    format!("navarch chaos run {scenario} --seed {seed} --time {seconds}{system}")
+    format!("navarch chaos run {scenario} --seed {seed} --time {seconds}{system}{bug}")
 }
 
 async fn in_place(scenario: &Scenario, plan: &Plan, place: &PlaceArgs, command: &str) -> Result<Verdict> {
+    let Judgement { folder, summary } = judged_run(scenario, plan, place, command).await?;
+    print!("{}", report::terminal(&summary));
+    println!("{}", folder.join("report.html").display());
+    Ok(summary.verdict)
+}
+
+async fn judged_run(scenario: &Scenario, plan: &Plan, place: &PlaceArgs, command: &str) -> Result<Judgement> {
     let (system, binary) = match (place.system, &place.binary) {
         (SystemChoice::Navarch, None) => (System::Navarch, std::env::current_exe().context("who am I")?),
         (SystemChoice::Etcd, None) => (System::Etcd, PathBuf::from("etcd")),
@@ -117,18 +130,17 @@ async fn in_place(scenario: &Scenario, plan: &Plan, place: &PlaceArgs, command: 
         entropy: &SystemEntropy,
         binary,
         system,
+        flags: place.seeded_bug.iter().map(|bug| format!("--seeded-bug={bug}")).collect(),
         runs,
         command: command.to_owned(),
         watch: Arc::new(move |line| tell(line, is_terminal)),
     };
     eprintln!("{command}");
-    let Judgement { folder, summary } = runner::run(scenario, plan, &machine).await?;
+    let judgement = runner::run(scenario, plan, &machine).await?;
     if is_terminal {
         eprint!("\r\x1b[K");
     }
-    print!("{}", report::terminal(&summary));
-    println!("{}", folder.join("report.html").display());
-    Ok(summary.verdict)
+    Ok(judgement)
 }
 
 /// On a terminal each line takes the place of the one before.
@@ -142,6 +154,7 @@ fn tell(line: &str, is_terminal: bool) {
 
 fn export(args: &ExportArgs) -> Result<()> {
     let format = match args.format {
+        FormatChoice::ElleJson => export::Format::ElleJson,
         FormatChoice::JepsenEdn => export::Format::JepsenEdn,
         FormatChoice::PorcupineJson => export::Format::PorcupineJson,
     };

@@ -246,6 +246,9 @@ pub(crate) struct ServerArgs {
     /// How many bytes of the disk are left to deletions when it fills up; never more than a twentieth of it
     #[arg(long, value_name = "BYTES", default_value_t = 256 * 1024 * 1024)]
     pub(crate) disk_reserve_bytes: u64,
+    /// After how many entries, or changed keys, the store takes a snapshot and shortens its log
+    #[arg(long, value_name = "NUMBER", default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) snapshot_count: u64,
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,

@@ -311,6 +311,7 @@ async fn start_store(
         history: history(&args),
         quota_bytes,
         disk_reserve_bytes: args.disk_reserve_bytes,
+        snapshot_every_entries: args.snapshot_count,
         limits: args.limits.limits(),
         ..founding
     };

@@ -4,6 +4,8 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::history::script::{Script, delete, equal, get, put, txn};
+#[cfg(feature = "elle")]
+use crate::history::{Answer, Outcome};
 use crate::history::{Event, Fault, Step, Target};
 
 fn check(history: &History, format: Format, expected: &Expect) {
@@ -33,6 +35,24 @@ fn registers() -> History {
     script.run(3, get("r"));
     script.call(4, get("r"));
     script.history()
+}
+
+/// Two appends that exclude each other, a read, and an append of unknown outcome; the line of the read's answer.
+fn lists() -> (Script, usize) {
+    let mut script = Script::begin();
+    script.workload = "append".to_owned();
+    let read = || txn(Vec::new(), vec![get("/chaos/append/0")], Vec::new());
+    let append = |modified, value| {
+        let guard = equal("/chaos/append/0", Target::Modified(modified));
+        txn(vec![guard], vec![put("/chaos/append/0", value)], Vec::new())
+    };
+    script.run(1, read());
+    script.run(1, append(0, "7"));
+    script.run(2, append(0, "8"));
+    let answered = script.run(2, read());
+    script.call(2, append(2, "7,9"));
+    script.unknown(2);
+    (script, answered)
 }
 
 #[test]
@@ -81,7 +101,50 @@ fn porcupine_json() {
 }
 
 #[test]
+fn elle_json() {
+    check(
+        &lists().0.history(),
+        Format::ElleJson,
+        &expect![[r#"
+        [
+        {"type":"invoke","process":1,"f":"txn","value":[["r","/chaos/append/0",null]],"index":0,"time":2000000},
+        {"type":"ok","process":1,"f":"txn","value":[["r","/chaos/append/0",[]]],"index":1,"time":3000000},
+        {"type":"invoke","process":1,"f":"txn","value":[["r","/chaos/append/0",null],["append","/chaos/append/0",7]],"index":2,"time":4000000},
+        {"type":"ok","process":1,"f":"txn","value":[["r","/chaos/append/0",[]],["append","/chaos/append/0",7]],"index":3,"time":5000000},
+        {"type":"invoke","process":2,"f":"txn","value":[["append","/chaos/append/0",8]],"index":4,"time":6000000},
+        {"type":"fail","process":2,"f":"txn","value":[["append","/chaos/append/0",8]],"index":5,"time":7000000},
+        {"type":"invoke","process":2,"f":"txn","value":[["r","/chaos/append/0",null]],"index":6,"time":8000000},
+        {"type":"ok","process":2,"f":"txn","value":[["r","/chaos/append/0",[7]]],"index":7,"time":9000000},
+        {"type":"invoke","process":2,"f":"txn","value":[["append","/chaos/append/0",9]],"index":8,"time":10000000},
+        {"type":"info","process":2,"f":"txn","value":[["append","/chaos/append/0",9]],"index":9,"time":11000000}
+        ]
+    "#]],
+    );
+}
+
+/// The crate adya reads what `elle-cli` reads, and judges it.
+#[cfg(feature = "elle")]
+#[test]
+fn somebody_else_reads_the_lists_and_finds_the_stale_read() {
+    let judge = |history: &History| {
+        let mut out = Vec::new();
+        write(history, Format::ElleJson, &mut out).unwrap();
+        let read = adya::History::from_json(&String::from_utf8(out).unwrap()).unwrap();
+        adya::check(&read, adya::Workload::ListAppend, &adya::Opts::default()).valid
+    };
+    let (mut script, answered) = lists();
+    assert_eq!(judge(&script.history()), adya::Valid::True);
+    let Event::Return { outcome: Outcome::Ok { answer: Answer::Txn { answers, .. }, .. } } =
+        &mut script.line(answered).event
+    else {
+        panic!("it was answered")
+    };
+    answers[0] = Answer::Range { kvs: Vec::new(), count: 0, more: false };
+    assert_eq!(judge(&script.history()), adya::Valid::False);
+}
+
+#[test]
 fn names_are_told_apart() {
     let names = Format::ALL.map(Format::name);
-    assert_eq!(names, ["jepsen-edn", "porcupine-json"]);
+    assert_eq!(names, ["elle-json", "jepsen-edn", "porcupine-json"]);
 }

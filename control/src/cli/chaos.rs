@@ -26,6 +26,8 @@ pub(crate) enum ChaosCommand {
     Export(ExportArgs),
     /// Show what this machine can do, and what is missing
     Doctor,
+    /// List the bugs that a server can have on purpose, and which scenario finds each
+    Bugs(BugsArgs),
 }
 
 /// Which scenario, and how.
@@ -61,6 +63,24 @@ pub(crate) struct PlaceArgs {
     /// The server's program; absent: this one, or etcd from the path
     #[arg(long, value_name = "FILE")]
     pub(crate) binary: Option<PathBuf>,
+    /// A bug that the servers have on purpose; needs a build with the feature seeded-bugs
+    #[arg(long, value_name = "NAME")]
+    pub(crate) seeded_bug: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BugsArgs {
+    /// Run the scenario of each bug, and see that it is found; needs a build with the feature seeded-bugs
+    #[arg(long)]
+    pub(crate) prove: bool,
+    /// Only these
+    pub(crate) names: Vec<String>,
+    /// How many seeds may be tried for each
+    #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub(crate) tries: u64,
+    /// Folder in which each run gets a folder of its own
+    #[arg(long, value_name = "FOLDER", default_value = "runs")]
+    pub(crate) runs: PathBuf,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -94,6 +114,7 @@ pub(crate) enum SystemChoice {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FormatChoice {
+    ElleJson,
     JepsenEdn,
     PorcupineJson,
 }

@@ -1,0 +1,65 @@
+//! Which scenario finds which of the store's bugs on purpose: what the harness cannot see there, it cannot see at all.
+//!
+//! A bug counts as found only when a property is violated that is about it; that anything at all went wrong is not
+//! enough.
+
+use store::seeded::Bug;
+
+use crate::report::Summary;
+
+/// Where a bug is found.
+#[derive(Clone, Copy, Debug)]
+pub struct Trap {
+    pub bug: Bug,
+    /// Of the catalogue.
+    pub scenario: &'static str,
+    /// For how long faults go on.
+    pub seconds: u64,
+    /// One of these is violated.
+    pub properties: &'static [&'static str],
+}
+
+/// One for each bug that is known to be found, in the order of the bugs.
+pub const ALL: &[Trap] = &[
+    calm(Bug::ReadWithoutReadIndex, &["strict-serializability"]),
+    Trap { bug: Bug::WatchRepeatsOnResume, scenario: "S-12", seconds: 20, properties: &["watch-resumable"] },
+    calm(Bug::CompactionEatsLiveKey, &["historical-read", "response-exact"]),
+    calm(Bug::CompactedIsRead, &["revision-errors"]),
+    calm(Bug::ApplyByChance, &["log-agreement", "watch-members"]),
+    calm(Bug::PreviousIsNew, &["response-exact"]),
+    calm(Bug::PastReadOffByOne, &["historical-read"]),
+    calm(Bug::CompareIgnoresRevision, &["response-exact"]),
+];
+
+/// What needs no fault to be seen.
+const fn calm(bug: Bug, properties: &'static [&'static str]) -> Trap {
+    Trap { bug, scenario: "calm", seconds: 8, properties }
+}
+
+impl Trap {
+    /// The property by which a run has found the bug.
+    pub fn sprung<'s>(&self, summary: &'s Summary) -> Option<&'s str> {
+        let mut violated = summary.properties.iter().filter(|property| property.violations > 0);
+        let found = violated.find(|property| self.properties.contains(&property.property.as_str()));
+        found.map(|property| property.property.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn a_bug_has_one_trap_and_its_scenario_exists() {
+        let bugs: Vec<Bug> = ALL.iter().map(|trap| trap.bug).collect();
+        let mut sorted = bugs.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(bugs, sorted);
+        for trap in ALL {
+            assert!(Scenario::named(trap.scenario).is_some(), "{}", trap.scenario);
+            assert!(!trap.properties.is_empty(), "{}", trap.bug.name());
+        }
+    }
+}
