@@ -212,7 +212,8 @@ impl Stage {
         tokio::time::sleep(AFTERWARDS).await;
         self.work.stop().cancel();
         self.work.clone().join(FINISH_TIME_MAX).await.context("a worker failed")?;
-        finish::finish(self).await
+        finish::finish(self).await;
+        Ok(())
     }
 
     /// An empty store, and what the workloads need there.

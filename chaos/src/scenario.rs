@@ -30,6 +30,8 @@ const ALWAYS: &[&str] = &[
     "header-identity",
     "header-term",
     "header-revision",
+    "hash-equal",
+    "member-identity",
     "no-crash",
     "converged",
 ];

@@ -11,7 +11,7 @@ use crate::history::{Answer, Compare, Is, Kv, Op, Put, Range, Target, Txn};
 pub(super) const WORKLOAD: Workload = Workload {
     name: "append",
     about: "transactions that read several lists and append to them",
-    tests: &[],
+    tests: &["append-serializable"],
     prepare: super::nothing,
     final_reads: || vec![Op::Range(prefix(KEYS))],
     start: |arena, share, tasks| super::start("append", arena, share, tasks, Appender::new),

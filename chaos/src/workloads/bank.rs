@@ -9,7 +9,7 @@ use crate::history::{Compare, Is, Kv, Op, Put, Target, Txn};
 pub(super) const WORKLOAD: Workload = Workload {
     name: "bank",
     about: "transfers between accounts, and looks at all of them; the sum stays",
-    tests: &[],
+    tests: &["bank-sum"],
     prepare,
     final_reads: || vec![Op::Range(prefix(KEYS))],
     start: |arena, share, tasks| super::start("bank", arena, share, tasks, |_, dice| Teller { dice }),

@@ -8,7 +8,7 @@ use crate::history::{Answer, Op, Put};
 pub(super) const WORKLOAD: Workload = Workload {
     name: "lease",
     about: "leases that are kept alive, revoked or left to expire, with keys on them",
-    tests: &[],
+    tests: &["lease-kept", "lease-ended", "lease-atomic"],
     prepare: super::nothing,
     final_reads: || vec![Op::Range(prefix(KEYS))],
     start: |arena, share, tasks| super::start("lease", arena, share, tasks, Tenant::new),

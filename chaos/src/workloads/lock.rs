@@ -16,7 +16,7 @@ use crate::history::{Answer, Compare, Is, Op, Target, Txn};
 pub(super) const WORKLOAD: Workload = Workload {
     name: "lock",
     about: "a lock that clients take, hold, and give back",
-    tests: &[],
+    tests: &["lock-exclusive", "lock-owner"],
     prepare: super::nothing,
     final_reads: super::nothing,
     start: |arena, share, tasks| {
@@ -27,7 +27,7 @@ pub(super) const WORKLOAD: Workload = Workload {
 pub(super) const UNFENCED_SET: Workload = Workload {
     name: "lock-set",
     about: "a set changed under the lock alone, by clients that sometimes oversleep: must lose elements",
-    tests: &[],
+    tests: &["lock-set"],
     prepare: super::nothing,
     final_reads: || vec![Op::Range(set::read(UNFENCED_KEY))],
     start: |arena, share, tasks| {
@@ -40,7 +40,7 @@ pub(super) const UNFENCED_SET: Workload = Workload {
 pub(super) const FENCED_SET: Workload = Workload {
     name: "fenced-lock",
     about: "a set changed under the lock, by writes that are void once the lock is lost",
-    tests: &[],
+    tests: &["fenced-lock"],
     prepare: super::nothing,
     final_reads: || vec![Op::Range(set::read(FENCED_KEY))],
     start: |arena, share, tasks| {

@@ -10,7 +10,7 @@ use crate::history::{Answer, Compare, Is, Kv, Op, Put, Range, Target, Txn};
 pub(super) const WORKLOAD: Workload = Workload {
     name: "register",
     about: "puts, compares-and-sets and reads of single keys",
-    tests: &[],
+    tests: &["register-versions", "linearizable"],
     prepare: super::nothing,
     final_reads: || vec![Op::Range(prefix(KEYS))],
     start: |arena, share, tasks| super::start("register", arena, share, tasks, Setter::new),

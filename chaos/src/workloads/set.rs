@@ -8,7 +8,7 @@ use crate::history::{Answer, Compare, Is, Kv, Op, Put, Range, Target, Txn};
 pub(super) const WORKLOAD: Workload = Workload {
     name: "set",
     about: "numbers added to one key, each by comparing and setting",
-    tests: &[],
+    tests: &["set"],
     prepare: super::nothing,
     final_reads: || vec![Op::Range(read(KEY))],
     start: |arena, share, tasks| super::start("set", arena, share, tasks, Adder::new),
