@@ -155,7 +155,7 @@ impl Store {
             Reply::Txn(result) => Ok(result),
             Reply::Compacted
             | Reply::Lease(_)
-            | Reply::Revoked
+            | Reply::Revoked(_)
             | Reply::Node(_)
             | Reply::Alarm(_)
             | Reply::AuthChanged => Err(StoreError::Timeout),
@@ -215,19 +215,27 @@ impl Store {
             Reply::Lease(lease) => Ok(lease),
             Reply::Txn(_)
             | Reply::Compacted
-            | Reply::Revoked
+            | Reply::Revoked(_)
             | Reply::Node(_)
             | Reply::Alarm(_)
             | Reply::AuthChanged => Err(StoreError::Timeout),
         }
     }
 
-    /// Ends a lease and deletes its keys.
+    /// Ends a lease and deletes its keys; the revision that did, or the newest one if it had none.
     ///
     /// # Errors
     /// [`StoreError::LeaseNotFound`] when it does not exist.
-    pub async fn lease_revoke(&self, id: LeaseId) -> Result<(), StoreError> {
-        self.propose(Action::LeaseRevoke(id)).await.map(drop)
+    pub async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, StoreError> {
+        match self.propose(Action::LeaseRevoke(id)).await? {
+            Reply::Revoked(revision) => Ok(revision),
+            Reply::Txn(_)
+            | Reply::Compacted
+            | Reply::Lease(_)
+            | Reply::Node(_)
+            | Reply::Alarm(_)
+            | Reply::AuthChanged => Err(StoreError::Timeout),
+        }
     }
 
     /// Starts the lease's time anew, and returns it; `None`: there is no such lease.

@@ -71,7 +71,8 @@ pub(crate) enum Reply {
     Txn(TxnResult),
     Compacted,
     Lease(Lease),
-    Revoked,
+    /// The newest revision then: the one that deleted the lease's keys, if it had any.
+    Revoked(Revision),
     Node(NodeId),
     /// The alarm that was raised or cleared.
     Alarm(Option<Alarm>),
@@ -251,7 +252,8 @@ impl Machine {
                 rows.delete(Table::Lease, layout::lease_key(*id));
                 let events = self.advance(rows, finished, time_ms);
                 self.head.note(&id.get().to_be_bytes());
-                Ok(Done { reply: Reply::Revoked, events, lease: Some(LeaseChange::Ended(*id)) })
+                let reply = Reply::Revoked(self.head.horizon.newest);
+                Ok(Done { reply, events, lease: Some(LeaseChange::Ended(*id)) })
             }
             Action::TakeNodeId { above } => {
                 self.head.last_node = NodeId::new(self.head.last_node.max(*above).get().saturating_add(1));

@@ -49,7 +49,7 @@ impl Store {
             Reply::Txn(_)
             | Reply::Compacted
             | Reply::Lease(_)
-            | Reply::Revoked
+            | Reply::Revoked(_)
             | Reply::Node(_)
             | Reply::AuthChanged => Err(StoreError::Timeout),
         }

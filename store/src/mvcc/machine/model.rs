@@ -433,7 +433,8 @@ impl Pair {
             Step::Revoke(id) => {
                 let applied = self.bench.apply(Action::LeaseRevoke(LeaseId::new(*id)));
                 let revoked = self.model.revoke(*id, time_ms);
-                assert_eq!(applied.outcome, revoked.clone().map(|_| Reply::Revoked));
+                let newest = Revision::new(self.model.newest());
+                assert_eq!(applied.outcome, revoked.clone().map(|_| Reply::Revoked(newest)));
                 self.same_events(applied.events, &revoked.unwrap_or_default());
             }
             Step::Compact(back) => {

@@ -316,7 +316,7 @@ fn a_revoked_lease_takes_its_keys_in_one_revision() {
             grant 7 10 -> the lease exists already
             put a 1 7, put b 1 7, put c 1 7 -> rev 2 put put put
             put b 2 -> rev 3 put
-            revoke 7 -> Revoked
+            revoke 7 -> Revoked(Revision(4))
             get .. -> rev 4 [b=2(c2 m3 v2)]
             revoke 7 -> the lease does not exist
             history 2 -> 2: a=1, b=1, c=1; 3: b=2 was 1; 4: -a was 1, -c was 1

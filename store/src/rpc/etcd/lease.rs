@@ -40,8 +40,9 @@ impl Lease for Front {
         self.admit(request.metadata())?;
         let store = self.writer(&request)?;
         let id = LeaseId::new(request.into_inner().id);
-        store.lease_revoke(id).await.map_err(|refused| error::status(&refused))?;
-        Ok(Response::new(pb::LeaseRevokeResponse { header: Some(self.header_now()) }))
+        // This node may not have applied it yet.
+        let revision = store.lease_revoke(id).await.map_err(|refused| error::status(&refused))?;
+        Ok(Response::new(pb::LeaseRevokeResponse { header: Some(self.header(revision)) }))
     }
 
     async fn lease_keep_alive(

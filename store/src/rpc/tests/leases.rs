@@ -41,9 +41,12 @@ async fn a_lease_lives_as_long_as_it_is_kept_and_takes_its_keys_along() {
 
     let all = leases.lease_leases(pb::LeaseLeasesRequest {}).await.unwrap().into_inner();
     assert_eq!(all.leases.len(), 2);
-    leases.lease_revoke(pb::LeaseRevokeRequest { id: 42 }).await.unwrap();
-    let range = pb::RangeRequest { key: "k".into(), ..Default::default() };
-    assert_eq!(kv.range(range).await.unwrap().into_inner().count, 0);
+    let ended = leases.lease_revoke(pb::LeaseRevokeRequest { id: 42 }).await.unwrap().into_inner();
+    let ended = ended.header.unwrap().revision;
+    let range = |revision| pb::RangeRequest { key: "k".into(), revision, ..Default::default() };
+    for (revision, count) in [(ended - 1, 1), (ended, 0)] {
+        assert_eq!(kv.range(range(revision)).await.unwrap().into_inner().count, count, "at {revision}");
+    }
     let gone = leases.lease_revoke(pb::LeaseRevokeRequest { id: 42 }).await.unwrap_err();
     assert_eq!((gone.code(), gone.message()), (Code::NotFound, "etcdserver: requested lease not found"));
     served.stop().await;
