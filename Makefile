@@ -11,7 +11,7 @@ export NAVARCH_KUBECTL := $(CACHE)/kubectl
 # Tests against real processes: one cluster at a time.
 E2E := chaos cli etcdctl nodes security store workloads
 
-.PHONY: help up down test check fix e2e chaos power-loss bench bench-store bin ci setup kubectl loc
+.PHONY: sim sim-soak help up down test check fix e2e chaos power-loss bench bench-store bin ci setup kubectl loc
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -53,6 +53,12 @@ RELEASE = cargo build --workspace && \
 chaos: setup ## break a cluster on purpose and judge it: SCENARIO=S-01 SEED=any TIME=seconds
 	@cargo build --workspace
 	@exec $(NAVARCH_BIN) chaos run $(or $(SCENARIO),S-01) $(if $(SEED),--seed $(SEED)) $(if $(TIME),--time $(TIME)) --runs .navarch/runs
+
+sim: setup ## replay a simulation: SEED (1) says which, ARGS="--log info --keep" more
+	@cargo run --quiet -p chaos --bin sim -- --seed $(or $(SEED),1) --out $(CARGO_TARGET_DIR)/sim $(ARGS)
+
+sim-soak: setup ## simulate SEEDS (10000) seeds from SEED (1) on, up to the first that fails
+	@cargo run --quiet -p chaos --bin sim -- --soak $(or $(SEEDS),10000) --seed $(or $(SEED),1) --out $(CARGO_TARGET_DIR)/sim $(ARGS)
 
 power-loss: setup ## cut the power of a writing node CUTS times (500), and look for lost writes
 	@NAVARCH_CUTS=$(or $(CUTS),500) cargo test --workspace --lib -- power_loss --nocapture

@@ -13,5 +13,6 @@ pub mod model;
 pub mod report;
 pub mod runner;
 pub mod scenario;
+pub mod sim;
 pub mod verdict;
 pub mod workloads;

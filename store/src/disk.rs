@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 
 use crate::mvcc::tables::{Changes, TableError, View};
 use crate::raft::peers::{Intake, SnapshotFile};
@@ -80,6 +81,15 @@ pub(crate) fn read<T>(disk: &dyn StateDisk, f: impl FnOnce(&dyn View) -> T) -> T
     out.expect("with_view calls back once")
 }
 
+/// Runs what may wait for a device on a thread of its own, so that no task does. A disk that never waits is used at once:
+/// a simulation has one thread.
+pub(crate) async fn aside<T: Send + 'static>(
+    waits: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    if waits { tokio::task::spawn_blocking(work).await.map_err(io::Error::other) } else { Ok(work()) }
+}
+
 /// The space of a file system, as far as we may use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
@@ -117,6 +127,11 @@ pub(crate) trait LogDisk: Send + Sync + 'static {
     /// Performs the writes in order; durable on return if any of them asks for it. After a crash those that were not
     /// durable are there up to some write.
     fn write(&self, writes: &[LogWrite]) -> io::Result<()>;
+
+    /// Comes when what was written is durable, of a disk that does not wait: a simulated one takes its time.
+    fn settled(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Whether calls may wait for a device.
     fn waits(&self) -> bool;

@@ -303,9 +303,10 @@ impl Node {
         let log = LogReader::of(&log_store);
         let opening = Repair { config: &config, seat: &seat, peers: &*peers, log: log.clone(), stop };
         let replica = Arc::new(opening.open().await?);
+        repair::close_gap(&replica, &log).await.map_err(|error| config.disk.failed(error.into()))?;
         let network = Factory { me: identity.node_id.get(), peers: peers.clone(), haste: Haste::new() };
         let machine = StateMachine { replica: replica.clone() };
-        let raft = Handle::start(raft_config, network, log_store, machine).await;
+        let raft = Handle::start(raft_config, network, log_store, machine, entropy.u64()).await;
         let raft = raft.inspect_err(|_| {
             if replica.health.is_quarantined() {
                 repair::condemn(&config.disk);
@@ -404,6 +405,10 @@ async fn shut_down(raft: Handle, replica: Arc<Replica>, stop: tokio_util::sync::
 }
 
 impl Disk {
+    fn waits(&self) -> bool {
+        matches!(self, Self::Directory(_))
+    }
+
     fn failed(&self, error: std::io::Error) -> StartError {
         match self {
             Self::Directory(path) => StartError::open(path, error),

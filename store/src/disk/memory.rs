@@ -1,40 +1,67 @@
 //! The twin in memory: the same traits, nothing durable, nothing that waits.
 //!
-//! Clones share the rows, so a node that is stopped and started again on a clone finds what a disk would have kept.
+//! Clones share the rows, so a node that is stopped and started again on a clone finds what a disk would have kept. A
+//! simulated one also knows what a crash would lose, and does what its [`DiskWhims`] say.
 
-use std::collections::{BTreeMap, btree_map};
+mod log;
+mod simulated;
+
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::io;
 use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
-use super::{APPLIED, Arrived, Frozen, LogDisk, LogHead, LogWrite, Room, StateDisk, codec};
+pub(crate) use log::MemoryLog;
+pub use simulated::{DiskWhims, SyncFate, Unsynced};
+
+use super::{APPLIED, Arrived, Frozen, Room, StateDisk, codec};
 use crate::mvcc::tables::{Change, Changes, Cursor, Table, TableError, View};
 use crate::raft::peers::{Intake, SnapshotFile};
 
-type Rows = BTreeMap<(Table, Bytes), Bytes>;
+#[derive(Clone, Default)]
+struct Rows {
+    all: BTreeMap<(Table, Bytes), Bytes>,
+    /// Of all keys and values.
+    bytes: u64,
+    /// Those whose checksum does not hold any more.
+    rotten: BTreeSet<(Table, Bytes)>,
+}
+
+/// What is in the tables and on no device, of a simulated disk.
+struct Unflushed {
+    durable: Rows,
+    since: Vec<Changes>,
+}
 
 #[derive(Clone, Default)]
 pub(crate) struct MemoryTables {
     rows: Arc<RwLock<Rows>>,
     bytes: Arc<AtomicU64>,
     frozen: Arc<Mutex<Option<Frozen>>>,
+    unflushed: Option<Arc<Mutex<Unflushed>>>,
     /// What a test says of the room; `None`: there is plenty.
     room: Arc<Mutex<Option<Room>>>,
 }
 
 impl MemoryTables {
-    #[cfg(test)]
-    pub(crate) fn set_room(&self, room: Room) {
-        *lock(&self.room) = Some(room);
+    fn replace(&self, rows: Rows) {
+        self.bytes.store(rows.bytes, Ordering::Relaxed);
+        if let Some(unflushed) = &self.unflushed {
+            *lock(unflushed) = Unflushed { durable: rows.clone(), since: Vec::new() };
+        }
+        *self.write_lock() = rows;
     }
 
-    fn replace(&self, rows: Rows) {
-        self.bytes.store(rows.iter().map(|((_, key), value)| size(key, value)).sum(), Ordering::Relaxed);
-        *self.rows.write().unwrap_or_else(PoisonError::into_inner) = rows;
+    fn read_lock(&self) -> RwLockReadGuard<'_, Rows> {
+        self.rows.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_lock(&self) -> RwLockWriteGuard<'_, Rows> {
+        self.rows.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -42,13 +69,17 @@ impl MemoryTables {
 impl MemoryTables {
     /// Changes one bit of a row behind everybody's back, as a broken memory or disk does.
     pub(crate) fn flip(&self, table: Table, prefix: &[u8]) {
-        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        let mut rows = self.write_lock();
         let from = (table, Bytes::copy_from_slice(prefix));
-        let (_, row) = rows.range_mut(from..).next().expect("a row to flip");
+        let (_, row) = rows.all.range_mut(from..).next().expect("a row to flip");
         let mut changed = row.to_vec();
         *changed.last_mut().expect("a row that is not empty") ^= 1;
         *row = changed.into();
     }
+}
+
+fn rotten(table: Table) -> TableError {
+    TableError::Corrupt { table: table.name(), what: "its checksum does not hold" }
 }
 
 fn size(key: &[u8], value: &[u8]) -> u64 {
@@ -56,54 +87,43 @@ fn size(key: &[u8], value: &[u8]) -> u64 {
 }
 
 fn frozen(inline: Bytes, rows: &Rows) -> Frozen {
-    let applied = rows.get(&(Table::Meta, Bytes::from_static(APPLIED))).cloned();
+    let applied = rows.all.get(&(Table::Meta, Bytes::from_static(APPLIED))).cloned();
     Frozen { dir: PathBuf::new(), inline, applied, hold: None }
 }
 
 impl StateDisk for MemoryTables {
     fn with_view(&self, f: &mut dyn FnMut(&dyn View)) {
-        f(&*self.rows.read().unwrap_or_else(PoisonError::into_inner));
+        f(&*self.read_lock());
     }
 
     fn write(&self, changes: &Changes) -> Result<(), TableError> {
-        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        let mut rows = self.write_lock();
         for change in &changes.0 {
-            match change {
-                Change::Put { table, key, value } => {
-                    self.bytes.fetch_add(size(key, value), Ordering::Relaxed);
-                    if let Some(before) = rows.insert((*table, key.clone()), value.clone()) {
-                        self.bytes.fetch_sub(size(key, &before), Ordering::Relaxed);
-                    }
-                }
-                Change::Delete { table, key } => {
-                    if let Some(before) = rows.remove(&(*table, key.clone())) {
-                        self.bytes.fetch_sub(size(key, &before), Ordering::Relaxed);
-                    }
-                }
-                Change::DeleteRange { table, from, to } => {
-                    let range = (*table, from.clone())..(*table, to.clone());
-                    let gone: Vec<_> = rows.range(range).map(|(key, _)| key.clone()).collect();
-                    for key in gone {
-                        if let Some(before) = rows.remove(&key) {
-                            self.bytes.fetch_sub(size(&key.1, &before), Ordering::Relaxed);
-                        }
-                    }
-                }
-            }
+            rows.apply(change);
+        }
+        self.bytes.store(rows.bytes, Ordering::Relaxed);
+        if let Some(unflushed) = &self.unflushed {
+            lock(unflushed).since.push(changes.clone());
         }
         Ok(())
     }
 
     fn freeze(&self) -> Result<Frozen, TableError> {
         let frozen = self.copy(&mut |_| {})?;
+        if let Some(unflushed) = &self.unflushed {
+            *lock(unflushed) = Unflushed { durable: self.read_lock().clone(), since: Vec::new() };
+        }
         *lock(&self.frozen) = Some(frozen.clone());
         Ok(frozen)
     }
 
     fn copy(&self, look: &mut dyn FnMut(&dyn View)) -> Result<Frozen, TableError> {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let rows = self.read_lock();
+        if let Some((table, _)) = rows.rotten.first() {
+            return Err(rotten(*table));
+        }
         let list: Vec<(&str, &Bytes, &Bytes)> =
-            rows.iter().map(|((table, key), value)| (table.name(), key, value)).collect();
+            rows.all.iter().map(|((table, key), value)| (table.name(), key, value)).collect();
         look(&*rows);
         Ok(frozen(codec::encode(&list), &rows))
     }
@@ -118,7 +138,7 @@ impl StateDisk for MemoryTables {
 
     fn install(&self, arrived: &Arrived) -> Result<(), TableError> {
         let list: Vec<(String, Bytes, Bytes)> = codec::decode(&arrived.inline).map_err(TableError::Io)?;
-        let mut rows = Rows::new();
+        let mut rows = Rows::default();
         for (name, key, value) in list {
             let table = Table::ALL.into_iter().find(|table| table.name() == name);
             let unknown = TableError::Corrupt { table: "snapshot", what: "it names an unknown table" };
@@ -155,9 +175,42 @@ impl StateDisk for MemoryTables {
     }
 }
 
+impl Rows {
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Put { table, key, value } => self.insert((*table, key.clone()), value.clone()),
+            Change::Delete { table, key } => self.remove(&(*table, key.clone())),
+            Change::DeleteRange { table, from, to } => {
+                let range = (*table, from.clone())..(*table, to.clone());
+                let gone: Vec<_> = self.all.range(range).map(|(key, _)| key.clone()).collect();
+                for key in gone {
+                    self.remove(&key);
+                }
+            }
+        }
+    }
+
+    fn insert(&mut self, key: (Table, Bytes), value: Bytes) {
+        self.remove(&key);
+        self.bytes += size(&key.1, &value);
+        self.all.insert(key, value);
+    }
+
+    fn remove(&mut self, key: &(Table, Bytes)) {
+        if let Some(before) = self.all.remove(key) {
+            self.bytes -= size(&key.1, &before);
+        }
+        self.rotten.remove(key);
+    }
+}
+
 impl View for Rows {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, TableError> {
-        Ok(BTreeMap::get(self, &(table, Bytes::copy_from_slice(key))).cloned())
+        let key = (table, Bytes::copy_from_slice(key));
+        if self.rotten.contains(&key) {
+            return Err(rotten(table));
+        }
+        Ok(self.all.get(&key).cloned())
     }
 
     fn cursor(
@@ -170,10 +223,10 @@ impl View for Rows {
             rows: self,
             table,
             to: to.map(Bytes::copy_from_slice),
-            range: self.range((Bound::Included((table, Bytes::copy_from_slice(from))), Bound::Unbounded)),
+            range: self.all.range((Bound::Included((table, Bytes::copy_from_slice(from))), Bound::Unbounded)),
             current: None,
         };
-        cursor.step();
+        cursor.step()?;
         Ok(Box::new(cursor))
     }
 }
@@ -187,12 +240,16 @@ struct RowsCursor<'a> {
 }
 
 impl RowsCursor<'_> {
-    fn step(&mut self) {
-        self.current = self
+    fn step(&mut self) -> Result<(), TableError> {
+        let next = self
             .range
             .next()
-            .filter(|((table, key), _)| *table == self.table && self.to.as_ref().is_none_or(|to| key < to))
-            .map(|((_, key), value)| (key, value));
+            .filter(|((table, key), _)| *table == self.table && self.to.as_ref().is_none_or(|to| key < to));
+        if next.is_some_and(|(key, _)| self.rows.rotten.contains(key)) {
+            return Err(rotten(self.table));
+        }
+        self.current = next.map(|((_, key), value)| (key, value));
+        Ok(())
     }
 }
 
@@ -206,87 +263,13 @@ impl Cursor for RowsCursor<'_> {
     }
 
     fn advance(&mut self) -> Result<(), TableError> {
-        self.step();
-        Ok(())
+        self.step()
     }
 
     fn seek(&mut self, key: &[u8]) -> Result<(), TableError> {
         let from = Bound::Included((self.table, Bytes::copy_from_slice(key)));
-        self.range = self.rows.range((from, Bound::Unbounded));
-        self.step();
-        Ok(())
-    }
-}
-
-#[derive(Clone, Default)]
-pub(crate) struct MemoryLog {
-    log: Arc<Mutex<LogRows>>,
-    #[cfg(test)]
-    fails: Arc<std::sync::atomic::AtomicBool>,
-}
-
-#[cfg(test)]
-impl MemoryLog {
-    /// From now on no write succeeds.
-    pub(crate) fn fail(&self, fails: bool) {
-        self.fails.store(fails, Ordering::SeqCst);
-    }
-}
-
-#[derive(Default)]
-struct LogRows {
-    vote: Option<Bytes>,
-    committed: Option<Bytes>,
-    purged: Option<Bytes>,
-    entries: BTreeMap<u64, Bytes>,
-}
-
-impl LogDisk for MemoryLog {
-    fn load(&self) -> io::Result<LogHead> {
-        let log = lock(&self.log);
-        Ok(LogHead {
-            vote: log.vote.clone(),
-            committed: log.committed.clone(),
-            purged: log.purged.clone(),
-            last: log.entries.last_key_value().map(|(_, entry)| entry.clone()),
-        })
-    }
-
-    fn entries(&self, from: u64, to: u64) -> io::Result<Vec<(u64, Bytes)>> {
-        if from >= to {
-            return Ok(Vec::new());
-        }
-        let log = lock(&self.log);
-        Ok(log.entries.range(from..to).map(|(index, entry)| (*index, entry.clone())).collect())
-    }
-
-    fn write(&self, writes: &[LogWrite]) -> io::Result<()> {
-        #[cfg(test)]
-        if self.fails.load(Ordering::SeqCst) {
-            return Err(io::Error::other("the disk is made to fail"));
-        }
-        let mut log = lock(&self.log);
-        for write in writes {
-            match write {
-                LogWrite::Vote(vote) => log.vote = Some(vote.clone()),
-                LogWrite::Committed(id) => log.committed.clone_from(id),
-                LogWrite::Entry { index, entry } => {
-                    log.entries.insert(*index, entry.clone());
-                }
-                LogWrite::TruncateFrom(index) => {
-                    log.entries.split_off(index);
-                }
-                LogWrite::PurgeTo { index, id } => {
-                    log.entries = log.entries.split_off(&(index + 1));
-                    log.purged = Some(id.clone());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn waits(&self) -> bool {
-        false
+        self.range = self.rows.all.range((from, Bound::Unbounded));
+        self.step()
     }
 }
 

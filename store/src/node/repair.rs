@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use super::{Disk, NodeConfig};
 use crate::disk::rocks_state::RocksState;
-use crate::disk::{StateDisk, files};
+use crate::disk::{StateDisk, aside, files};
 use crate::entrance::messages::{Asks, Welcome};
 use crate::entrance::settle::{introduce, introduction};
 use crate::error::StartError;
@@ -50,6 +50,18 @@ pub(super) fn condemn(disk: &Disk) {
     if let Err(error) = files::write_atomically(&path.join("state").join(CONDEMNED), b"") {
         error!(%error, "cannot mark the damaged tables");
     }
+}
+
+/// Tables may have applied what is not in this node's log: the others had made it durable when this node had not. Raft
+/// goes on from where the tables are, and needs a snapshot of just that.
+pub(super) async fn close_gap(replica: &Replica, log: &LogReader) -> Result<(), TableError> {
+    let applied = replica.applied_index();
+    if applied == 0 || applied < log.end() {
+        return Ok(());
+    }
+    info!(applied, end = log.end(), "the tables are ahead of the log");
+    let disk = replica.disk.clone();
+    aside(disk.waits(), move || disk.freeze()).await.map_err(TableError::Io)?.map(drop)
 }
 
 impl Repair<'_> {
@@ -99,8 +111,7 @@ impl Repair<'_> {
             };
             Replica::open(tables, ring_bytes)
         };
-        let opened = tokio::task::spawn_blocking(open).await;
-        opened.map_err(|error| TableError::Io(std::io::Error::other(error)))?
+        aside(self.config.disk.waits(), open).await.map_err(TableError::Io)?
     }
 
     /// Asks one after the other, until there is a copy that goes with the log.
@@ -185,7 +196,7 @@ impl Repair<'_> {
             return Ok(false);
         }
         let tables = tables.clone();
-        let installed = tokio::task::spawn_blocking(move || tables.install(&pulled.arrived)).await;
+        let installed = aside(tables.waits(), move || tables.install(&pulled.arrived)).await;
         installed.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         Ok(true)
     }

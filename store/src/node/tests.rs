@@ -1,5 +1,6 @@
 //! Whole nodes in one process: alone, three together over a network in memory, and on a real disk.
 
+mod ahead;
 mod auth;
 mod cluster;
 mod crash;

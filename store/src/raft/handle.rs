@@ -15,7 +15,7 @@ use super::announcements::Haste;
 use super::log_store::LogStore;
 use super::network::Factory;
 use super::state_machine::StateMachine;
-use super::types::{LogId, MemberRecord, Proposal, Raft, TypeConfig, Vote};
+use super::types::{LogId, MemberRecord, Proposal, Raft, Runtime, TypeConfig, Vote};
 use crate::error::StartError;
 use crate::mvcc::machine::Outcome;
 use crate::node::Timings;
@@ -105,14 +105,18 @@ pub(crate) fn config(timings: &Timings, name: &str, snapshot_every: u64) -> Resu
 }
 
 impl Handle {
+    /// All that Raft leaves to chance follows from `seed`.
     pub(crate) async fn start(
         config: Config,
         network: Factory,
         log: LogStore,
         machine: StateMachine,
+        seed: u64,
     ) -> Result<Self, StartError> {
         let haste = network.haste.clone();
-        let raft = Raft::new(network.me, Arc::new(config), network, log, machine).await;
+        let raft = Raft::new(network.me, Arc::new(config), network, log, machine);
+        // Raft's tasks come from here, and hand the seed on to their own.
+        let raft = Runtime::scope(seed, raft).await;
         Ok(Self { raft: raft.map_err(|fatal| StartError::Raft { reason: fatal.to_string() })?, haste })
     }
 

@@ -21,7 +21,7 @@ pub(crate) use reader::LogReader;
 
 use super::record;
 use super::types::{Entry, LogId, TypeConfig, Vote};
-use crate::disk::{LogDisk, LogWrite};
+use crate::disk::{LogDisk, LogWrite, aside};
 use crate::metrics;
 
 /// How many bytes of durable entries stay in memory for followers and for applying.
@@ -158,11 +158,7 @@ impl LogStore {
         let read = move || -> io::Result<Vec<Entry>> {
             disk.entries(from, to)?.iter().map(|(_, entry)| record::decode_entry(entry)).collect()
         };
-        if self.disk.waits() {
-            tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
-        } else {
-            read()
-        }
+        aside(self.disk.waits(), read).await?
     }
 }
 
@@ -337,7 +333,12 @@ impl LogWriter {
         if !self.disk.waits() {
             let mut jobs = Vec::new();
             while self.queue.recv_many(&mut jobs, QUEUE_MAX).await > 0 {
-                self.write(&mut jobs)?;
+                let batch = self.batch(&mut jobs);
+                let mut written = self.disk.write(&batch.writes);
+                if written.is_ok() {
+                    written = self.disk.settled().await;
+                }
+                self.report(batch, written)?;
             }
             return self.finish();
         }
@@ -352,12 +353,22 @@ impl LogWriter {
     }
 
     fn write(&mut self, jobs: &mut Vec<Queued>) -> Result<(), LogWriteError> {
-        let committed = jobs.last().map(|last| last.committed);
-        let mut batch = Batch::of(jobs);
-        batch.writes.extend(committed.and_then(|committed| self.note(committed)));
+        let batch = self.batch(jobs);
         let started = tokio::time::Instant::now();
         let result = self.disk.write(&batch.writes);
         metrics::observe_log_sync(started.elapsed());
+        self.report(batch, result)
+    }
+
+    fn batch(&mut self, jobs: &mut Vec<Queued>) -> Batch {
+        let committed = jobs.last().map(|last| last.committed);
+        let mut batch = Batch::of(jobs);
+        batch.writes.extend(committed.and_then(|committed| self.note(committed)));
+        batch
+    }
+
+    /// Tells everybody what became of a batch.
+    fn report(&self, batch: Batch, result: io::Result<()>) -> Result<(), LogWriteError> {
         for done in batch.votes {
             let _ = done.send(copy(&result));
         }

@@ -26,7 +26,7 @@ use super::announcements::{self, Haste};
 use super::peers::{Call, Peer, PeerError, Peers, SnapshotOffer};
 use super::state_machine::SnapshotData;
 use super::types::{MemberRecord, SnapshotMeta, TypeConfig, Vote};
-use crate::disk::{codec, files};
+use crate::disk::{aside, codec, files};
 
 type Rpc<T> = Result<T, RPCError<TypeConfig>>;
 type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotData>;
@@ -198,8 +198,8 @@ impl NetSnapshot<TypeConfig> for Connection {
             return Err(StreamingError::Unreachable(Unreachable::new(&error)));
         };
         let dir = frozen.dir.clone();
-        let listed = tokio::task::spawn_blocking(move || files::list(&dir)).await;
-        let listed = listed.map_err(std::io::Error::other).and_then(|listed| listed);
+        let has_files = !dir.as_os_str().is_empty();
+        let listed = aside(has_files, move || files::list(&dir)).await.flatten();
         let files = listed.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))?;
         let head = SnapshotHead { vote, meta: snapshot.meta, inline: frozen.inline.clone() };
         let offer = SnapshotOffer { meta: codec::encode(&head), dir: frozen.dir.clone(), files };

@@ -1,6 +1,5 @@
 //! This node's copy of the state: applies entries, publishes what they did, and answers reads.
 
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +12,7 @@ use tokio::sync::watch;
 use super::health::HealthCell;
 use super::record;
 use super::types::{Entry, LogId, StoredMembership};
-use crate::disk::{APPLIED, Arrived, StateDisk, codec, read};
+use crate::disk::{APPLIED, Arrived, StateDisk, aside, codec, read};
 use crate::hub::Hub;
 use crate::leases::LeaseNews;
 use crate::metrics;
@@ -305,13 +304,7 @@ impl Replica {
                 f(view, Horizon { newest, compacted: replica.progress().horizon.compacted })
             })
         };
-        if long && self.disk.waits() {
-            tokio::task::spawn_blocking(work)
-                .await
-                .map_err(|error| TableError::Io(io::Error::other(error)))?
-        } else {
-            work()
-        }
+        aside(long && self.disk.waits(), work).await.map_err(TableError::Io)?
     }
 
     fn publish_alarms(&self, core: &Core) {

@@ -11,7 +11,7 @@ use tracing::info;
 use super::record;
 use super::replica::Replica;
 use super::types::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
-use crate::disk::{Arrived, Frozen};
+use crate::disk::{Arrived, Frozen, aside};
 use crate::mvcc::machine::Outcome;
 use crate::mvcc::tables::TableError;
 
@@ -78,12 +78,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             return Ok(());
         }
         let replica = self.replica.clone();
-        let install = move || replica.install(&arrived);
-        if self.replica.disk.waits() {
-            tokio::task::spawn_blocking(install).await.map_err(io::Error::other)??;
-        } else {
-            install()?;
-        }
+        aside(self.replica.disk.waits(), move || replica.install(&arrived)).await??;
         info!(last = ?meta.last_log_id.map(|id| id.index), "installed a snapshot");
         Ok(())
     }
@@ -117,11 +112,7 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
 impl StateMachine {
     async fn freeze(&self) -> Result<Frozen, TableError> {
         let disk = self.replica.disk.clone();
-        if !disk.waits() {
-            return disk.freeze();
-        }
-        let frozen = tokio::task::spawn_blocking(move || disk.freeze()).await;
-        frozen.unwrap_or_else(|error| Err(TableError::Io(io::Error::other(error))))
+        aside(disk.waits(), move || disk.freeze()).await.map_err(TableError::Io)?
     }
 
     /// While the replica is quarantined, entries wait here: the log goes on without them.

@@ -16,7 +16,11 @@ openraft::declare_raft_types!(
         R = Vec<Outcome>,
         NodeId = u64,
         Node = MemberRecord,
+        AsyncRuntime = Runtime,
 );
+
+/// tokio, with a generator of its own: election timeouts are drawn from the seed that the node was started with.
+pub(crate) type Runtime = openraft::rt::deterministic_rng::DeterministicRng<openraft::impls::TokioRuntime>;
 
 pub(crate) type LogId = openraft::type_config::alias::LogIdOf<TypeConfig>;
 pub(crate) type Vote = openraft::type_config::alias::VoteOf<TypeConfig>;

@@ -3,7 +3,7 @@
 use base::Revision;
 
 use super::Store;
-use crate::disk::APPLIED;
+use crate::disk::{APPLIED, aside};
 use crate::error::StoreError;
 use crate::mvcc::alarm::{Alarm, AlarmChange, Lasts};
 use crate::mvcc::machine::{Action, Reply};
@@ -98,12 +98,7 @@ impl Store {
         self.wait_until_clean().await;
         let inner = self.inner();
         let disk = inner.replica.disk.clone();
-        let compacted = if disk.waits() {
-            let joined = tokio::task::spawn_blocking(move || disk.compact()).await;
-            joined.unwrap_or_else(|error| Err(TableError::Io(std::io::Error::other(error))))
-        } else {
-            disk.compact()
-        };
+        let compacted = aside(disk.waits(), move || disk.compact()).await.map_err(TableError::Io).flatten();
         compacted.map_err(|error| self.unreadable(&error))?;
         // The old files stay linked by the copy that Raft keeps, until there is another.
         if inner.raft.take_snapshot().await { Ok(()) } else { Err(StoreError::Stopping) }

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use super::Store;
 use super::audit::{Answer, Claim, Question};
-use crate::disk::{Arrived, Frozen, StateDisk, codec, files};
+use crate::disk::{Arrived, Frozen, StateDisk, aside, codec, files};
 use crate::mvcc::machine::Action;
 use crate::mvcc::request::Txn;
 use crate::raft::peers::{Call, Peer, Peers, SnapshotFile};
@@ -165,7 +165,7 @@ impl Store {
 
     async fn install(&self, arrived: Arrived) -> io::Result<()> {
         let replica = self.inner.replica.clone();
-        tokio::task::spawn_blocking(move || replica.install(&arrived)).await.map_err(io::Error::other)??;
+        aside(replica.disk.waits(), move || replica.install(&arrived)).await??;
         self.inner.replica.health.set(Health::Sound);
         Ok(())
     }
@@ -187,13 +187,12 @@ impl Store {
             return Err(format!("it has not applied entry {} yet", wanted.index));
         }
         let disk = self.inner.replica.disk.clone();
-        let frozen = tokio::task::spawn_blocking(move || {
+        let frozen = aside(disk.waits(), move || {
             let frozen = disk.freeze().map_err(io::Error::from)?;
             let files = files::list(&frozen.dir)?;
             Ok::<_, io::Error>((frozen, files))
         });
-        let frozen = frozen.await.map_err(io::Error::other).and_then(|frozen| frozen);
-        let (frozen, files) = frozen.map_err(|error| error.to_string())?;
+        let (frozen, files) = frozen.await.flatten().map_err(|error| error.to_string())?;
         let offer = Offer {
             inline: frozen.inline.clone(),
             applied: frozen.applied.clone().unwrap_or_default(),
@@ -215,8 +214,7 @@ impl Store {
             file.take(CHUNK_BYTES).read_to_end(&mut bytes)?;
             Ok(bytes.into())
         };
-        let read = tokio::task::spawn_blocking(read).await.map_err(io::Error::other).and_then(|read| read);
-        read.map_err(|error| error.to_string())
+        aside(true, read).await.flatten().map_err(|error| error.to_string())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Store;
 use crate::archive::{Manifest, Outgoing};
-use crate::disk::{StateDisk, codec};
+use crate::disk::{StateDisk, aside, codec};
 use crate::error::StoreError;
 use crate::mvcc::machine::{Machine, OutcomeCodec};
 use crate::mvcc::tables::TableError;
@@ -20,12 +20,7 @@ impl Store {
         let time_ms = inner.clock.now().as_millisecond();
         let manifest = Manifest::new(inner.identity.cluster_id, inner.identity.name.clone(), time_ms);
         let make = move || outgoing(disk.as_ref(), manifest);
-        let made = if inner.replica.disk.waits() {
-            let joined = tokio::task::spawn_blocking(make).await;
-            joined.unwrap_or_else(|error| Err(TableError::Io(std::io::Error::other(error))))
-        } else {
-            make()
-        };
+        let made = aside(inner.replica.disk.waits(), make).await.map_err(TableError::Io).flatten();
         made.map_err(|error| self.unreadable(&error))
     }
 }

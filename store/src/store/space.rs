@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Store;
-use crate::disk::{Room, StateDisk};
+use crate::disk::{Room, StateDisk, aside};
 use crate::error::StoreError;
 use crate::metrics;
 use crate::mvcc::alarm::{Alarm, AlarmChange, AlarmKind, Lasts, grows};
@@ -142,14 +142,8 @@ impl Store {
         let inner = self.inner();
         let disk = inner.replica.disk.clone();
         let reserve_bytes = inner.space.reserve_bytes;
-        let waits = disk.waits();
-        let look = move || look_at(disk.as_ref(), reserve_bytes);
-        let looked = if waits {
-            tokio::task::spawn_blocking(look).await.map_err(std::io::Error::other).flatten()
-        } else {
-            look()
-        };
-        let room = match looked {
+        let look = aside(disk.waits(), move || look_at(disk.as_ref(), reserve_bytes));
+        let room = match look.await.flatten() {
             Ok(room) => room,
             Err(error) => {
                 warn!(%error, "cannot find out how much room the disk has");

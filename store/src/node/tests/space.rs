@@ -6,7 +6,6 @@ use std::time::Duration;
 use base::{LeaseId, NodeId, Revision, SeededEntropy, SystemClock, Tasks};
 use tokio_util::sync::CancellationToken;
 
-use crate::disk::Room;
 use crate::node::NoPeers;
 use crate::{
     Alarm, AlarmKind, Delete, Disk, MemoryDisk, Node, NodeConfig, Op, Put, Range, Span, Store, StoreError,
@@ -77,7 +76,7 @@ async fn a_used_up_quota_refuses_what_grows_until_somebody_disarms() {
 #[tokio::test(start_paused = true)]
 async fn a_short_disk_makes_the_store_read_only_and_room_makes_it_writable() {
     let disk = MemoryDisk::default();
-    let room = |free_bytes| disk.tables.set_room(Room { free_bytes, total_bytes: 1_000_000 });
+    let room = |free_bytes| disk.set_room(Some((free_bytes, 1_000_000)));
     room(40_000);
     let config = NodeConfig {
         disk: Disk::Memory(disk.clone()),
