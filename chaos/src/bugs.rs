@@ -22,6 +22,7 @@ pub struct Trap {
 /// One for each bug that is known to be found, in the order of the bugs.
 pub const ALL: &[Trap] = &[
     calm(Bug::ReadWithoutReadIndex, &["strict-serializability"]),
+    Trap { bug: Bug::WatchDropsWhenFull, scenario: "S-12", seconds: 20, properties: &["watch-reliable"] },
     Trap { bug: Bug::WatchRepeatsOnResume, scenario: "S-12", seconds: 20, properties: &["watch-resumable"] },
     calm(Bug::CompactionEatsLiveKey, &["historical-read", "response-exact"]),
     calm(Bug::CompactedIsRead, &["revision-errors"]),
