@@ -3,13 +3,20 @@
 //! Dropping it kills the processes. `enter_own_namespaces` comes first: then even a harness that is killed leaves
 //! nothing behind.
 
+mod admin;
 mod certificates;
+pub(crate) mod clock;
 mod command;
+mod disk;
 mod endpoint;
 mod kernel;
+mod membership;
 mod namespace;
 mod network;
 mod process;
+mod switch;
+mod syncs;
+mod volume;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,10 +30,19 @@ use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
+pub use admin::Listed;
 use certificates::Certificates;
+use clock::FakeClock;
+pub use disk::Part;
 pub use endpoint::Endpoint;
 pub use namespace::{NetworkNamespace, enter_own_namespaces, in_own_namespaces};
+use network::Network;
+pub use network::{CLIENT, Link, Probed};
 use process::{Process, how_it_ended};
+pub use switch::wire::{Impairment, Packets};
+use syncs::HeldSyncs;
+pub use syncs::Syncs;
+use volume::Volume;
 
 /// Every member has an address of its own, so all have the same ports.
 const CLIENT_PORT: u16 = 2379;
@@ -72,8 +88,34 @@ pub struct ClusterOptions {
     /// The program: `navarch`, or `etcd`.
     pub binary: PathBuf,
     pub disk: Disk,
+    /// Where the files are that have the members' file systems in them; `dir` if none.
+    pub images: Option<PathBuf>,
+    /// Whether the members' syncs can be made to fail or to take long; each takes some 30 µs more then.
+    pub hold_syncs: bool,
+    /// Whether the members' clocks can be shifted; needs libfaketime.
+    pub fake_clocks: bool,
+    /// Of every choice that chance makes, which are those of the network.
+    pub seed: u64,
     /// More flags for every server, as `--name=value`.
     pub flags: Vec<String>,
+}
+
+impl ClusterOptions {
+    /// Three of Navarch's servers, on folders, and with nothing that costs time and not every fault needs.
+    pub fn new(binary: PathBuf, dir: PathBuf) -> Self {
+        Self {
+            system: System::Navarch,
+            servers: 3,
+            dir,
+            binary,
+            disk: Disk::Folder,
+            images: None,
+            hold_syncs: false,
+            fake_clocks: false,
+            seed: 0,
+            flags: Vec::new(),
+        }
+    }
 }
 
 /// A running cluster. Members are named `n1`, `n2` … in the order in which they were made.
@@ -83,15 +125,32 @@ pub struct Cluster {
     members: BTreeMap<String, Member>,
     /// The names that founded the cluster.
     founders: Vec<String>,
+    network: Network,
     /// Whatever it starts dies with it.
     nursery: OwnThread,
 }
 
 struct Member {
     address: Ipv4Addr,
-    /// Of its log and its data.
+    seat: Seat,
+    /// Of its log and its disk.
     dir: PathBuf,
+    // In this order: the process lets go of the disk and of the namespace.
     process: Process,
+    volume: Option<Volume>,
+    namespace: NetworkNamespace,
+    syncs: Option<HeldSyncs>,
+    clock: Option<FakeClock>,
+}
+
+/// How a member came to be one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Seat {
+    Founder,
+    /// Joined a running cluster; etcd wants to be told who was in it then.
+    Late {
+        peers: String,
+    },
 }
 
 impl Member {
@@ -109,11 +168,12 @@ impl Cluster {
     pub async fn start(options: ClusterOptions) -> Result<Self> {
         let certificates = Certificates::create(&options.dir.join("certificates"))?;
         let nursery = OwnThread::start("nursery").context("cannot start a thread")?;
+        let network = Network::start(options.seed).await?;
         let mut cluster =
-            Self { founders: Vec::new(), members: BTreeMap::new(), options, certificates, nursery };
-        network::ip(&["link", "set", "lo", "up"])?;
+            Self { founders: Vec::new(), members: BTreeMap::new(), options, certificates, network, nursery };
         for number in 1..=cluster.options.servers {
-            let name = cluster.prepare(number)?;
+            let name = format!("n{number}");
+            cluster.prepare(&name, number, Seat::Founder).await?;
             cluster.founders.push(name);
         }
         for name in cluster.members() {
@@ -126,16 +186,26 @@ impl Cluster {
     }
 
     /// Everything that a member needs before it is started the first time.
-    fn prepare(&mut self, number: u8) -> Result<String> {
-        let name = format!("n{number}");
+    async fn prepare(&mut self, name: &str, number: u8, seat: Seat) -> Result<()> {
         let address = network::address(number);
-        network::ip(&["address", "add", &format!("{address}/32"), "dev", "lo"])?;
-        self.certificates.add_member(&name, &address.to_string())?;
-        let dir = self.options.dir.join(&name);
+        self.certificates.add_member(name, &address.to_string())?;
+        let dir = self.options.dir.join(name);
         fs::create_dir_all(dir.join("disk")).with_context(|| format!("cannot create {}", dir.display()))?;
-        let process = Process::new(&name, dir.join("log"));
-        self.members.insert(name.clone(), Member { address, dir, process });
-        Ok(name)
+        let volume = match self.options.disk {
+            Disk::Folder => None,
+            disk @ (Disk::LoopExt4 | Disk::LoopXfs) => {
+                let images = self.options.images.as_ref().unwrap_or(&self.options.dir);
+                let image = images.join(format!("{name}.image"));
+                Some(Volume::create(disk, &image, &dir.join("disk")).await?)
+            }
+        };
+        let syncs = if self.options.hold_syncs { Some(HeldSyncs::new()?) } else { None };
+        let clock = if self.options.fake_clocks { Some(FakeClock::create(dir.join("clock"))?) } else { None };
+        let namespace = self.network.join(name, number).await?;
+        let process = Process::new(name, dir.join("log"));
+        let member = Member { address, seat, dir, process, volume, namespace, syncs, clock };
+        self.members.insert(name.to_owned(), member);
+        Ok(())
     }
 
     pub fn options(&self) -> &ClusterOptions {
@@ -168,10 +238,20 @@ impl Cluster {
     /// # Errors
     /// When it runs already, or the program cannot be started.
     pub async fn start_member(&mut self, name: &str) -> Result<()> {
-        let command = self.command(name)?;
+        let mut command = self.command(name)?;
         let nursery = &self.nursery;
         let member = self.members.get_mut(name).with_context(|| format!("there is no member {name}"))?;
-        member.process.start(command, nursery).await
+        if let Some(clock) = &member.clock {
+            clock.give_to(&mut command)?;
+        }
+        if member.syncs.is_some() {
+            HeldSyncs::hold(&mut command);
+        }
+        member.process.start(command, &member.namespace, nursery).await?;
+        match (&member.syncs, member.process.pid()) {
+            (Some(syncs), Some(pid)) => syncs.follow(pid).await,
+            (None, _) | (_, None) => Ok(()),
+        }
     }
 
     /// `kill -9`; returns when the process is gone, and says how it ended.
@@ -238,7 +318,7 @@ impl Cluster {
         Ok(self.member(name)?.process.log().to_owned())
     }
 
-    /// Waits until the member answers a read with consensus; says how long that took.
+    /// Waits until the member votes and answers a read with consensus; says how long that took.
     ///
     /// # Errors
     /// When it has not within the time, or its process ends; with the end of its log.
@@ -250,7 +330,7 @@ impl Cluster {
             if !process.is_running()? {
                 bail!("{name} does not run; the end of its log:\n{}", process.last_words());
             }
-            match endpoint.read().await {
+            match endpoint.serves().await {
                 Ok(()) => return Ok(began.elapsed()),
                 Err(error) if began.elapsed() > within => {
                     let words = self.member(name)?.process.last_words();
@@ -266,22 +346,99 @@ impl Cluster {
     /// # Errors
     /// When nobody leads within the time.
     pub async fn leader(&self, within: Duration) -> Result<String> {
+        self.leader_among(&self.members(), within).await
+    }
+
+    /// The member that leads in the place of this one.
+    ///
+    /// # Errors
+    /// When none does within the time.
+    pub async fn successor(&self, of: &str, within: Duration) -> Result<String> {
+        let others: Vec<String> = self.members().into_iter().filter(|name| name != of).collect();
+        self.leader_among(&others, within).await
+    }
+
+    async fn leader_among(&self, names: &[String], within: Duration) -> Result<String> {
         let deadline = Instant::now() + within;
         loop {
-            let mut found: Option<(u64, String)> = None;
-            for name in self.members() {
-                let Ok(status) = self.endpoint(&name)?.status().await else { continue };
+            // Those that stand still are waited for together.
+            let asked = names.iter().map(|name| async move {
+                let status = self.endpoint(name)?.status().await?;
                 let own_id = status.header.map_or(0, |header| header.member_id);
-                if status.leader == own_id && own_id != 0 {
-                    found = found.max(Some((status.raft_term, name)));
-                }
-            }
-            match found {
+                let leads = own_id != 0 && status.leader == own_id;
+                Ok::<_, anyhow::Error>(leads.then(|| (status.raft_term, name.clone())))
+            });
+            let answers = futures::future::join_all(asked).await;
+            match answers.into_iter().filter_map(|answer| answer.ok().flatten()).max() {
                 Some((_, name)) => return Ok(name),
                 None if Instant::now() > deadline => bail!("nobody leads within {within:?}"),
                 None => sleep(LOOK_EVERY).await,
             }
         }
+    }
+
+    /// Adds rules for links, all at once, until `mend` of the same number. Hosts are the members and [`CLIENT`].
+    ///
+    /// # Errors
+    /// When a link's host is unknown; then nothing has changed.
+    pub fn impair(&mut self, fault: u64, rules: &BTreeMap<Link, Impairment>) -> Result<()> {
+        self.network.impair(fault, rules)
+    }
+
+    /// Takes back what `impair` added under this number.
+    pub fn mend(&mut self, fault: u64) {
+        self.network.mend(fault);
+    }
+
+    /// Sends datagrams over each link, and says how many arrived: within half a second, and with processes that stand
+    /// still too, for the datagrams are the harness's own.
+    ///
+    /// # Errors
+    /// When a link's host is unknown.
+    pub async fn probe(&mut self, links: &[Link]) -> Result<BTreeMap<Link, Probed>> {
+        self.network.probe(links).await
+    }
+
+    /// What became of the packets of a link since it was first used.
+    ///
+    /// # Errors
+    /// When a host is unknown.
+    pub fn packets(&self, link: &Link) -> Result<Packets> {
+        self.network.packets(link)
+    }
+
+    /// From now on the member's syncs do this.
+    ///
+    /// # Errors
+    /// When they are not held: `hold_syncs`.
+    pub fn rule_syncs(&mut self, name: &str, syncs: Syncs) -> Result<()> {
+        self.held_syncs(name)?.set(syncs);
+        Ok(())
+    }
+
+    /// How many syncs of the member were made to fail, or to take longer, so far.
+    ///
+    /// # Errors
+    /// When they are not held.
+    pub fn bent_syncs(&self, name: &str) -> Result<u64> {
+        Ok(self.held_syncs(name)?.bent())
+    }
+
+    fn held_syncs(&self, name: &str) -> Result<&HeldSyncs> {
+        let syncs = self.member(name)?.syncs.as_ref();
+        syncs.with_context(|| format!("the syncs of {name} are not held"))
+    }
+
+    /// Shifts the wall clock of the member, whose process feels it within a second; says by how much the clock is ahead
+    /// of the machine's now, in milliseconds.
+    ///
+    /// # Errors
+    /// When its clock cannot be shifted: `fake_clocks`.
+    pub fn shift_clock(&mut self, name: &str, shift_ms: i64) -> Result<i64> {
+        let clock = self.member(name)?.clock.as_ref();
+        let clock = clock.with_context(|| format!("the clock of {name} is the machine's"))?;
+        clock.set(shift_ms)?;
+        clock.seen_ms()
     }
 
     fn member(&self, name: &str) -> Result<&Member> {

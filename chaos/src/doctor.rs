@@ -1,68 +1,122 @@
-//! What this machine can do for the harness, and what is missing for which faults.
+//! What this machine can do: which faults are possible here, and what to install for those that are not.
 
-use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use crate::cluster::NetworkNamespace;
+use serde::Serialize;
 
-/// One thing that faults or clusters need.
-struct Need {
-    what: &'static str,
-    found: Found,
-    /// What cannot be done without it.
-    without: &'static str,
+use crate::cluster::clock;
+
+/// Something that faults need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Capability {
+    pub name: &'static str,
+    pub is_there: bool,
+    /// Without it nothing runs at all.
+    pub is_needed: bool,
+    /// What is not possible without it.
+    pub serves: &'static str,
+    /// How to get it.
+    pub remedy: &'static str,
 }
 
-enum Found {
-    Yes,
-    No(String),
-}
-
-/// A table for people.
-pub fn examine() -> String {
-    let mut text = String::new();
-    for need in needs() {
-        // Writing to a string cannot fail.
-        let _written = match need.found {
-            Found::Yes => writeln!(text, "yes  {}", need.what),
-            Found::No(why) => writeln!(text, "NO   {}: {why}; without it: {}", need.what, need.without),
-        };
-    }
-    text
-}
-
-fn needs() -> Vec<Need> {
-    let namespace = match NetworkNamespace::create() {
-        Ok(_) => Found::Yes,
-        Err(error) => Found::No(format!("{error:#}")),
+/// Looks at everything; changes nothing.
+pub fn examine() -> Vec<Capability> {
+    let capability =
+        |name, is_there, serves, remedy| Capability { name, is_there, is_needed: false, serves, remedy };
+    let needed = |name, is_there, serves, remedy| Capability {
+        is_needed: true,
+        ..capability(name, is_there, serves, remedy)
     };
     vec![
-        Need { what: "network namespaces", found: namespace, without: "no cluster can be run here" },
-        Need { what: "ip (iproute2)", found: program("ip"), without: "no cluster can be run here" },
-        Need { what: "nft (nftables)", found: program("nft"), without: "no partitions" },
-        Need { what: "/dev/net/tun", found: file("/dev/net/tun"), without: "no delay, loss or reordering" },
-        Need { what: "loop devices", found: file("/dev/loop-control"), without: "no faults of the disk" },
-        Need { what: "mkfs.ext4", found: program("mkfs.ext4"), without: "no disks with ext4" },
-        Need { what: "mkfs.xfs", found: program("mkfs.xfs"), without: "no disks with XFS" },
-        Need { what: "xfs_io (xfsprogs)", found: program("xfs_io"), without: "no loss of power" },
-        Need { what: "etcd", found: program("etcd"), without: "no calibration with --system etcd" },
+        needed("root", nix::unistd::geteuid().is_root(), "everything", "run as root"),
+        needed(
+            "namespaces",
+            Path::new("/proc/self/ns/net").exists(),
+            "members apart from each other",
+            "a kernel with NET_NS",
+        ),
+        needed("tun", opens("/dev/net/tun"), "the members' network", "modprobe tun"),
+        needed("ip", runs("ip", "-V"), "the members' network", "apt-get install iproute2"),
+        capability("loop", opens("/dev/loop-control"), "disks of their own", "modprobe loop"),
+        capability(
+            "ext4",
+            knows("ext4") && runs("mkfs.ext4", "-V"),
+            "disks of their own",
+            "apt-get install e2fsprogs",
+        ),
+        capability(
+            "xfs",
+            knows("xfs") && runs("mkfs.xfs", "-V"),
+            "disks of their own",
+            "apt-get install xfsprogs",
+        ),
+        capability(
+            "fsfreeze",
+            runs("fsfreeze", "-V"),
+            "disks that stand still",
+            "apt-get install util-linux",
+        ),
+        capability(
+            "seccomp",
+            notifies(),
+            "syncs that fail, or take long",
+            "a kernel with SECCOMP_FILTER, 5.19 or newer",
+        ),
+        capability("libfaketime", clock::library().is_some(), "clocks that jump", "apt-get install faketime"),
+        capability(
+            "etcd",
+            runs("etcd", "--version"),
+            "calibration with a foreign system",
+            "apt-get install etcd-server",
+        ),
     ]
 }
 
-/// Where the system's programs are, also those for the administrator.
-const PROGRAM_FOLDERS: &[&str] =
-    &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-
-fn program(name: &str) -> Found {
-    if PROGRAM_FOLDERS.iter().any(|folder| Path::new(folder).join(name).exists()) {
-        Found::Yes
-    } else {
-        Found::No("not installed".to_owned())
-    }
+/// For people: what there is, and what to do about what there is not.
+pub fn table(capabilities: &[Capability]) -> String {
+    let line = |capability: &Capability| match (capability.is_there, capability.is_needed) {
+        (true, _) => format!("yes  {}: {}\n", capability.name, capability.serves),
+        (false, true) => {
+            format!(
+                "NO   {}: {}; nothing runs without it: {}\n",
+                capability.name, capability.serves, capability.remedy
+            )
+        }
+        (false, false) => format!("no   {}: {}; {}\n", capability.name, capability.serves, capability.remedy),
+    };
+    capabilities.iter().map(line).collect()
 }
 
-fn file(path: &str) -> Found {
-    if Path::new(path).exists() { Found::Yes } else { Found::No("not there".to_owned()) }
+/// Whether what is called so is there.
+pub fn has(name: &str) -> bool {
+    examine().iter().any(|capability| capability.name == name && capability.is_there)
+}
+
+fn opens(device: &str) -> bool {
+    fs::OpenOptions::new().read(true).write(true).open(device).is_ok()
+}
+
+fn runs(program: &str, flag: &str) -> bool {
+    Command::new(program)
+        .arg(flag)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Whether the kernel has the file system; as a module it is loaded when it is first used.
+fn knows(file_system: &str) -> bool {
+    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    known.lines().any(|line| line.split_whitespace().next_back() == Some(file_system))
+}
+
+fn notifies() -> bool {
+    let actions = fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").unwrap_or_default();
+    actions.split_whitespace().any(|action| action == "user_notif")
 }
 
 #[cfg(test)]
@@ -70,9 +124,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_told() {
-        assert!(matches!(program("ls"), Found::Yes));
-        assert!(matches!(program("no-such-program"), Found::No(_)));
-        assert!(matches!(file("/no/such/file"), Found::No(_)));
+    fn what_is_missing_is_said_to_be() {
+        assert!(!opens("/dev/no-such-device"));
+        assert!(!runs("no-such-program", "--version"));
+        assert!(!knows("no-such-file-system"));
+        assert!(has("ip") && !has("magic"));
     }
 }

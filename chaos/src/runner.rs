@@ -114,15 +114,15 @@ async fn perform(scenario: &Scenario, plan: &Plan, machine: &Machine<'_>, folder
     let options = ClusterOptions {
         system: machine.system,
         servers: scenario.servers,
-        dir: folder.join("servers"),
-        binary: machine.binary.clone(),
         disk: scenario.disk,
+        seed: plan.seed,
         flags: match machine.system {
             System::Navarch => {
                 scenario.flags.iter().map(|flag| (*flag).to_owned()).chain(machine.flags.clone()).collect()
             }
             System::Etcd => Vec::new(),
         },
+        ..ClusterOptions::new(machine.binary.clone(), folder.join("servers"))
     };
     let mut cluster = Cluster::start(options).await.context("the cluster does not start")?;
     let stage = Stage::set(scenario, plan, machine, folder, &cluster).await?;

@@ -56,7 +56,7 @@ async fn perform(args: &ChaosArgs) -> Result<Verdict> {
     match &args.command {
         ChaosCommand::List => list(),
         ChaosCommand::Plan(args) => print!("{}", plan(args)?.1.tell()),
-        ChaosCommand::Doctor => print!("{}", doctor::examine()),
+        ChaosCommand::Doctor => print!("{}", doctor::table(&doctor::examine())),
         ChaosCommand::Bugs(args) => return bugs::run(args).await,
         ChaosCommand::Export(args) => export(args)?,
         ChaosCommand::Run(args) => {

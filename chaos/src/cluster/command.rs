@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::{CLIENT_PORT, Cluster, Member, PEER_PORT, System};
+use super::{CLIENT_PORT, Cluster, Member, PEER_PORT, Seat, System};
 
 /// Members of another cluster are refused.
 const CLUSTER_NAME: &str = "chaos";
@@ -39,7 +39,15 @@ impl Cluster {
         flag("gateway-listen", &format!("{address}:6444"));
         flag("client-listen", &format!("{address}:{CLIENT_PORT}"));
         flag("peer-listen", &format!("{address}:{PEER_PORT}"));
-        flag("initial-cluster", &founders.join(","));
+        match &member.seat {
+            Seat::Founder => flag("initial-cluster", &founders.join(",")),
+            Seat::Late { .. } => {
+                let others = self.members.iter().filter(|(other, _)| *other != name);
+                let peers: Vec<String> =
+                    others.map(|(_, other)| format!("{}:{PEER_PORT}", other.address)).collect();
+                flag("join", &peers.join(","));
+            }
+        }
     }
 
     fn etcd(&self, name: &str, member: &Member, command: &mut Command) {
@@ -57,10 +65,14 @@ impl Cluster {
         flag("advertise-client-urls", &client_url);
         flag("listen-peer-urls", &peer_url(member));
         flag("initial-advertise-peer-urls", &peer_url(member));
-        flag("initial-cluster", &founders.join(","));
+        match &member.seat {
+            Seat::Founder => flag("initial-cluster", &founders.join(",")),
+            Seat::Late { peers } => {
+                flag("initial-cluster", peers);
+                flag("initial-cluster-state", "existing");
+            }
+        }
         flag("initial-cluster-token", CLUSTER_NAME);
-        // All members live on one loopback interface: a connection comes from any of their addresses.
-        flag("experimental-peer-skip-client-san-verification", "true");
         flag("logger", "zap");
         flag("log-level", "warn");
         for prefix in ["", "peer-"] {

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use proto::etcdserverpb::kv_client::KvClient;
 use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use proto::etcdserverpb::{RangeRequest, StatusRequest, StatusResponse};
 use tokio::time::timeout;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint as Address, Identity};
+
+use super::admin::Listed;
 
 /// How long one question about a member may take.
 const ASK_MAX: Duration = Duration::from_secs(2);
@@ -37,7 +39,7 @@ impl Endpoint {
     }
 
     /// A connection of its own.
-    async fn connect(&self) -> Result<Channel> {
+    pub(super) async fn connect(&self) -> Result<Channel> {
         self.address()?.connect().await.with_context(|| format!("cannot connect to {}", self.member))
     }
 
@@ -54,8 +56,11 @@ impl Endpoint {
         .await
     }
 
-    /// Reads something, with consensus: whoever answers is in touch with a majority.
-    pub(crate) async fn read(&self) -> Result<()> {
+    /// Whether the member votes and answers a read with consensus, so that it is in touch with a majority.
+    pub(super) async fn serves(&self) -> Result<()> {
+        // A member that has just joined may not know yet that it is a learner.
+        let votes = |listed: &Listed| listed.name == self.member && !listed.is_learner;
+        ensure!(self.list().await?.iter().any(votes), "{} does not vote", self.member);
         self.in_time(async {
             let mut kv = KvClient::new(self.connect().await?);
             let anything =
@@ -67,7 +72,7 @@ impl Endpoint {
     }
 
     /// The handshake too: the kernel accepts connections for a process that stands still.
-    async fn in_time<T>(&self, question: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(super) async fn in_time<T>(&self, question: impl Future<Output = Result<T>>) -> Result<T> {
         let answer = timeout(ASK_MAX, question).await;
         answer.with_context(|| format!("{} has not answered within {ASK_MAX:?}", self.member))?
     }

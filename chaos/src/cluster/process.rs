@@ -1,7 +1,8 @@
 //! One server process: started where it belongs, signalled, waited for, and never left behind.
 
 use std::fs::{self, OpenOptions};
-use std::os::unix::process::ExitStatusExt;
+use std::os::fd::AsFd as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -11,6 +12,9 @@ use base::OwnThread;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::{Instant, sleep};
+
+use super::kernel;
+use super::namespace::NetworkNamespace;
 
 /// How often a process that is to change is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -31,15 +35,21 @@ impl Process {
         Self { name: name.to_owned(), log, child: None }
     }
 
-    /// Starts it on `nursery`: it is killed when that thread ends, and so when this process does, however that comes.
-    pub(super) async fn start(&mut self, mut command: Command, nursery: &OwnThread) -> Result<()> {
+    /// Starts it in a network namespace and on `nursery`: it is killed when that thread ends, and so when this process
+    /// does, however that comes.
+    pub(super) async fn start(
+        &mut self,
+        mut command: Command,
+        namespace: &NetworkNamespace,
+        nursery: &OwnThread,
+    ) -> Result<()> {
         if self.exit_status()?.is_none() && self.child.is_some() {
             bail!("{} runs already", self.name);
         }
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
         let log = log.with_context(|| format!("cannot open {}", self.log.display()))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        super::kernel::die_with_parent(&mut command);
+        kernel::confine(&mut command, namespace.as_fd().try_clone_to_owned()?);
         let child = nursery.run(async move { command.spawn() }).await;
         self.child = Some(child.with_context(|| format!("cannot start {}", self.name))?);
         Ok(())

@@ -2,28 +2,32 @@
 //!
 //! Each test works on a thread in namespaces of its own; needs root.
 
+mod clock;
+mod damage;
+mod disk;
+mod etcd;
+mod members;
+mod network;
 mod process;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chaos::cluster::{Cluster, ClusterOptions, Disk, System, in_own_namespaces};
+use chaos::cluster::{Cluster, ClusterOptions, in_own_namespaces};
 use chaos::faults::{Fault, Nemesis};
 use chaos::history::{self, Step};
+use proto::etcdserverpb::kv_client::KvClient;
+use proto::etcdserverpb::{PutRequest, RangeRequest};
 
 /// How long a member may take to serve again.
 const SERVES_MAX: Duration = Duration::from_secs(30);
 
+/// How long a call may take.
+const ANSWERS_MAX: Duration = Duration::from_secs(3);
+
 /// Three of ours.
 fn three(dir: &Path) -> ClusterOptions {
-    ClusterOptions {
-        system: System::Navarch,
-        servers: 3,
-        dir: dir.to_owned(),
-        binary: navarch(),
-        disk: Disk::Folder,
-        flags: Vec::new(),
-    }
+    ClusterOptions { seed: 1, ..ClusterOptions::new(navarch(), dir.to_owned()) }
 }
 
 /// Does `work` with a cluster, in namespaces of its own.
@@ -48,6 +52,24 @@ async fn heal(nemesis: &mut Nemesis, cluster: &mut Cluster, number: u64) -> Stri
     let told = nemesis.heal(cluster, number).await.expect("it was installed");
     let Step::Healed { evidence } = told.step else { panic!("{told:?}") };
     evidence
+}
+
+/// Writes a key through a member.
+async fn put(cluster: &Cluster, member: &str, key: &str) -> anyhow::Result<()> {
+    let put = PutRequest { key: key.to_owned().into(), value: "v".into(), ..PutRequest::default() };
+    let address = cluster.endpoint(member)?.address()?.timeout(ANSWERS_MAX);
+    let put = async { anyhow::Ok(KvClient::new(address.connect().await?).put(put).await?) };
+    tokio::time::timeout(ANSWERS_MAX, put).await??;
+    Ok(())
+}
+
+/// Reads with consensus which keys there are.
+async fn keys(cluster: &Cluster, member: &str, prefix: &str) -> anyhow::Result<Vec<String>> {
+    let range_end = format!("{prefix}\u{7f}").into();
+    let range = RangeRequest { key: prefix.to_owned().into(), range_end, ..RangeRequest::default() };
+    let channel = cluster.endpoint(member)?.address()?.timeout(ANSWERS_MAX).connect().await?;
+    let found = KvClient::new(channel).range(range).await?.into_inner();
+    Ok(found.kvs.into_iter().map(|kv| String::from_utf8_lossy(&kv.key).into_owned()).collect())
 }
 
 /// The binary under test: what `make` built, or what cargo built beside this test.

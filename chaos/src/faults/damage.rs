@@ -1,0 +1,138 @@
+//! Files that are not as they were written, and disks that are empty.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use super::disk::{join, skipped};
+use super::process;
+use crate::cluster::{Cluster, Part, System};
+use crate::dice::Dice;
+use crate::history::Step;
+
+/// What is done to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "kebab-case")]
+pub enum Damage {
+    /// Turns single bits.
+    Flip { bits: u32 },
+    /// Overwrites a piece with zeros.
+    Zero { bytes: u32 },
+    /// Cuts off the end of what was written.
+    Truncate,
+}
+
+/// Damages a file of the member while it does not run, and starts it. Where is chance's choice, from a seed.
+pub(super) async fn damage(
+    cluster: &mut Cluster,
+    (member, part): (&str, Part),
+    damage: Damage,
+    seed: u64,
+) -> Result<Step> {
+    let dice = Dice::new(seed);
+    if cluster.is_running(member)? {
+        cluster.kill(member).await?;
+    }
+    let files = cluster.files(member, part)?;
+    let evidence = match dice.pick(&files) {
+        Some(file) => apply(file, damage, &dice)?,
+        None => None,
+    };
+    process::start(cluster, &[member.to_owned()]).await?;
+    Ok(match evidence {
+        Some(evidence) => Step::Installed { evidence: format!("{member}: {evidence}") },
+        None => skipped("it has written nothing of the kind yet"),
+    })
+}
+
+/// A member that refused to start on what is left starts with nothing.
+pub(super) async fn recover(cluster: &mut Cluster, member: &str) -> Result<String> {
+    if cluster.is_running(member)? {
+        return Ok(format!("{member} runs"));
+    }
+    if cluster.options().system == System::Etcd {
+        return super::members::replace(cluster, member).await;
+    }
+    cluster.wipe(member)?;
+    let started = process::start(cluster, &[member.to_owned()]).await?;
+    Ok(join(format!("{member} had given up, its disk is empty"), &started))
+}
+
+/// Kills the member, and empties its disk. It comes back with its old name when it is started.
+pub(super) async fn wipe(cluster: &mut Cluster, member: &str) -> Result<Step> {
+    if cluster.options().system == System::Etcd {
+        return Ok(skipped("etcd's members cannot come back from an empty disk"));
+    }
+    if cluster.is_running(member)? {
+        cluster.kill(member).await?;
+    }
+    cluster.wipe(member)?;
+    Ok(Step::Installed { evidence: format!("the disk of {member} is empty") })
+}
+
+/// Says what was done, if there was anything to damage.
+fn apply(file: &Path, damage: Damage, dice: &Dice) -> Result<Option<String>> {
+    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    // Files are prepared larger than they are used, with zeros.
+    let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else { return Ok(None) };
+    let used = last as u64 + 1;
+    let open = OpenOptions::new().write(true).open(file)?;
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let told = match damage {
+        Damage::Flip { bits } => {
+            for _ in 0..bits {
+                let at = dice.below(used);
+                let mut byte = [0];
+                OpenOptions::new().read(true).open(file)?.read_exact_at(&mut byte, at)?;
+                open.write_all_at(&[byte[0] ^ 1 << dice.below(8)], at)?;
+            }
+            format!("{bits} of {used} bytes of {name} have a bit turned")
+        }
+        Damage::Zero { bytes } => {
+            let at = dice.below(used);
+            let length = u64::from(bytes).min(used - at);
+            open.write_all_at(&vec![0; usize::try_from(length)?], at)?;
+            format!("{length} bytes of {name} from {at} on are zero")
+        }
+        Damage::Truncate => {
+            let length = dice.below(used);
+            open.set_len(length)?;
+            format!("{name} ends after {length} of {used} bytes")
+        }
+    };
+    open.sync_all()?;
+    Ok(Some(told))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn damaged(damage: Damage) -> (Vec<u8>, Option<String>) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let written: Vec<u8> = [[0xaa; 1000].as_slice(), [0; 3000].as_slice()].concat();
+        fs::write(file.path(), &written).unwrap();
+        let told = apply(file.path(), damage, &Dice::new(1)).unwrap();
+        (fs::read(file.path()).unwrap(), told)
+    }
+
+    #[test]
+    fn only_what_was_written_is_damaged() {
+        let (bytes, _) = damaged(Damage::Flip { bits: 5 });
+        let turned: u32 = bytes[..1000].iter().map(|byte| (byte ^ 0xaa).count_ones()).sum();
+        assert_eq!((turned, bytes.len()), (5, 4000));
+        assert!(bytes[1000..].iter().all(|byte| *byte == 0));
+        let (bytes, _) = damaged(Damage::Zero { bytes: 10 });
+        assert_eq!(bytes[..1000].iter().filter(|byte| **byte == 0).count(), 10);
+        assert!(damaged(Damage::Truncate).0.len() < 1000);
+    }
+
+    #[test]
+    fn an_empty_file_cannot_be_damaged() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(apply(file.path(), Damage::Truncate, &Dice::new(1)).unwrap(), None);
+    }
+}
