@@ -10,6 +10,7 @@ use futures::stream::BoxStream;
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 use openraft::storage::Snapshot;
 use tokio::sync::watch;
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::network::SnapshotHead;
@@ -97,7 +98,7 @@ impl Service {
 }
 
 /// openraft's own stream of appends would do the same with a task and a queue between this and its loop. Its loop gets
-/// the requests in the order in which these are polled first.
+/// the requests in the order in which these are polled first, if nothing but a full queue makes them wait there.
 async fn append(
     raft: Raft,
     request: AppendEntriesRequest<TypeConfig>,
@@ -137,7 +138,9 @@ impl PeerService for Service {
             async move { request.ok() }
         });
         let raft = self.store.inner().raft.raft().clone();
-        let answers = requests.map(move |request| append(raft.clone(), request)).buffered(APPENDS_MAX);
+        // A task that has used up its turn would have them wait for the next, and wakes the last of them first.
+        let answers = requests.map(move |request| unconstrained(append(raft.clone(), request)));
+        let answers = answers.buffered(APPENDS_MAX);
         let answers = futures::stream::unfold(Some(answers.boxed()), |answers| async move {
             let mut answers = answers?;
             let answer = answers.next().await?;

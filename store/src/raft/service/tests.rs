@@ -197,3 +197,36 @@ fn damaged_messages_of_raft_are_read_or_refused() {
         read::<SnapshotHead>(&bytes);
     });
 }
+
+/// More requests than a task may handle in a turn, all there at once: as after a pause.
+#[tokio::test]
+async fn appends_reach_raft_in_order_however_many_there_are() {
+    let tasks = Tasks::new(CancellationToken::new());
+    let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+    let store = Store::in_memory(clock, Arc::new(SeededEntropy::new(1)), &tasks).await;
+    let service = Service::of(store.clone());
+    let last = store.inner().raft.raft().with_raft_state(|state| state.log_ids.last().copied()).await;
+    let last = last.expect("it runs").expect("a leader has an entry of its own");
+    let leader_id = LeaderId { term: 9, node_id: 2 };
+    let vote = Vote { leader_id, committed: true };
+    let id = |index| LogId { leader_id, index };
+    let requests = (1..=500).map(|n| {
+        let prev_log_id = if n == 1 { last } else { id(last.index + n - 1) };
+        let entries = vec![Entry { log_id: id(last.index + n), payload: EntryPayload::Blank }];
+        codec::encode(&AppendEntriesRequest::<TypeConfig> {
+            vote,
+            prev_log_id: Some(prev_log_id),
+            entries,
+            leader_commit: Some(last),
+        })
+    });
+    let answers = service.append_stream(futures::stream::iter(requests.collect::<Vec<_>>()).boxed());
+    let answers: Vec<_> =
+        tokio::time::timeout(Duration::from_secs(30), answers.collect()).await.expect("answers");
+    assert_eq!(answers.len(), 500, "an append that came before its time ends the stream");
+    for answer in answers {
+        let answer: StreamAppendResult<TypeConfig> =
+            codec::decode(&answer.expect("an answer")).expect("readable");
+        answer.expect("each follows the one before");
+    }
+}
