@@ -55,10 +55,12 @@ chaos: setup ## break a cluster on purpose and judge it: SCENARIO=S-01 SEED=any 
 	@exec $(NAVARCH_BIN) chaos run $(or $(SCENARIO),S-01) $(if $(SEED),--seed $(SEED)) $(if $(TIME),--time $(TIME)) --runs .navarch/runs
 
 sim: setup ## replay a simulation: SEED (1) says which, ARGS="--log info --keep" more
-	@cargo run --quiet -p chaos --bin sim -- --seed $(or $(SEED),1) --out $(CARGO_TARGET_DIR)/sim $(ARGS)
+	@cargo build --workspace
+	@$(CARGO_TARGET_DIR)/debug/sim --seed $(or $(SEED),1) --out $(CARGO_TARGET_DIR)/sim $(ARGS)
 
 sim-soak: setup ## simulate SEEDS (10000) seeds from SEED (1) on, up to the first that fails
-	@cargo run --quiet -p chaos --bin sim -- --soak $(or $(SEEDS),10000) --seed $(or $(SEED),1) --out $(CARGO_TARGET_DIR)/sim $(ARGS)
+	@cargo build --workspace
+	@$(CARGO_TARGET_DIR)/debug/sim --soak $(or $(SEEDS),10000) --seed $(or $(SEED),1) --out $(CARGO_TARGET_DIR)/sim $(ARGS)
 
 power-loss: setup ## cut the power of a writing node CUTS times (500), and look for lost writes
 	@NAVARCH_CUTS=$(or $(CUTS),500) cargo test --workspace --lib -- power_loss --nocapture

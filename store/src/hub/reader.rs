@@ -109,18 +109,28 @@ impl Reader {
             // Being applied is told before the hub hears of it; a client may have read it already.
             self.replica.progress().horizon.newest.max(self.replica.hub.published()).next()
         });
-        if start >= self.level_next() {
-            self.level.add(watch, &span);
-        } else if let Some(same) = self.behind.iter_mut().find(|group| group.next == start) {
-            same.add(watch, &span);
-        } else {
-            let mut group = Group { id: self.next_group, next: start, spans: Arc::default() };
-            group.add(watch, &span);
-            self.next_group += 1;
-            self.behind.push(group);
-        }
+        self.place(watch, &span, start);
         self.watches.insert(watch, Watched { span, start, prev });
         start
+    }
+
+    /// Has a watch hear of `next` before anything else.
+    fn place(&mut self, watch: u64, span: &Span, next: Revision) {
+        if next >= self.level_next() {
+            self.level.add(watch, span);
+            return;
+        }
+        // What is being read was asked for without this watch.
+        let reading = self.reading.as_ref().map(|reading| reading.group);
+        let same = self.behind.iter_mut().find(|group| group.next == next && Some(group.id) != reading);
+        if let Some(same) = same {
+            same.add(watch, span);
+            return;
+        }
+        let mut group = Group { id: self.next_group, next, spans: Arc::default() };
+        group.add(watch, span);
+        self.next_group += 1;
+        self.behind.push(group);
     }
 
     pub(crate) fn remove(&mut self, watch: u64) {
@@ -220,13 +230,17 @@ impl Reader {
         found(&self.level.spans, &self.watches, &made)
     }
 
-    /// The ring has left the reader behind: its watches read the disk up to `next`.
+    /// The ring has left the reader behind: its watches read the disk up to `next`, each from where it begins, because
+    /// what is before that may be compacted.
     fn fall_behind(&mut self, next: Revision) {
         let level = Group { id: self.next_group, next, spans: Arc::default() };
         self.next_group += 1;
         let left = std::mem::replace(&mut self.level, level);
-        if !left.spans.is_empty() {
-            self.behind.push(left);
+        for watch in left.spans.all().flatten() {
+            if let Some(Watched { span, start, .. }) = self.watches.get(watch) {
+                let (span, from) = (span.clone(), left.next.max(*start));
+                self.place(*watch, &span, from);
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use base::{Entropy, ManualClock, Revision, SeededEntropy, Tasks, Timestamp};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::{Found, News, Reader};
+use super::{DISK_READERS_MAX, Found, News, Reader};
 use crate::mvcc::request::{Delete, Op, Put, Txn, Watch};
 use crate::mvcc::span::Span;
 use crate::node::NoPeers;
@@ -216,4 +216,55 @@ async fn a_state_that_falls_back_ends_the_watches_that_saw_more() {
     assert_eq!(ended, Err(WatchError::Stopping));
     let again = store.watch(Watch::of(Span::all())).expect("a watch");
     assert_eq!(again.position(), Revision::new(1));
+}
+
+async fn put(store: &Store, key: &'static str) -> Revision {
+    store.txn(Txn::of(Op::Put(Put::of(key, "v")))).await.expect("a write").revision
+}
+
+async fn next(reader: &mut Reader) -> News {
+    tokio::time::timeout(TIME_MAX, reader.next()).await.expect("in time").expect("news")
+}
+
+/// A member that lags may be asked for what it will have; it jumps there when a snapshot is installed.
+#[tokio::test]
+async fn who_jumps_ahead_ends_only_watches_that_have_missed_something() {
+    let tasks = Tasks::new(CancellationToken::new());
+    let store = start(1 << 20, &tasks).await;
+    let mut reader = Reader::new(store.replica().clone());
+    reader.add(1, Span::all(), None, false);
+    reader.add(2, Span::all(), Some(Revision::new(9)), false);
+    for _ in 0..6 {
+        put(&store, "a").await;
+    }
+    store.compact(Revision::new(5)).await.expect("a compaction");
+    store.replica().hub.restart(store.revision());
+    assert!(matches!(next(&mut reader).await, News::Compacted { watches, .. } if watches == [1]));
+    while put(&store, "a").await < Revision::new(9) {}
+    let News::Found(found) = next(&mut reader).await else { panic!("no events") };
+    let heard: Vec<_> = found.iter().map(|found| (found.watch, found.pieces[0].revision())).collect();
+    assert_eq!(heard, [(2, Revision::new(9))]);
+}
+
+#[tokio::test]
+async fn a_watch_that_is_added_while_the_disk_is_read_misses_nothing() {
+    let tasks = Tasks::new(CancellationToken::new());
+    let store = start(1 << 20, &tasks).await;
+    for key in ["a", "b"] {
+        put(&store, key).await;
+    }
+    store.replica().hub.restart(store.revision());
+    let mut reader = Reader::new(store.replica().clone());
+    let all = u32::try_from(DISK_READERS_MAX).expect("few");
+    let busy = store.replica().hub.disk_readers.acquire_many(all).await.expect("readers");
+    reader.add(1, Span::key("a"), Some(Revision::new(2)), false);
+    assert!(futures::poll!(std::pin::pin!(reader.next())).is_pending(), "it waits for its turn");
+    reader.add(2, Span::key("b"), Some(Revision::new(2)), false);
+    drop(busy);
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        let News::Found(found) = next(&mut reader).await else { panic!("no events") };
+        heard.extend(found.iter().map(|found| found.watch));
+    }
+    assert_eq!(heard, [1, 2]);
 }
