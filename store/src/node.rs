@@ -305,7 +305,7 @@ impl Node {
         let replica = Arc::new(opening.open().await?);
         repair::close_gap(&replica, &log).await.map_err(|error| config.disk.failed(error.into()))?;
         let network = Factory { me: identity.node_id.get(), peers: peers.clone(), haste: Haste::new() };
-        let machine = StateMachine { replica: replica.clone() };
+        let machine = StateMachine::of(replica.clone());
         let raft = Handle::start(raft_config, network, log_store, machine, entropy.u64()).await;
         let raft = raft.inspect_err(|_| {
             if replica.health.is_quarantined() {

@@ -63,6 +63,11 @@ impl HealthCell {
         }
     }
 
+    /// Comes when the node stops.
+    pub(crate) async fn closed(&self) {
+        self.closed.cancelled().await;
+    }
+
     /// Holds a watcher back while it is open whether events are right, and ends it when they are not.
     pub(crate) async fn admit_watcher(&self) -> Result<(), WatchError> {
         if self.is_sound() {

@@ -38,7 +38,7 @@ fn assemble(
     let tasks = Tasks::new(CancellationToken::new());
     let (store, writer) = log_store::open(log)?;
     tasks.spawn("writer", writer.run());
-    let machine = StateMachine { replica: Arc::new(Replica::open(tables, 1_000_000)?) };
+    let machine = StateMachine::of(Arc::new(Replica::open(tables, 1_000_000)?));
     Ok((Guard { _dir: dir, _tasks: tasks }, store, machine))
 }
 
