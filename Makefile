@@ -11,7 +11,7 @@ export NAVARCH_KUBECTL := $(CACHE)/kubectl
 # Tests against real processes: one cluster at a time.
 E2E := chaos cli etcdctl nodes security store workloads
 
-.PHONY: sim sim-soak help up down test check fix e2e chaos power-loss bench bench-store bin ci setup kubectl loc
+.PHONY: sim sim-soak sim-ci sim-bugs help up down test check fix e2e chaos power-loss bench bench-store bin ci setup kubectl loc
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -61,6 +61,17 @@ sim: setup ## replay a simulation: SEED (1) says which, ARGS="--log info --keep"
 sim-soak: setup ## simulate SEEDS (10000) seeds from SEED (1) on, up to the first that fails
 	@cargo build --workspace
 	@$(CARGO_TARGET_DIR)/debug/sim --soak $(or $(SEEDS),10000) --seed $(or $(SEED),1) --out $(CARGO_TARGET_DIR)/sim $(ARGS)
+
+# Of two commits that follow each other, each sees other seeds; the same commit always sees the same.
+sim-ci: setup ## simulate the seeds 1 to 20, and 180 that follow from the commit, or from SEED on
+	@cargo build --workspace
+	@$(CARGO_TARGET_DIR)/debug/sim --soak 20 --failures 20 --out $(CARGO_TARGET_DIR)/sim
+	@seed=$(or $(SEED),$$(( 16#$$(git rev-parse --short=7 HEAD) * 1000 ))); echo "others: make sim-ci SEED=$$seed"; \
+		$(CARGO_TARGET_DIR)/debug/sim --soak 180 --failures 20 --seed $$seed --out $(CARGO_TARGET_DIR)/sim
+
+sim-bugs: setup ## plant each bug on purpose, and see that one of 40 seeds finds it
+	@cargo build --workspace --features seeded-bugs
+	@$(CARGO_TARGET_DIR)/debug/sim --prove 40 --out $(CARGO_TARGET_DIR)/sim $(ARGS)
 
 power-loss: setup ## cut the power of a writing node CUTS times (500), and look for lost writes
 	@NAVARCH_CUTS=$(or $(CUTS),500) cargo test --workspace --lib -- power_loss --nocapture

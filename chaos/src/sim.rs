@@ -1,18 +1,22 @@
 //! A whole cluster of the store in one thread, from one seed: the same code as in production, over a simulated network,
 //! on simulated disks, in simulated time.
 //!
-//! First anything goes wrong anywhere; then a majority is well and must make progress, while what is outside of it stays
-//! unwell; then all is healed, all members must come to the same state, and what they have is read and told. The same
-//! seed gives the same run, down to the last packet: [`Report::trace`] is equal.
+//! First anything goes wrong anywhere; then members that were added meanwhile are removed, a majority is left well and
+//! must make progress, while what is outside of it stays unwell; then all is healed, all members must come to the same
+//! state, and what they have is read and told. The same seed gives the same run, down to the last packet:
+//! [`Report::trace`] is equal.
 
 mod client;
 mod cluster;
+mod course;
 mod disk;
 mod faults;
+mod membership;
 mod network;
 mod plan;
 mod record;
 mod trace;
+pub mod traps;
 mod verdict;
 mod world;
 
@@ -29,7 +33,10 @@ use crate::check;
 use crate::history::{Begin, Event, History, Line};
 use crate::verdict::{Finding, Verdict};
 use cluster::Cluster;
+use course::Reach;
+use disk::Death;
 use faults::Faults;
+use membership::What;
 pub use plan::{Kind, Plan};
 pub use record::Counts;
 use trace::Trace;
@@ -37,9 +44,17 @@ use verdict::Seen;
 use world::{Phase, World};
 
 /// A majority that was just left alone has to find a leader before it counts.
-const SETTLE: Duration = Duration::from_secs(3);
+const SETTLE: Duration = Duration::from_secs(2);
+/// How long the founders may take to be among themselves again, and how often one of them is asked to see to it.
+const REMOVE_MAX: Duration = Duration::from_secs(20);
+const REMOVE_EVERY: Duration = Duration::from_millis(400);
+const QUIET_FOR: Duration = Duration::from_millis(800);
 /// How long members may take to come to the same state once all is healed.
 const CONVERGE_MAX: Duration = Duration::from_secs(20);
+/// How often it is seen who is within reach of a leader.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Who was for this share of the time without a pause must have finished a write.
+const SERVED_SHARE: f64 = 0.7;
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 /// How long all members must stay equal while nobody writes.
 const EQUAL_FOR: Duration = Duration::from_millis(300);
@@ -104,7 +119,7 @@ pub fn run(plan: Plan, trace: Option<&Path>) -> anyhow::Result<Report> {
         out.write_to(path).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let plan = Arc::new(plan);
-    let world = World::new(plan.seed, out);
+    let world = World::new(plan.seed, plan.spares(), out);
     let mut seen = Seen::default();
     let ran = {
         let (plan, world, seen) = (plan.clone(), world.clone(), &mut seen);
@@ -114,6 +129,10 @@ pub fn run(plan: Plan, trace: Option<&Path>) -> anyhow::Result<Report> {
         seen.panicked = true;
     }
     seen.contradictions = world.record.contradictions();
+    (seen.terms, seen.contested) = {
+        let leaders = world::lock(&world.leaders);
+        (leaders.terms(), leaders.contested())
+    };
     let lines = world.record.lines();
     for line in &lines {
         world.trace(format_args!("history"), &serde_json::to_vec(line)?);
@@ -162,12 +181,11 @@ impl<'a> Run<'a> {
         self.begin();
         self.phase("safety");
         self.go_on(self.plan.safety, |run| run.faults.step(&mut run.cluster));
+        self.send_spares_away();
         self.phase("liveness");
         let core = self.faults.leave_a_core(&mut self.cluster);
-        self.seen.core = core.iter().map(|index| self.cluster.members[*index].name.clone()).collect();
-        self.go_on(SETTLE, |_| {});
-        self.seen.core_from_line = self.world.record.line_count();
-        self.go_on(self.plan.liveness, |_| {});
+        self.go_on(SETTLE, |run| run.faults.restart_the_ended(&mut run.cluster));
+        self.live(&core);
         self.phase("healing");
         self.faults.heal(&mut self.cluster);
         self.world.phase.send_replace(Phase::Rest);
@@ -175,17 +193,72 @@ impl<'a> Run<'a> {
         self.phase("final");
         self.world.phase.send_replace(Phase::Read);
         self.until(ANSWER_MAX, |run| {
-            run.cluster.members.iter().all(|member| member.reads_answered().is_some())
+            run.cluster.founders().iter().all(|member| member.reads_answered().is_some())
         });
-        let answered = self.cluster.members.iter().map(|member| member.reads_answered().unwrap_or(0));
+        let answered = self.cluster.founders().iter().map(|member| member.reads_answered().unwrap_or(0));
         self.seen.reads_answered = answered.collect();
         self.world.phase.send_replace(Phase::Tell);
         self.seen.have_told =
-            self.until(ANSWER_MAX, |run| run.cluster.members.iter().all(|member| member.has_told()));
+            self.until(ANSWER_MAX, |run| run.cluster.founders().iter().all(|member| member.has_told()));
+    }
+
+    /// All is healed, spares are gone for good, and each that has become a member is removed.
+    fn send_spares_away(&mut self) {
+        if self.plan.spares().is_empty() {
+            return;
+        }
+        self.phase("removal");
+        self.faults.heal(&mut self.cluster);
+        for spare in self.cluster.founders().len()..self.cluster.members.len() {
+            self.cluster.kill(spare, Death::Killed);
+        }
+        let world = self.world.clone();
+        let mut ask_at = world.elapsed();
+        let mut asked = 0;
+        // What a spare has asked for before it went may still be given to it.
+        let mut quiet_since = None;
+        self.seen.is_crowded = !self.until(REMOVE_MAX, |run| {
+            let (now, founders) = (world.elapsed(), run.cluster.founders());
+            if now >= ask_at {
+                ask_at = now + REMOVE_EVERY;
+                asked += 1;
+                world.membership.wish(&founders[asked % founders.len()].name, What::Clear);
+            }
+            let is_quiet = founders.iter().all(|founder| founder.knows_no_spare());
+            quiet_since = quiet_since.or(Some(now)).filter(|_| is_quiet);
+            quiet_since.is_some_and(|since| now >= since + QUIET_FOR)
+        });
+    }
+
+    /// Sees whether the core makes progress, and who of it must.
+    fn live(&mut self, core: &[usize]) {
+        self.seen.core_from_line = self.world.record.line_count();
+        let mut reach = Reach::default();
+        let mut next = self.world.elapsed();
+        self.go_on(self.plan.liveness, |run| {
+            run.faults.restart_the_ended(&mut run.cluster);
+            if run.world.elapsed() >= next {
+                next += LOOK_EVERY;
+                reach.note(run.world.elapsed(), &run.served());
+            }
+        });
+        let name = |member: &usize| self.cluster.members[*member].name.clone();
+        self.seen.core = core.iter().map(name).collect();
+        let served = reach.steadily(self.plan.liveness.mul_f64(SERVED_SHARE));
+        self.seen.served = served.iter().filter(|member| core.contains(member)).map(name).collect();
+    }
+
+    /// Who is within reach of a leader that has a majority.
+    fn served(&self) -> Vec<usize> {
+        let founders = self.cluster.founders().len();
+        let Some(leader) = self.cluster.leader().filter(|leader| *leader < founders) else {
+            return Vec::new();
+        };
+        course::served(leader, &self.cluster.up(), |from, to| self.faults.is_whole(from, to))
     }
 
     fn begin(&self) {
-        let members = self.cluster.members.iter().map(|member| member.name.clone()).collect();
+        let members = self.cluster.founders().iter().map(|member| member.name.clone()).collect();
         self.world.record.tell(Event::Begin(Begin {
             scenario: "simulation".to_owned(),
             seed: self.plan.seed,
@@ -205,8 +278,8 @@ impl<'a> Run<'a> {
 
     fn tick(&mut self) {
         for (index, why) in self.cluster.step() {
-            self.seen.ends.push(format!("{}: {why}", self.cluster.members[index].name));
             self.faults.ended(&self.cluster, index, &why);
+            self.seen.ends.push((self.cluster.members[index].name.clone(), why));
         }
     }
 
@@ -219,7 +292,7 @@ impl<'a> Run<'a> {
     }
 
     /// Whether it came to hold in time.
-    fn until(&mut self, most: Duration, holds: impl Fn(&Self) -> bool) -> bool {
+    fn until(&mut self, most: Duration, mut holds: impl FnMut(&Self) -> bool) -> bool {
         let until = self.world.elapsed() + most;
         while !holds(self) {
             if self.world.elapsed() >= until {
@@ -239,7 +312,7 @@ impl<'a> Run<'a> {
         while self.world.elapsed() < until {
             self.tick();
             self.faults.restart_the_ended(&mut self.cluster);
-            let states: Vec<_> = self.cluster.members.iter().map(|member| member.state()).collect();
+            let states: Vec<_> = self.cluster.founders().iter().map(|member| member.state()).collect();
             let equal = states.iter().all(|state| state.is_some() && *state == states[0]);
             let is_led = self.cluster.leader().is_some();
             equal_since =

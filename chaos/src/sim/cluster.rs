@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use base::{SeededEntropy, Tasks};
 use store::{
-    Cluster as Founders, Disk, Health, History, InitialMember, MemoryDisk, Node, NodeConfig, Role, Status,
-    Store,
+    Cluster as Founders, Disk, Entrance, Health, History, InitialMember, MemoryDisk, NodeConfig, Role,
+    Status, Store,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use turmoil::Sim;
 
 use super::client::{self, Seat};
 use super::disk::{self, Death, Mood, Whims};
+use super::membership;
 use super::network::{Network, Outbound};
 use super::plan::Plan;
 use super::world::{Phase, WallClock, World, lock};
@@ -30,14 +31,16 @@ const OPERATOR_WAITS: Duration = Duration::from_millis(800);
 pub(super) struct Cluster {
     sim: Sim<'static>,
     world: Arc<World>,
+    /// First the founders, then the spares.
     pub(super) members: Vec<Arc<Member>>,
+    founders: usize,
     dice: Dice,
 }
 
 /// One node, over all of its lives.
 pub(super) struct Member {
     pub(super) name: String,
-    pub(super) disk: MemoryDisk,
+    disk: Mutex<MemoryDisk>,
     pub(super) whims: Arc<Whims>,
     pub(super) clock: Arc<WallClock>,
     world: Arc<World>,
@@ -75,12 +78,14 @@ impl Cluster {
             .enable_random_order()
             .build();
         let mood = if plan.disks_lie { Mood::Lying } else { Mood::Healthy };
-        let members: Vec<Arc<Member>> = (1..=plan.nodes)
-            .map(|number| {
+        let founders = (1..=plan.nodes).map(|number| format!("n{number}"));
+        let members: Vec<Arc<Member>> = (1..)
+            .zip(founders.chain(plan.spares()))
+            .map(|(number, name)| {
                 let whims = Arc::new(Whims::new(Dice::of(plan.seed, "disk", number), mood));
                 Arc::new(Member {
-                    name: format!("n{number}"),
-                    disk: MemoryDisk::simulated(whims.clone()),
+                    name,
+                    disk: Mutex::new(MemoryDisk::simulated(whims.clone())),
                     whims,
                     clock: Arc::new(WallClock::new(world.clone())),
                     world: world.clone(),
@@ -93,7 +98,8 @@ impl Cluster {
             let member = member.clone();
             sim.host(member.name.clone(), move || member.clone().live());
         }
-        Self { sim, world: world.clone(), members, dice: Dice::of(plan.seed, "deaths", 0) }
+        let founders = members.len() - plan.spares().len();
+        Self { sim, world: world.clone(), members, founders, dice: Dice::of(plan.seed, "deaths", 0) }
     }
 
     /// Moves time on by a tick. What ended by itself is dead afterwards, and why is returned.
@@ -114,6 +120,11 @@ impl Cluster {
         ended
     }
 
+    /// Those that have clients, and that are members at the beginning and at the end.
+    pub(super) fn founders(&self) -> &[Arc<Member>] {
+        &self.members[..self.founders]
+    }
+
     /// Returns what the death has cost.
     pub(super) fn kill(&mut self, index: usize, death: Death) -> String {
         let member = self.members[index].clone();
@@ -121,7 +132,7 @@ impl Cluster {
         *lock(&member.life) = Life { number, ..Life::default() };
         self.sim.crash(member.name.clone());
         self.world.record.crashed(&member.name);
-        let cost = disk::bury(&member.disk, death, &self.dice);
+        let cost = disk::bury(&member.disk(), death, &self.dice);
         self.world.trace(format_args!("{} dies, {death:?}: {cost}", member.name), &[]);
         cost
     }
@@ -134,7 +145,14 @@ impl Cluster {
     /// Whether anything of the node runs, be it only its start.
     pub(super) fn is_up(&mut self, index: usize) -> bool {
         let name = self.members[index].name.clone();
-        self.sim.is_host_running(name)
+        let membership = &self.world.membership;
+        let waits = membership.is_spare(&name) && !membership.is_invited(&name);
+        !waits && self.sim.is_host_running(name)
+    }
+
+    /// Which founders run and have started.
+    pub(super) fn up(&self) -> Vec<bool> {
+        self.founders().iter().map(|member| lock(&member.life).running.is_some()).collect()
     }
 
     /// Whoever leads in the newest term.
@@ -144,6 +162,22 @@ impl Cluster {
             (status.role == Role::Leader).then_some((status.term, index))
         });
         led.max().map(|(_, index)| index)
+    }
+
+    /// Whether a majority of the founders, and whoever else of them runs, knows this one as a voter in its present
+    /// incarnation, and in no other.
+    pub(super) fn has_its_place(&self, index: usize) -> bool {
+        let one = &self.members[index];
+        let Some(status) = one.status().filter(|status| status.health == Health::Sound) else { return false };
+        let knows_it = |other: Status| {
+            let mut of_name = other.members.iter().filter(|member| member.name == one.name);
+            let is_voter =
+                of_name.next().is_some_and(|member| member.id == status.node_id && !member.is_learner);
+            is_voter && of_name.next().is_none()
+        };
+        let known: Vec<bool> =
+            self.founders().iter().filter_map(|founder| founder.status()).map(knows_it).collect();
+        known.len() > self.founders / 2 && known.into_iter().all(|knows| knows)
     }
 
     pub(super) fn cut(&self, from: usize, to: usize) {
@@ -161,6 +195,15 @@ impl Cluster {
 }
 
 impl Member {
+    pub(super) fn disk(&self) -> MemoryDisk {
+        lock(&self.disk).clone()
+    }
+
+    /// Puts an empty disk in the place of the one that it has. It must be dead.
+    pub(super) fn change_disk(&self) {
+        *lock(&self.disk) = MemoryDisk::simulated(self.whims.clone());
+    }
+
     /// Of a node that runs.
     pub(super) fn status(&self) -> Option<Status> {
         lock(&self.life).running.as_ref().map(|running| running.status.borrow().clone())
@@ -222,13 +265,23 @@ impl Member {
         let (network, left) = Network::bind(self.world.clone(), self.name.clone(), life).await?;
         let peers = Arc::new(Outbound(network.clone()));
         let entropy = Arc::new(SeededEntropy::new(seed));
-        let node = Node::start(self.config(), peers, self.clock.clone(), entropy, &tasks).await?;
-        tasks.spawn_infallible("network", network.serve(left, node.service, tasks.stop().clone()));
+        if self.is_spare() {
+            self.world.membership.invitation(&self.name).await;
+        }
+        let entrance = Entrance::open(self.config(), self.clock.clone(), entropy)?;
+        let door = (entrance.badge(), entrance.service());
+        tasks.spawn_infallible("network", network.serve(left, door, tasks.stop().clone()));
+        let node = entrance.enter(peers, &tasks).await?;
         let seat = Seat::new(self.world.clone(), self.name.clone(), node.store.clone());
         lock(&self.life).running = Some(Running { store: node.store, status: seat.status.clone() });
-        client::start(&seat, self.plan.crowd, seed, &tasks);
         tasks.spawn_infallible("operator", operate(seat.clone()));
-        tasks.spawn_infallible("end", self.clone().end(seat));
+        tasks.spawn_infallible("witness", witness(seat.clone()));
+        if !self.is_spare() {
+            client::start(&seat, self.plan.crowd, seed, &tasks);
+            let dice = Dice::of(seed, "membership", 0);
+            tasks.spawn_infallible("membership", membership::serve(seat.clone(), dice));
+            tasks.spawn_infallible("end", self.clone().end(seat));
+        }
         Ok(tasks.join(STOP_GRACE).await?)
     }
 
@@ -264,28 +317,62 @@ impl Member {
         self.world.record.tell(Event::Revision { member, revision, changes });
     }
 
+    pub(super) fn is_spare(&self) -> bool {
+        self.world.membership.is_spare(&self.name)
+    }
+
+    /// Whether it knows of no members but the founders.
+    pub(super) fn knows_no_spare(&self) -> bool {
+        let Some(status) = self.status() else { return false };
+        status.members.iter().all(|member| !self.world.membership.is_spare(&member.name))
+    }
+
     fn config(&self) -> NodeConfig {
-        let member = |number: u64| InitialMember {
-            name: format!("n{number}"),
-            peer_url: format!("https://n{number}"),
+        let member = |name: String| InitialMember {
+            peer_url: format!("https://{name}"),
+            name,
             client_urls: Vec::new(),
         };
-        let members: Vec<InitialMember> = (1..=self.plan.nodes).map(member).collect();
+        let founders: Vec<InitialMember> =
+            (1..=self.plan.nodes).map(|number| member(format!("n{number}"))).collect();
+        let token = "simulation".to_owned();
         let founding = NodeConfig::founding(
             self.name.clone(),
             std::path::PathBuf::new(),
-            "simulation".to_owned(),
-            members.clone(),
+            token.clone(),
+            founders.clone(),
         );
+        let cluster = if self.is_spare() {
+            let through = founders.into_iter().map(|founder| founder.peer_url).collect();
+            Founders::Join { token, through, me: member(self.name.clone()) }
+        } else {
+            founding.cluster
+        };
         NodeConfig {
-            disk: Disk::Memory(self.disk.clone()),
-            cluster: Founders::Static { token: "simulation".to_owned(), members },
+            disk: Disk::Memory(self.disk()),
+            cluster,
             timings: self.plan.timings,
             watch_ring_bytes: self.plan.watch_ring_bytes,
             // Clocks jump by days; what is forgotten is what clients ask to forget.
             history: History::ALL,
             snapshot_every_entries: self.plan.snapshot_every_entries,
             ..founding
+        }
+    }
+}
+
+/// Sees whenever the node leads.
+async fn witness(seat: Seat) {
+    let mut status = seat.status.clone();
+    loop {
+        {
+            let status = status.borrow_and_update();
+            if status.role == Role::Leader {
+                lock(&seat.world.leaders).note(status.term, &seat.member);
+            }
+        }
+        if status.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -10,8 +10,11 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use store::Health;
+
 use super::cluster::Cluster;
 use super::disk::{Death, Mood};
+use super::membership::What;
 use super::plan::{Kind, Plan};
 use super::world::World;
 use crate::dice::Dice;
@@ -23,12 +26,16 @@ const LASTS_MAX: Duration = Duration::from_millis(3000);
 const LASTS_MIN: Duration = Duration::from_millis(20);
 /// A delayed packet takes so long at most.
 const DELAY_MAX: Duration = Duration::from_millis(400);
+const LONG_DELAY_MAX: Duration = Duration::from_secs(4);
 const LOSS_PERCENT_MAX: u64 = 40;
 const SYNC_MAX: Duration = Duration::from_millis(500);
 const CLOCK_WRONG_MAX_MS: u64 = 48 * 3600 * 1000;
 const ROTTEN_ROWS_MAX: u64 = 4;
 /// Below every reserve.
 const LITTLE_ROOM: (u64, u64) = (1000, 1_000_000_000);
+
+/// How a spare ends that is not needed any more.
+pub(super) const REMOVED: &str = "was removed from the cluster";
 
 /// Lets faults happen and end.
 pub(super) struct Faults {
@@ -41,6 +48,8 @@ pub(super) struct Faults {
     next_at: Duration,
     /// Nodes whose data were damaged and that nobody has seen whole since.
     damaged: BTreeSet<usize>,
+    /// Nothing new goes wrong, and what has ended by itself is started again at once.
+    is_over: bool,
 }
 
 struct Active {
@@ -84,6 +93,7 @@ impl Faults {
             last_number: 0,
             next_at,
             damaged: BTreeSet::new(),
+            is_over: false,
         }
     }
 
@@ -103,10 +113,11 @@ impl Faults {
     /// A node has ended by itself. It is started again after a while.
     pub(super) fn ended(&mut self, cluster: &Cluster, index: usize, why: &str) {
         cluster.members[index].whims.set(self.usual_mood());
+        let was_removed = cluster.members[index].is_spare() && why.contains(REMOVED);
         let begun = Begun {
             targets: vec![cluster.members[index].name.clone()],
             evidence: format!("it has ended by itself: {why}"),
-            undo: Undo::Start(vec![index]),
+            undo: if was_removed { Undo::Nothing } else { Undo::Start(vec![index]) },
         };
         self.install("end", Kind::Kill, begun);
     }
@@ -124,9 +135,12 @@ impl Faults {
 
     /// Makes all but a majority unwell for good, and that majority well. Returns the majority.
     pub(super) fn leave_a_core(&mut self, cluster: &mut Cluster) -> Vec<usize> {
+        let rank = self.ranks(cluster);
+        self.is_over = true;
         self.heal(cluster);
-        let mut all: Vec<usize> = (0..cluster.members.len()).collect();
+        let mut all: Vec<usize> = (0..cluster.founders().len()).collect();
         self.dice.shuffle(&mut all);
+        all.sort_by_key(|node| rank[*node]);
         let majority = all.len() / 2 + 1;
         let (core, rest) = all.split_at(majority);
         for index in rest {
@@ -145,9 +159,33 @@ impl Faults {
                 _ => "it is dead".to_owned(),
             };
             let targets = vec![cluster.members[*index].name.clone()];
-            self.install("outside the core", Kind::Partition, Begun { targets, evidence, undo });
+            let begun = Begun { targets, evidence, undo };
+            self.install_until(Duration::MAX, "outside the core", Kind::Partition, begun);
         }
         core.to_vec()
+    }
+
+    /// Whether packets pass from one node to the other.
+    pub(super) fn is_whole(&self, from: usize, to: usize) -> bool {
+        self.links.is_whole((from, to))
+    }
+
+    /// Which nodes are sooner in the core: first whose disk was full, because only itself can say that it is not any
+    /// more; last whose data are damaged, because it serves nobody.
+    fn ranks(&self, cluster: &Cluster) -> Vec<u8> {
+        let was_full = |node: usize| {
+            self.active.iter().any(|active| matches!(active.undo, Undo::Room(full) if full == node))
+        };
+        let rank = |node: usize| {
+            let member = &cluster.members[node];
+            let is_sick = member.status().is_some_and(|status| status.health != Health::Sound);
+            let is_new = self.damaged.contains(&node) && !cluster.has_its_place(node);
+            match member.disk().rotten() > 0 || is_sick || is_new {
+                true => 2,
+                false => u8::from(!was_full(node)),
+            }
+        };
+        (0..cluster.founders().len()).map(rank).collect()
     }
 
     fn begin(&mut self, cluster: &mut Cluster, kind: Kind) {
@@ -164,6 +202,8 @@ impl Faults {
             Kind::FailingDisk => self.fail_disk(cluster),
             Kind::Rot => self.rot(cluster),
             Kind::FullDisk => self.fill_disk(cluster),
+            Kind::Wipe => self.wipe(cluster),
+            Kind::Members => Some(self.change_members(cluster)),
         };
         if let Some(begun) = begun {
             self.install(kind.name(), kind, begun);
@@ -171,8 +211,13 @@ impl Faults {
     }
 
     fn install(&mut self, name: &str, kind: Kind, begun: Begun) {
+        let most = if self.is_over { LASTS_MIN } else { LASTS_MAX };
+        let until = self.world.elapsed() + self.dice.between(LASTS_MIN, most);
+        self.install_until(until, name, kind, begun);
+    }
+
+    fn install_until(&mut self, until: Duration, name: &str, kind: Kind, begun: Begun) {
         self.last_number += 1;
-        let until = self.world.elapsed() + self.dice.between(LASTS_MIN, LASTS_MAX);
         let Begun { targets, evidence, undo } = begun;
         self.world.trace(format_args!("{name} of {}: {evidence}", targets.join(" ")), &[]);
         let step = Step::Installed { evidence };
@@ -227,7 +272,7 @@ impl Faults {
                 "the disk syncs as before"
             }
             Undo::Room(node) => {
-                cluster.members[node].disk.set_room(None);
+                cluster.members[node].disk().set_room(None);
                 "there is room again"
             }
             Undo::Clock(node) => {
@@ -262,14 +307,14 @@ impl Faults {
     fn one_way(&mut self, cluster: &mut Cluster) -> Option<Begun> {
         let all: Vec<_> = links::all(cluster.members.len()).collect();
         let link = *self.dice.pick(&all)?;
-        let links = if self.dice.percent(50) {
-            vec![link]
-        } else {
-            // One hears everybody and is heard by none, or the other way round.
-            let outwards = self.dice.percent(50);
-            all.into_iter()
-                .filter(|(from, to)| if outwards { *from == link.0 } else { *to == link.0 })
-                .collect()
+        let links = match self.dice.below(5) {
+            0 | 1 => vec![link],
+            // It is heard by none.
+            2 => all.into_iter().filter(|(from, _)| *from == link.0).collect(),
+            // It hears nobody.
+            3 => all.into_iter().filter(|(_, to)| *to == link.0).collect(),
+            // Everybody reaches others than everybody else.
+            _ => all.into_iter().filter(|_| self.dice.percent(40)).collect(),
         };
         self.cut(cluster, links)
     }
@@ -291,7 +336,9 @@ impl Faults {
 
     fn delay(&mut self, cluster: &mut Cluster) -> Option<Begun> {
         let (one, other, targets) = self.pair(cluster);
-        let most = self.dice.between(Duration::from_millis(30), DELAY_MAX);
+        // Now and then so long that what was said is heard after several elections.
+        let longest = if self.dice.percent(20) { LONG_DELAY_MAX } else { DELAY_MAX };
+        let most = self.dice.between(Duration::from_millis(30), longest);
         cluster.delay(one, other, most);
         let evidence = format!("packets take up to {most:?}");
         Some(Begun { targets, evidence, undo: Undo::Undelay(one, other) })
@@ -361,15 +408,34 @@ impl Faults {
         Some(Begun { targets, evidence: format!("no sync succeeds: {kind}"), undo: Undo::Disk(node) })
     }
 
-    fn rot(&mut self, cluster: &mut Cluster) -> Option<Begun> {
-        self.damaged.retain(|node| cluster.members[*node].disk.rotten() > 0);
+    /// What one node has lost the others must have: only of a minority data are damaged.
+    fn node_that_may_be_damaged(&mut self, cluster: &mut Cluster) -> Option<usize> {
+        let is_whole =
+            |node: usize| cluster.members[node].disk().rotten() == 0 && cluster.has_its_place(node);
+        self.damaged.retain(|node| !is_whole(*node));
         let node = self.node(cluster);
-        let minority = (cluster.members.len() - 1) / 2;
-        if !cluster.is_up(node) || (!self.damaged.contains(&node) && self.damaged.len() >= minority) {
+        let minority = (cluster.founders().len() - 1) / 2;
+        let may_be = self.damaged.contains(&node) || self.damaged.len() < minority;
+        (may_be && cluster.is_up(node)).then_some(node)
+    }
+
+    /// A founder's disk is gone. It comes back as another member under the same name, and takes its place.
+    fn wipe(&mut self, cluster: &mut Cluster) -> Option<Begun> {
+        let node = self.node_that_may_be_damaged(cluster)?;
+        if cluster.members[node].is_spare() {
             return None;
         }
+        cluster.kill(node, Death::PowerLost);
+        cluster.members[node].change_disk();
+        self.damaged.insert(node);
+        let targets = vec![cluster.members[node].name.clone()];
+        Some(Begun { targets, evidence: "its disk is empty".to_owned(), undo: Undo::Start(vec![node]) })
+    }
+
+    fn rot(&mut self, cluster: &mut Cluster) -> Option<Begun> {
+        let node = self.node_that_may_be_damaged(cluster)?;
         let rows = 1 + self.dice.below(ROTTEN_ROWS_MAX);
-        let rotten = (0..rows).filter(|_| cluster.members[node].disk.rot(self.dice.u64())).count();
+        let rotten = (0..rows).filter(|_| cluster.members[node].disk().rot(self.dice.u64())).count();
         if rotten == 0 {
             return None;
         }
@@ -378,9 +444,17 @@ impl Faults {
         Some(Begun { targets, evidence: format!("{rotten} rows cannot be read"), undo: Undo::Nothing })
     }
 
+    fn change_members(&mut self, cluster: &Cluster) -> Begun {
+        let founder = usize::try_from(self.dice.below(self.plan.nodes)).unwrap_or(0);
+        let name = cluster.members[founder].name.clone();
+        self.world.membership.wish(&name, What::Next);
+        let evidence = "an operator asks it to change the members".to_owned();
+        Begun { targets: vec![name], evidence, undo: Undo::Nothing }
+    }
+
     fn fill_disk(&mut self, cluster: &mut Cluster) -> Option<Begun> {
         let node = self.node(cluster);
-        cluster.members[node].disk.set_room(Some(LITTLE_ROOM));
+        cluster.members[node].disk().set_room(Some(LITTLE_ROOM));
         let targets = vec![cluster.members[node].name.clone()];
         Some(Begun { targets, evidence: "the disk is full".to_owned(), undo: Undo::Room(node) })
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, FuturesUnordered, StreamExt as _};
-use store::{Call, Peer, PeerError, PeerService, Peers, SnapshotOffer};
+use store::{Badge, Call, Peer, PeerError, PeerService, Peers, SnapshotOffer};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -60,14 +60,15 @@ impl Network {
         Ok((Arc::new(Self { courier, state: Mutex::default(), left }), Left(leaving)))
     }
 
-    /// Answers the others with `service`, and hands out what they answer, until `stop`.
+    /// Answers the others with `service`, and hands out what they answer, until `stop`. As over the real network, all
+    /// but an introduction must be for the node that `badge` says it is.
     pub(super) async fn serve(
         self: Arc<Self>,
         mut left: Left,
-        service: Arc<dyn PeerService>,
+        (badge, service): (Badge, Arc<dyn PeerService>),
         stop: CancellationToken,
     ) {
-        let mut buffer = Vec::new();
+        let mut buffer = vec![0; courier::DATAGRAM_BYTES_MAX];
         let mut work: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
         let mut inbound = Inbound::default();
         loop {
@@ -79,7 +80,7 @@ impl Network {
                     self.courier.send(&to, &Packet::Gone { stream }, Instant::now() + ANSWER_TIME_MAX);
                 }
                 Arrived { from, packet } = self.courier.next(&mut buffer) => {
-                    work.extend(self.receive(from, packet, &*service, &mut inbound));
+                    work.extend(self.receive(from, packet, (&badge, &*service), &mut inbound));
                 }
             }
         }
@@ -90,13 +91,19 @@ impl Network {
         self: &'a Arc<Self>,
         from: (IpAddr, u64),
         packet: Packet,
-        service: &'a dyn PeerService,
+        (badge, service): (&Badge, &'a dyn PeerService),
         inbound: &mut Inbound,
     ) -> Option<BoxFuture<'a, ()>> {
         inbound.forget_lives_before(from);
         match packet {
-            Packet::Question { id, question, within, payload } => {
+            Packet::Question { id, question, to: meant, within, payload } => {
                 let to = turmoil::reverse_lookup(from.0)?;
+                let is_here = badge.identity().is_some_and(|here| here.node_id.get() == meant);
+                if !is_here && question != Question::Call(Call::Introduce) {
+                    let answer = Err(PeerError::Refused("the call is for another node".to_owned()));
+                    self.courier.send(&to, &Packet::Answer { id, answer }, Instant::now() + within);
+                    return None;
+                }
                 let opened = (question == Question::Open).then(|| inbound.open((from, id), service));
                 Some(Box::pin(async move {
                     let until = Instant::now() + within;
@@ -162,7 +169,7 @@ impl Network {
 
     async fn ask(
         &self,
-        to: &str,
+        to: &Peer,
         question: Question,
         payload: Bytes,
         within: Duration,
@@ -176,8 +183,8 @@ impl Network {
             id
         };
         let asked = Asked { network: self, id };
-        let packet = Packet::Question { id, question, within, payload };
-        self.courier.send(to, &packet, Instant::now() + within);
+        let packet = Packet::Question { id, question, to: to.id.get(), within, payload };
+        self.courier.send(host(to), &packet, Instant::now() + within);
         let answer = match timeout(within, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Err(PeerError::Timeout),
@@ -209,8 +216,8 @@ async fn install(service: &dyn PeerService, meta: Bytes) -> Result<Bytes, PeerEr
 }
 
 /// The host of `https://host`.
-fn host(peer: &Peer) -> String {
-    peer.url.trim_start_matches("https://").to_owned()
+fn host(peer: &Peer) -> &str {
+    peer.url.trim_start_matches("https://")
 }
 
 /// What the store is given to reach the others with.
@@ -224,7 +231,7 @@ impl Peers for Outbound {
         payload: Bytes,
         deadline: Duration,
     ) -> BoxFuture<'_, Result<Bytes, PeerError>> {
-        let to = host(to);
+        let to = to.clone();
         Box::pin(async move { self.0.ask(&to, Question::Call(call), payload, deadline).await.1 })
     }
 
@@ -233,16 +240,16 @@ impl Peers for Outbound {
         to: &Peer,
         requests: BoxStream<'static, Bytes>,
     ) -> BoxFuture<'_, Result<BoxStream<'static, Result<Bytes, PeerError>>, PeerError>> {
-        let to = host(to);
+        let to = to.clone();
         Box::pin(async move {
             let (id, opened) = self.0.ask(&to, Question::Open, Bytes::new(), ANSWER_TIME_MAX).await;
             opened?;
-            Ok(Asking::begin(self.0.clone(), to, id, requests))
+            Ok(Asking::begin(self.0.clone(), host(&to).to_owned(), id, requests))
         })
     }
 
     fn send_snapshot(&self, to: &Peer, offer: SnapshotOffer) -> BoxFuture<'_, Result<Bytes, PeerError>> {
-        let to = host(to);
+        let to = to.clone();
         Box::pin(async move {
             if !offer.files.is_empty() {
                 return Err(PeerError::Refused("a simulated network carries no files".to_owned()));

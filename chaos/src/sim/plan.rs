@@ -35,10 +35,14 @@ pub enum Kind {
     Rot,
     /// A node's disk has next to no room.
     FullDisk,
+    /// Members are added, promoted and removed, and leadership is handed over.
+    Members,
+    /// A node's disk is replaced by an empty one.
+    Wipe,
 }
 
 impl Kind {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Partition,
         Self::OneWay,
         Self::Delay,
@@ -51,6 +55,8 @@ impl Kind {
         Self::FailingDisk,
         Self::Rot,
         Self::FullDisk,
+        Self::Members,
+        Self::Wipe,
     ];
 
     pub(super) const fn name(self) -> &'static str {
@@ -67,6 +73,8 @@ impl Kind {
             Self::FailingDisk => "failing-disk",
             Self::Rot => "rot",
             Self::FullDisk => "full-disk",
+            Self::Members => "members",
+            Self::Wipe => "wipe",
         }
     }
 }
@@ -94,7 +102,16 @@ pub struct Plan {
     pub(super) crowd: Crowd,
 }
 
+/// How many nodes wait to become members, where members change.
+const SPARES: u64 = 2;
+
 impl Plan {
+    /// The names of the nodes that wait to become members.
+    pub(super) fn spares(&self) -> Vec<String> {
+        let count = if self.faults.contains(&Kind::Members) { SPARES } else { 0 };
+        (self.nodes + 1..=self.nodes + count).map(|number| format!("n{number}")).collect()
+    }
+
     pub fn of(seed: u64) -> Self {
         let dice = Dice::of(seed, "plan", 0);
         let pick = |items: &[u64]| dice.pick(items).copied().unwrap_or_default();
@@ -109,16 +126,16 @@ impl Plan {
             heartbeat: ms(heartbeat),
             election_min: ms(3 * heartbeat),
             election_max: ms(5 * heartbeat),
-            request_timeout: ms(pick(&[1500, 3000, 7000])),
+            request_timeout: ms(pick(&[800, 1500, 3000])),
             ..Timings::default()
         };
         Self {
             seed,
             nodes: pick(&[3, 3, 5]),
             faults,
-            fault_every_max: ms(pick(&[300, 1000, 2500])),
-            safety: ms(7000),
-            liveness: ms(5000),
+            fault_every_max: ms(pick(&[250, 600, 1500])),
+            safety: ms(4000),
+            liveness: ms(2500),
             latency_max: ms(pick(&[1, 3, 10, 25])),
             timings,
             snapshot_every_entries: pick(&[3, 10, 50, 1000]),

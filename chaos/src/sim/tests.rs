@@ -42,6 +42,36 @@ fn a_seed_is_a_run_down_to_the_last_packet() {
     assert_ne!(one.trace, other.trace);
 }
 
+fn has_note(report: &Report, words: [&str; 2]) -> bool {
+    let is_note = |line: &Line| matches!(&line.event, Event::Note { text } if words.iter().all(|word| text.contains(word)));
+    report.lines.iter().any(is_note)
+}
+
+#[test]
+fn members_come_and_go() {
+    let plan = |seed| Plan {
+        faults: vec![Kind::Members],
+        fault_every_max: Duration::from_millis(300),
+        ..short(seed)
+    };
+    let reports = [1, 2, 3].map(|seed| run(plan(seed), None).unwrap());
+    for report in &reports {
+        assert_eq!(report.verdict(), Verdict::Pass, "seed {}: {}", report.plan.seed, judged(report));
+    }
+    for step in ["Add", "Promote", "Remove", "HandOver"] {
+        assert!(reports.iter().any(|report| has_note(report, [step, "Ok"])), "{step}");
+    }
+}
+
+#[test]
+fn a_wiped_founder_comes_back() {
+    let plan = Plan { faults: vec![Kind::Wipe], ..short(1) };
+    let report = run(plan, None).unwrap();
+    assert_eq!(report.verdict(), Verdict::Pass, "{}", judged(&report));
+    let wiped = |line: &&Line| matches!(&line.event, Event::Fault(fault) if fault.kind == "wipe");
+    assert!(report.lines.iter().filter(wiped).count() >= 2, "it is wiped, and started again");
+}
+
 /// What a disk that lies has forgotten is missed.
 #[test]
 fn an_acknowledged_write_that_a_disk_forgot_is_found_out() {

@@ -3,15 +3,19 @@
 
 use std::collections::BTreeMap;
 
+use super::faults::REMOVED;
 use super::plan::Plan;
 use super::record::writes;
-use crate::history::{Event, Line, Outcome};
+use crate::history::{Event, Line, Op, Outcome};
 use crate::verdict::{Finding, Violation};
 
 /// Reads that are asked of each member at the end.
 const READS: usize = 4;
 /// How a node may end whose disk fails.
 const FATAL_SYNC: &str = "cannot write the Raft log";
+
+/// What a write is told while a disk is full.
+const NO_ROOM: &str = "ResourceExhausted";
 
 /// How our own properties begin.
 pub(super) const OWN: &str = "sim-";
@@ -23,14 +27,21 @@ pub(super) struct Seen {
     /// The majority that was left alone, and the line of the history from which on it counts.
     pub(super) core: Vec<String>,
     pub(super) core_from_line: u64,
+    /// Those of it that were within a leader's reach for most of the time.
+    pub(super) served: Vec<String>,
+    /// How many terms had a leader, and those that had two.
+    pub(super) terms: u64,
+    pub(super) contested: Vec<String>,
     pub(super) has_converged: bool,
     /// How the members were when they had not converged.
     pub(super) states: Vec<String>,
     pub(super) reads_answered: Vec<usize>,
     pub(super) have_told: bool,
+    /// A spare stayed a member, though every founder was well and asked to remove it.
+    pub(super) is_crowded: bool,
     pub(super) contradictions: Vec<String>,
     /// Nodes that ended by themselves, and why.
-    pub(super) ends: Vec<String>,
+    pub(super) ends: Vec<(String, String)>,
 }
 
 pub(super) fn judge(plan: &Plan, lines: &[Line], seen: &Seen) -> Vec<Finding> {
@@ -39,9 +50,17 @@ pub(super) fn judge(plan: &Plan, lines: &[Line], seen: &Seen) -> Vec<Finding> {
     if seen.panicked {
         return findings;
     }
-    let unexpected = seen.ends.iter().filter(|why| !why.contains(FATAL_SYNC)).cloned();
+    let spares = plan.spares();
+    let is_expected = |(name, why): &(String, String)| {
+        why.contains(FATAL_SYNC) || why.contains(REMOVED) && spares.contains(name)
+    };
+    let unexpected =
+        seen.ends.iter().filter(|end| !is_expected(end)).map(|(name, why)| format!("{name}: {why}"));
     findings.push(finding("sim-nodes-live", plan.nodes, unexpected));
+    let crowded = seen.is_crowded.then(|| "a spare could not be removed".to_owned());
+    findings.push(finding("sim-members", 1, crowded));
     findings.push(progress(lines, seen));
+    findings.push(finding("sim-one-leader", seen.terms, seen.contested.iter().cloned()));
     let apart = (!seen.has_converged).then(|| seen.states.join("; "));
     findings.push(finding("sim-converges", plan.nodes, apart));
     let unread = seen.reads_answered.iter().zip(1..).filter(|(answered, _)| **answered < READS);
@@ -54,33 +73,138 @@ pub(super) fn judge(plan: &Plan, lines: &[Line], seen: &Seen) -> Vec<Finding> {
     findings
 }
 
-/// A majority that is well answers writes, each of its members to its own clients.
+/// What a member of the core did for its clients while it was left alone.
+#[derive(Default)]
+struct Done {
+    writes: u64,
+    /// That are as new as the newest write.
+    reads: u64,
+    /// Writes that were refused because a disk is full.
+    without_room: u64,
+}
+
+impl Done {
+    /// Without room, reads are all that anybody can ask for.
+    fn is_progress(&self) -> bool {
+        self.writes > 0 || self.without_room > 0 && self.reads > 0
+    }
+}
+
+/// A majority that is well serves somebody, and each of its members that a leader serves serves its own clients.
 fn progress(lines: &[Line], seen: &Seen) -> Finding {
-    let mut done: BTreeMap<&str, u64> = seen.core.iter().map(|member| (member.as_str(), 0)).collect();
+    let done = done(lines, seen);
+    let idle = |member: &&String| !done.get(member.as_str()).is_some_and(Done::is_progress);
+    let served = seen.served.iter().filter(idle);
+    let mut stuck: Vec<String> =
+        served.map(|member| format!("{member} was served by a leader and finished no write")).collect();
+    if stuck.is_empty() && seen.core.iter().all(|member| idle(&member)) {
+        stuck.push(format!("nobody of a majority that was well finished a write: {:?}", seen.core));
+    }
+    finding("sim-progress", 1 + seen.served.len() as u64, stuck)
+}
+
+fn done<'l>(lines: &'l [Line], seen: &Seen) -> BTreeMap<&'l str, Done> {
+    let mut done: BTreeMap<&str, Done> = BTreeMap::new();
     let mut open = BTreeMap::new();
     for (line, number) in lines.iter().zip(0..) {
         match &line.event {
             Event::Invoke(invoke) => {
-                open.insert(line.process, (invoke.member.as_str(), writes(&invoke.op)));
+                open.insert(line.process, invoke);
             }
-            Event::Return { outcome: Outcome::Ok { .. } } if number >= seen.core_from_line => {
-                if let Some((member, true)) = open.remove(&line.process)
-                    && let Some(count) = done.get_mut(member)
-                {
-                    *count += 1;
+            Event::Return { outcome } => {
+                let Some(invoke) = open.remove(&line.process).filter(|_| number >= seen.core_from_line)
+                else {
+                    continue;
+                };
+                let of_member = done.entry(&invoke.member).or_default();
+                match (outcome, &invoke.op) {
+                    (Outcome::Ok { .. }, op) if writes(op) => of_member.writes += 1,
+                    (Outcome::Ok { .. }, Op::Range(range)) if !range.serializable && range.revision == 0 => {
+                        of_member.reads += 1;
+                    }
+                    (Outcome::Refused(failure), _) if failure.code == NO_ROOM => of_member.without_room += 1,
+                    _ => {}
                 }
             }
             Event::Phase { name } if name == "healing" => break,
             _ => {}
         }
     }
-    let stuck = done.iter().filter(|(_, count)| **count == 0);
-    let stuck =
-        stuck.map(|(member, _)| format!("{member}, of the majority that was well, finished no write"));
-    finding("sim-progress", done.len() as u64, stuck.collect::<Vec<_>>())
+    done
 }
 
 fn finding(property: &str, checked: u64, wrong: impl IntoIterator<Item = String>) -> Finding {
     let violations = wrong.into_iter().map(|what| Violation { what, lines: Vec::new() }).collect();
     Finding { property: property.to_owned(), checked, violations, inconclusive: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Answer, Failure, Header, Invoke, Put, Range};
+
+    fn call(lines: &mut Vec<Line>, member: &str, op: Op, outcome: Outcome) {
+        let invoke = Invoke { member: member.to_owned(), workload: String::new(), request_id: None, op };
+        lines.push(Line { at: 0, process: 1, event: Event::Invoke(invoke) });
+        lines.push(Line { at: 0, process: 1, event: Event::Return { outcome } });
+    }
+
+    fn write(lines: &mut Vec<Line>, member: &str, outcome: Outcome) {
+        let put = Put { key: "k".to_owned(), value: "v".to_owned(), lease: 0, previous: false };
+        call(lines, member, Op::Put(put), outcome);
+    }
+
+    fn done() -> Outcome {
+        let header = Header { cluster: 1, member: 1, revision: 2, term: 1 };
+        Outcome::Ok { header, answer: Answer::Put { previous: None } }
+    }
+
+    fn refused(code: &str) -> Outcome {
+        Outcome::Refused(Failure { code: code.to_owned(), message: String::new() })
+    }
+
+    fn seen(core_from_line: u64, served: &[&str]) -> Seen {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        Seen { core: names(&["n1", "n2"]), served: names(served), core_from_line, ..Seen::default() }
+    }
+
+    fn stuck(lines: &[Line], seen: &Seen) -> usize {
+        progress(lines, seen).violations.len()
+    }
+
+    #[test]
+    fn whom_a_leader_serves_must_finish_a_write() {
+        let mut lines = Vec::new();
+        write(&mut lines, "n1", done());
+        write(&mut lines, "n2", refused("Unavailable"));
+        assert_eq!(stuck(&lines, &seen(0, &["n1", "n2"])), 1);
+        assert_eq!(
+            stuck(&lines, &seen(0, &["n1"])),
+            0,
+            "n2 is cut off from a leader that keeps its majority"
+        );
+        assert_eq!(
+            stuck(&lines, &seen(2, &[])),
+            1,
+            "nobody is served: what was finished before does not count"
+        );
+        lines.push(Line { at: 0, process: 0, event: Event::Phase { name: "healing".to_owned() } });
+        write(&mut lines, "n2", done());
+        assert_eq!(
+            stuck(&lines, &seen(0, &["n2"])),
+            1,
+            "what is finished after it was healed does not count"
+        );
+    }
+
+    #[test]
+    fn without_room_reads_are_progress() {
+        let mut lines = Vec::new();
+        write(&mut lines, "n1", refused(NO_ROOM));
+        assert_eq!(stuck(&lines, &seen(0, &["n1"])), 1);
+        call(&mut lines, "n1", Op::Range(Range { serializable: true, ..Range::default() }), done());
+        assert_eq!(stuck(&lines, &seen(0, &["n1"])), 1, "a member's own state is no progress");
+        call(&mut lines, "n1", Op::Range(Range::default()), done());
+        assert_eq!(stuck(&lines, &seen(0, &["n1"])), 0);
+    }
 }

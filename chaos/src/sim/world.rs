@@ -1,4 +1,5 @@
-//! What the nodes of a simulation and whoever breaks them share: the time, the trace, the history, the links' losses.
+//! What the nodes of a simulation and whoever breaks them share: the time, the trace, the history, who leads,
+//! who is to become a member, the links' losses.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +10,8 @@ use std::time::Duration;
 use base::{Clock, Timestamp};
 use tokio::sync::watch;
 
+use super::course::Leaders;
+use super::membership::Membership;
 use super::record::Record;
 use super::trace::Trace;
 use crate::dice::Dice;
@@ -33,12 +36,14 @@ pub(super) struct World {
     elapsed_ns: AtomicU64,
     trace: Mutex<Trace>,
     pub(super) record: Record,
+    pub(super) leaders: Mutex<Leaders>,
+    pub(super) membership: Membership,
     pub(super) links: Links,
     pub(super) phase: watch::Sender<Phase>,
 }
 
 impl World {
-    pub(super) fn new(seed: u64, trace: Trace) -> Arc<Self> {
+    pub(super) fn new(seed: u64, spares: Vec<String>, trace: Trace) -> Arc<Self> {
         Arc::new_cyclic(|world: &std::sync::Weak<Self>| {
             let world = world.clone();
             let now = move || world.upgrade().map_or(0, |world| world.elapsed_ns.load(Ordering::Relaxed));
@@ -46,6 +51,8 @@ impl World {
                 elapsed_ns: AtomicU64::new(0),
                 trace: Mutex::new(trace),
                 record: Record::new(now),
+                leaders: Mutex::default(),
+                membership: Membership::new(spares),
                 links: Links { dice: Dice::of(seed, "losses", 0), losses: Mutex::default() },
                 phase: watch::Sender::new(Phase::Work),
             }
@@ -138,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_link_loses_what_it_is_told_to() {
-        let world = World::new(1, Trace::new());
+        let world = World::new(1, Vec::new(), Trace::new());
         let lost = || (0..1000).filter(|_| world.links.loses("n1", "n2")).count();
         assert_eq!(lost(), 0);
         world.links.set_loss("n1", "n2", 30);
@@ -150,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_clock_is_as_wrong_as_it_was_made() {
-        let world = World::new(1, Trace::new());
+        let world = World::new(1, Vec::new(), Trace::new());
         let clock = WallClock::new(world.clone());
         assert_eq!(clock.now().to_string(), "2026-01-01T00:00:00Z");
         world.set_elapsed(Duration::from_secs(60));

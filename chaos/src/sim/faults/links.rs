@@ -36,6 +36,10 @@ impl Links {
         is_free
     }
 
+    pub(super) fn is_whole(&self, link: (usize, usize)) -> bool {
+        !self.cuts.contains_key(&link)
+    }
+
     /// As `n1>n2`.
     pub(super) fn describe(cluster: &Cluster, links: &[(usize, usize)]) -> Vec<String> {
         let name = |index: usize| cluster.members[index].name.as_str();
@@ -57,7 +61,9 @@ mod tests {
         let mut links = Links::default();
         links.cuts.insert((0, 1), 2);
         assert!(!links.release((0, 1)));
+        assert!(!links.is_whole((0, 1)) && links.is_whole((1, 0)));
         assert!(links.release((0, 1)));
+        assert!(links.is_whole((0, 1)));
         assert!(!links.release((0, 1)));
     }
 

@@ -16,7 +16,7 @@ use crate::sim::world::World;
 
 const PORT: u16 = 2380;
 /// More than a snapshot of a simulated store has.
-const DATAGRAM_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub(super) const DATAGRAM_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// How soon an unacknowledged packet is sent again, doubled each time.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(1);
@@ -103,9 +103,8 @@ impl Courier {
         self.sent.notify_one();
     }
 
-    /// The next packet that is new here. Sends again what must be meanwhile.
-    pub(super) async fn next(&self, buffer: &mut Vec<u8>) -> Arrived {
-        buffer.resize(DATAGRAM_BYTES_MAX, 0);
+    /// The next packet that is new here. Sends again what must be meanwhile. The buffer holds any datagram.
+    pub(super) async fn next(&self, buffer: &mut [u8]) -> Arrived {
         loop {
             let due = self.lock().due.first().map(|(due, _)| *due);
             tokio::select! {

@@ -10,6 +10,8 @@ pub(super) enum Packet {
     Question {
         id: u64,
         question: Question,
+        /// The node that is meant: another one may live at its address by now.
+        to: u64,
         within: Duration,
         payload: Bytes,
     },
@@ -65,9 +67,10 @@ const QUESTIONS: [Question; 11] = [
 impl Packet {
     pub(super) fn encode(&self, out: &mut BytesMut) {
         match self {
-            Self::Question { id, question, within, payload } => {
+            Self::Question { id, question, to, within, payload } => {
                 out.put_u8(0);
                 out.put_u64(*id);
+                out.put_u64(*to);
                 let place = QUESTIONS.iter().position(|one| one == question).unwrap_or_default();
                 out.put_u8(u8::try_from(place).unwrap_or_default());
                 out.put_u64(u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
@@ -108,9 +111,10 @@ impl Packet {
         let id = bytes.try_get_u64().ok()?;
         Some(match kind {
             0 => {
+                let to = bytes.try_get_u64().ok()?;
                 let question = *QUESTIONS.get(usize::from(bytes.try_get_u8().ok()?))?;
                 let within = Duration::from_millis(bytes.try_get_u64().ok()?);
-                Self::Question { id, question, within, payload: bytes }
+                Self::Question { id, question, to, within, payload: bytes }
             }
             1 => Self::Answer { id, answer: decode_answer(bytes)? },
             2 => Self::Append { stream: id, number: bytes.try_get_u64().ok()?, payload: bytes },
@@ -163,6 +167,7 @@ mod tests {
             .map(|question| Packet::Question {
                 id: 7,
                 question,
+                to: 3,
                 within: Duration::from_millis(350),
                 payload: payload(),
             })

@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use super::lock;
 use super::simulated::{DiskWhims, SyncFate};
 use crate::disk::{LogDisk, LogHead, LogWrite};
+use crate::seeded::{self, Bug};
 
 #[derive(Clone, Default)]
 pub(crate) struct MemoryLog {
@@ -86,7 +87,7 @@ impl MemoryLog {
     async fn sync(&self, whims: &dyn DiskWhims) -> io::Result<()> {
         let count = {
             let mut log = lock(&self.log);
-            if !std::mem::take(&mut log.is_awaited) {
+            if !std::mem::take(&mut log.is_awaited) || seeded::is(Bug::AckBeforeSync) {
                 return Ok(());
             }
             log.unsynced.len()
