@@ -3,8 +3,10 @@
 //! It talks to one member, never asks again by itself, and takes a new process number when it does not know what became
 //! of its last call. Whoever wants an unknown call resolved asks it again under its request id ([`Asker::ask_again`]).
 
+mod api;
 mod convert;
 mod outcome;
+mod prefix;
 mod stream;
 mod target;
 #[cfg(test)]
@@ -23,15 +25,25 @@ use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-use crate::history::{Answer, Event, Header, Invoke, Op, Outcome, Writer};
+use crate::history::{Answer, Event, Header, Invoke, Op, Outcome, Reply, Writer, version};
 
+pub use api::{Api, ApiTarget, Ask, FENCED, marked};
 pub use outcome::{TIMEOUT, UNCONNECTED, can_be_asked_again, writes};
+pub use prefix::Prefix;
 pub use stream::{Stream, StreamEnd};
 pub use target::Target;
 pub use watch::Watching;
 
 /// The metadata by which a write can be asked again.
 const REQUEST_ID: &str = "navarch-request-id";
+
+/// Who a client says that it is, and whom it believes; PEM.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub ca_pem: String,
+    pub certificate_pem: String,
+    pub key_pem: String,
+}
 
 /// What all clients of a run share: the history, the numbers that are given once, and what came of the calls.
 #[derive(Clone)]
@@ -134,6 +146,11 @@ impl Recorder {
         self.shared.compacted.load(Ordering::Relaxed)
     }
 
+    /// What is not above this revision is not to be asked for, as if it were compacted.
+    pub fn forget(&self, revision: u64) {
+        self.shared.compacted.fetch_max(revision, Ordering::Relaxed);
+    }
+
     /// Every revision up to this one is in the log of some member that is kept for the end: it may be compacted.
     pub fn logged(&self) -> u64 {
         self.shared.logged.load(Ordering::Relaxed)
@@ -154,6 +171,18 @@ impl Recorder {
             Outcome::Ok { .. } => &self.shared.ok,
             Outcome::Refused(_) => &self.shared.refused,
             Outcome::Unknown(_) => &self.shared.unknown,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn learn_reply(&self, reply: &Reply) {
+        let counter = match reply {
+            Reply::Ok { object } => {
+                self.shared.newest.fetch_max(version(object), Ordering::Relaxed);
+                &self.shared.ok
+            }
+            Reply::Refused(_) => &self.shared.refused,
+            Reply::Unknown(_) => &self.shared.unknown,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -238,8 +267,10 @@ impl Client {
         };
         let channel = self.channel.get_or_insert_with(|| self.target.connect()).clone();
         self.recorder.history.record(self.process, Event::Invoke(invoke));
-        let outcome = match tokio::time::timeout(self.deadline, perform(channel, op, request_id)).await {
-            Ok(Ok((header, answer))) => Outcome::Ok { header, answer },
+        let prefix = &self.target.prefix;
+        let asked = prefix.op(op);
+        let outcome = match tokio::time::timeout(self.deadline, perform(channel, &asked, request_id)).await {
+            Ok(Ok((header, answer))) => Outcome::Ok { header, answer: prefix.answer(answer) },
             Ok(Err(status)) => outcome::of_status(op, &status),
             Err(_) => outcome::of_timeout(op),
         };

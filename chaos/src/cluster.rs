@@ -13,6 +13,7 @@ mod kernel;
 mod membership;
 mod namespace;
 mod network;
+mod nodes;
 mod process;
 mod switch;
 mod syncs;
@@ -38,6 +39,7 @@ pub use endpoint::Endpoint;
 pub use namespace::{NetworkNamespace, enter_own_namespaces, in_own_namespaces};
 use network::Network;
 pub use network::{CLIENT, Link, Probed};
+use nodes::HollowNodes;
 use process::{Process, how_it_ended};
 pub use switch::wire::{Impairment, Packets};
 use syncs::HeldSyncs;
@@ -94,6 +96,8 @@ pub struct ClusterOptions {
     pub hold_syncs: bool,
     /// Whether the members' clocks can be shifted; needs libfaketime.
     pub fake_clocks: bool,
+    /// How many nodes there are that run nothing and say that all is well.
+    pub hollow_nodes: u16,
     /// Of every choice that chance makes, which are those of the network.
     pub seed: u64,
     /// More flags for every server, as `--name=value`.
@@ -112,6 +116,7 @@ impl ClusterOptions {
             images: None,
             hold_syncs: false,
             fake_clocks: false,
+            hollow_nodes: 0,
             seed: 0,
             flags: Vec::new(),
         }
@@ -125,6 +130,7 @@ pub struct Cluster {
     members: BTreeMap<String, Member>,
     /// The names that founded the cluster.
     founders: Vec<String>,
+    nodes: Option<HollowNodes>,
     network: Network,
     /// Whatever it starts dies with it.
     nursery: OwnThread,
@@ -169,8 +175,15 @@ impl Cluster {
         let certificates = Certificates::create(&options.dir.join("certificates"))?;
         let nursery = OwnThread::start("nursery").context("cannot start a thread")?;
         let network = Network::start(options.seed).await?;
-        let mut cluster =
-            Self { founders: Vec::new(), members: BTreeMap::new(), options, certificates, network, nursery };
+        let mut cluster = Self {
+            founders: Vec::new(),
+            members: BTreeMap::new(),
+            nodes: None,
+            options,
+            certificates,
+            network,
+            nursery,
+        };
         for number in 1..=cluster.options.servers {
             let name = format!("n{number}");
             cluster.prepare(&name, number, Seat::Founder).await?;
@@ -182,6 +195,7 @@ impl Cluster {
         for name in cluster.members() {
             cluster.wait_ready(&name, READY_MAX).await?;
         }
+        cluster.start_nodes().await?;
         Ok(cluster)
     }
 

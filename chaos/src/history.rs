@@ -6,6 +6,7 @@
 //! (`Outcome::Unknown`) is not used again. A request that is asked again under the same request id is the same
 //! operation: it began with the first attempt and ended with the last.
 
+mod calls;
 mod operations;
 mod reader;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod writer;
 
 use serde::{Deserialize, Serialize};
 
+pub use calls::{ApiCall, Fence, Landed, MARK, Reply, Request, Verb, mark, version};
 pub use operations::{FaultCourse, HashEntry, LogEntry, Operation, Operations, Phase, Place, Watch};
 pub use reader::{History, Misfit, ReadError};
 pub use writer::Writer;
@@ -44,6 +46,14 @@ pub enum Event {
     Return {
         outcome: Outcome,
     },
+    /// A call of the Kubernetes API. Its process does nothing else meanwhile.
+    Request(Request),
+    /// Ends the process's open `Request`.
+    Reply {
+        reply: Reply,
+    },
+    /// Told after the run: a write of an elected leader that a member let through.
+    Landed(Landed),
     WatchOpen(WatchOpen),
     WatchAnswer(WatchAnswer),
     /// The stream ended, by the client's will (`error` is none) or not.

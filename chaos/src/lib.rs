@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod export;
 pub mod faults;
 pub mod history;
+pub mod live;
 pub mod model;
 pub mod report;
 pub mod runner;

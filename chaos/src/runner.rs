@@ -10,6 +10,7 @@
 
 mod collector;
 mod finish;
+mod live;
 mod observer;
 mod strikes;
 
@@ -23,14 +24,15 @@ use base::{Clock, Entropy, Tasks};
 use tokio_util::sync::CancellationToken;
 
 use crate::check;
-use crate::client::{Client, Recorder, Target};
+use crate::client::{ApiTarget, Client, Recorder, Target};
 use crate::cluster::{Cluster, ClusterOptions, System};
 use crate::history::{Answer, Begin, Event, History, Op, Outcome, Writer};
 use crate::report::{Judged, Summary};
-use crate::scenario::{Plan, Scenario};
+use crate::scenario::{Plan, Scenario, Terms, Work};
 use crate::verdict::Verdict;
 use crate::workloads::{self, Arena, PREFIX, Workload};
 use collector::Collector;
+pub use live::run_live;
 use observer::Observer;
 use strikes::Strikes;
 
@@ -77,15 +79,21 @@ pub struct Judgement {
 /// # Errors
 /// When there is not even a history to judge.
 pub async fn run(scenario: &Scenario, plan: &Plan, machine: &Machine<'_>) -> Result<Judgement> {
-    let moment = machine.clock.now().strftime("%Y%m%d-%H%M%S");
-    let folder = machine.runs.join(format!("{moment}-{}-{}", plan.scenario, plan.seed));
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let folder = folder(plan, machine)?;
     let trouble = perform(scenario, plan, machine, &folder).await.err().map(|error| format!("{error:#}"));
     let summary = judge(&folder, trouble.as_deref())?;
     if summary.verdict == Verdict::Pass {
         finish::forget_disks(&folder.join("servers"));
     }
     Ok(Judgement { folder, summary })
+}
+
+/// A folder for the run, which is made.
+fn folder(plan: &Plan, machine: &Machine<'_>) -> Result<PathBuf> {
+    let moment = machine.clock.now().strftime("%Y%m%d-%H%M%S");
+    let folder = machine.runs.join(format!("{moment}-{}-{}", plan.scenario, plan.seed));
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder)
 }
 
 /// Judges the history of a run's folder, and writes `result.json` and the reports there.
@@ -102,8 +110,10 @@ pub fn judge(folder: &Path, trouble: Option<&str>) -> Result<Summary> {
     let mut findings = check::all(&history);
     let mut coverage = Vec::new();
     if let Some(scenario) = Scenario::named(&history.begin().scenario) {
-        findings = scenario.claimed(findings);
-        coverage = scenario.coverage(&history);
+        (findings, coverage) = match Terms::of(history.begin()) {
+            None => (scenario.claimed(findings), scenario.coverage(&history)),
+            Some(terms) => (scenario.live_claimed(terms, findings), scenario.live_coverage(terms, &history)),
+        };
     }
     let judged = Judged { history: &history, findings: &findings, coverage: &coverage, trouble };
     crate::report::write(&judged, folder).context("cannot write the report")
@@ -116,6 +126,7 @@ async fn perform(scenario: &Scenario, plan: &Plan, machine: &Machine<'_>, folder
         servers: scenario.servers,
         disk: scenario.disk,
         seed: plan.seed,
+        hollow_nodes: scenario.hollow_nodes,
         flags: match machine.system {
             System::Navarch => {
                 scenario.flags.iter().map(|flag| (*flag).to_owned()).chain(machine.flags.clone()).collect()
@@ -127,13 +138,15 @@ async fn perform(scenario: &Scenario, plan: &Plan, machine: &Machine<'_>, folder
     let mut cluster = Cluster::start(options).await.context("the cluster does not start")?;
     let stage = Stage::set(scenario, plan, machine, folder, &cluster).await?;
     let ended = stage.play(&mut cluster, plan).await;
-    let written = stage.close(&cluster).await;
+    let written = stage.close(Some(&cluster)).await;
     ended.and(written)
 }
 
 /// A running cluster with everything around it that watches, works and records.
 struct Stage {
     scenario: Scenario,
+    /// What of the scenario's work is done.
+    tasks: Vec<Work>,
     folder: PathBuf,
     arena: Arena,
     observer: Observer,
@@ -146,6 +159,16 @@ struct Stage {
     records: Tasks,
 }
 
+/// What a stage is set around.
+struct Setting {
+    begin: Begin,
+    tasks: Vec<Work>,
+    targets: Vec<Target>,
+    apis: Vec<ApiTarget>,
+    /// The revision from which on the members' logs are kept.
+    heard_from: u64,
+}
+
 impl Stage {
     async fn set(
         scenario: &Scenario,
@@ -154,35 +177,40 @@ impl Stage {
         folder: &Path,
         cluster: &Cluster,
     ) -> Result<Self> {
-        let [work, looks, records] = [(); 3].map(|()| Tasks::new(CancellationToken::new()));
-        let history =
-            Writer::create(&folder.join("history.jsonl"), &records).context("cannot begin a history")?;
         let targets = targets(cluster)?;
         let (version, _) = finish::first_look(&targets[0]).await?;
         let has_request_ids = machine.system == System::Navarch;
-        history.record(0, Event::Begin(begin(plan, machine, &targets, version, has_request_ids)));
-        let ids = has_request_ids.then(|| machine.entropy.uid());
+        let begin = begin(plan, machine, &targets, version, has_request_ids);
+        let (tasks, apis) = (scenario.work.to_vec(), apis(machine.system, cluster)?);
+        Self::around(
+            scenario,
+            machine,
+            folder,
+            Setting { begin, tasks, targets, apis, heard_from: EMPTY + 1 },
+        )
+    }
+
+    fn around(scenario: &Scenario, machine: &Machine<'_>, folder: &Path, setting: Setting) -> Result<Self> {
+        let Setting { begin, tasks, targets, apis, heard_from } = setting;
+        let [work, looks, records] = [(); 3].map(|()| Tasks::new(CancellationToken::new()));
+        let history =
+            Writer::create(&folder.join("history.jsonl"), &records).context("cannot begin a history")?;
+        let (ids, seed) = (begin.has_request_ids.then(|| machine.entropy.uid()), begin.seed);
+        history.record(0, Event::Begin(begin));
         let recorder = Recorder::new(history, ids);
         let arena = Arena {
             recorder: recorder.clone(),
             targets: targets.clone().into(),
-            seed: plan.seed,
+            apis: apis.into(),
+            seed,
             deadline: DEADLINE,
             stop: work.stop().clone(),
         };
         let observer = Observer::start(&arena, machine.watch.clone(), &looks);
         let collectors =
-            targets.iter().map(|target| Collector::start(&recorder, target, EMPTY + 1, &looks)).collect();
-        Ok(Self {
-            scenario: *scenario,
-            folder: folder.to_owned(),
-            arena,
-            observer,
-            collectors,
-            work,
-            looks,
-            records,
-        })
+            targets.iter().map(|target| Collector::start(&recorder, target, heard_from, &looks)).collect();
+        let (scenario, folder) = (*scenario, folder.to_owned());
+        Ok(Self { scenario, tasks, folder, arena, observer, collectors, work, looks, records })
     }
 
     fn phase(&self, name: &str) {
@@ -191,13 +219,7 @@ impl Stage {
     }
 
     async fn play(&self, cluster: &mut Cluster, plan: &Plan) -> Result<()> {
-        self.phase("warm-up");
-        self.prepare().await?;
-        for work in self.scenario.work {
-            let workload = Workload::named(work.workload).context("there is no such workload")?;
-            (workload.start)(&self.arena, work.share(), &self.work);
-        }
-        tokio::time::sleep(WARM_UP).await;
+        self.begin_work().await?;
         let mut strikes = Strikes::new(&self.arena.recorder, &self.observer);
         self.phase("safety");
         strikes.perform(cluster, plan).await;
@@ -209,11 +231,27 @@ impl Stage {
         self.phase("heal");
         strikes.heal_all(cluster).await;
         finish::keep_schedule(&self.folder, plan, strikes.schedule())?;
-        tokio::time::sleep(AFTERWARDS).await;
-        self.work.stop().cancel();
-        self.work.clone().join(FINISH_TIME_MAX).await.context("a worker failed")?;
+        self.end_work().await?;
         finish::finish(self).await;
         Ok(())
+    }
+
+    async fn begin_work(&self) -> Result<()> {
+        self.phase("warm-up");
+        self.prepare().await?;
+        for work in &self.tasks {
+            let workload = Workload::named(work.workload).context("there is no such workload")?;
+            (workload.start)(&self.arena, work.share(), &self.work);
+        }
+        tokio::time::sleep(WARM_UP).await;
+        Ok(())
+    }
+
+    /// When all is mended, the clients go on for a while.
+    async fn end_work(&self) -> Result<()> {
+        tokio::time::sleep(AFTERWARDS).await;
+        self.work.stop().cancel();
+        self.work.clone().join(FINISH_TIME_MAX).await.context("a worker failed")
     }
 
     /// An empty store, and what the workloads need there.
@@ -225,7 +263,7 @@ impl Stage {
             Outcome::Ok { answer: Answer::Range { count: 0, .. }, .. } => {}
             other => anyhow::bail!("the store is not empty, or does not answer: {other:?}"),
         }
-        for work in self.scenario.work {
+        for work in &self.tasks {
             let workload = Workload::named(work.workload).context("there is no such workload")?;
             let mut client =
                 Client::new(self.arena.recorder.clone(), target.clone(), workload.name, DEADLINE);
@@ -240,13 +278,13 @@ impl Stage {
         Ok(())
     }
 
-    /// Ends what still runs, and the history. Says what the servers' logs say.
-    async fn close(self, cluster: &Cluster) -> Result<()> {
+    /// Ends what still runs, and the history. Says what the servers' logs say, where they are ours.
+    async fn close(self, cluster: Option<&Cluster>) -> Result<()> {
         let recorder = self.arena.recorder.clone();
         self.work.stop().cancel();
         self.looks.stop().cancel();
         self.looks.join(FINISH_TIME_MAX).await.context("an observer failed")?;
-        finish::read_server_logs(&recorder, cluster)?;
+        cluster.map_or(Ok(()), |cluster| finish::read_server_logs(&recorder, cluster))?;
         recorder.history.sync().await.context("the history was not written")?;
         self.records.stop().cancel();
         self.records.join(FINISH_TIME_MAX).await.context("the history was not written")?;
@@ -279,4 +317,12 @@ fn begin(
 /// Every member of the cluster.
 fn targets(cluster: &Cluster) -> Result<Vec<Target>> {
     cluster.members().iter().map(|name| Ok(Target::at(name, cluster.endpoint(name)?.address()?))).collect()
+}
+
+/// Every member's API server.
+fn apis(system: System, cluster: &Cluster) -> Result<Vec<ApiTarget>> {
+    match system {
+        System::Navarch => cluster.members().iter().map(|name| cluster.api(name)).collect(),
+        System::Etcd => Ok(Vec::new()),
+    }
 }

@@ -5,6 +5,7 @@
 
 mod aim;
 mod catalogue;
+mod live;
 mod plan;
 
 use crate::check::tally::unjudged;
@@ -16,6 +17,7 @@ use crate::workloads::{Share, Workload};
 
 pub use aim::{Aim, Blow};
 pub use catalogue::ALL;
+pub use live::{NotJudged, Terms, not_judged};
 pub use plan::{Plan, Strike, Stroke};
 
 /// What every run puts to the test.
@@ -47,6 +49,8 @@ pub struct Scenario {
     pub disk: Disk,
     /// Further flags of every Navarch server.
     pub flags: &'static [&'static str],
+    /// How many nodes there are that run nothing and say that all is well.
+    pub hollow_nodes: u16,
     pub work: &'static [Work],
     pub plagues: &'static [Plague],
     /// Whether plagues run at the same time. Otherwise they take turns.
@@ -54,6 +58,8 @@ pub struct Scenario {
     /// How long faults go on, unless told otherwise.
     pub seconds: u64,
     pub require: Require,
+    /// How often calls of the Kubernetes API must have been refused for a reason, at least.
+    pub refused: &'static [(&'static str, u64)],
 }
 
 /// Work that is done meanwhile.
@@ -91,19 +97,7 @@ impl Scenario {
     /// What was found, without properties that a run of it does not claim to test and did not; with those that it
     /// claims to test and nobody judged.
     pub fn claimed(&self, findings: Vec<Finding>) -> Vec<Finding> {
-        let claimed = self.properties();
-        let says_something = |finding: &Finding| {
-            finding.checked > 0
-                || !finding.violations.is_empty()
-                || claimed.contains(&finding.property.as_str())
-        };
-        let mut found: Vec<Finding> = findings.into_iter().filter(says_something).collect();
-        for property in claimed {
-            if !found.iter().any(|finding| finding.property == property) {
-                found.push(unjudged(property, "nothing judged it"));
-            }
-        }
-        found
+        among(self.properties(), findings)
     }
 
     /// What a run of it must put to the test.
@@ -119,9 +113,17 @@ impl Scenario {
 
     /// What a run of it promised to exercise, and what the history shows of that.
     pub fn coverage(&self, history: &History) -> Vec<Coverage> {
-        let ok = history.operations().iter().filter(|operation| operation.ok().is_some()).count() as u64;
-        let mut coverage =
-            vec![Coverage { what: "operations answered".to_owned(), required: self.require.ok, seen: ok }];
+        let calls = history.calls();
+        let ok = history.operations().iter().filter(|operation| operation.ok().is_some()).count()
+            + calls.iter().filter(|call| call.ok().is_some()).count();
+        let (what, required) = ("operations answered".to_owned(), self.require.ok);
+        let mut coverage = vec![Coverage { what, required, seen: ok as u64 }];
+        for (code, required) in self.refused {
+            let seen =
+                calls.iter().filter(|call| call.refused().is_some_and(|failure| failure.code == *code));
+            let (what, seen) = (format!("calls refused as {code}"), seen.count() as u64);
+            coverage.push(Coverage { what, required: *required, seen });
+        }
         let mut kinds: Vec<&str> = self.plagues.iter().map(|plague| plague.blow.kind()).collect();
         kinds.sort_unstable();
         kinds.dedup();
@@ -137,6 +139,20 @@ impl Scenario {
         }
         coverage
     }
+}
+
+/// What was found of the claimed, and of what else was put to the test; what nobody judged is there as unjudged.
+fn among(claimed: Vec<&'static str>, findings: Vec<Finding>) -> Vec<Finding> {
+    let says_something = |finding: &Finding| {
+        finding.checked > 0 || !finding.violations.is_empty() || claimed.contains(&finding.property.as_str())
+    };
+    let mut found: Vec<Finding> = findings.into_iter().filter(says_something).collect();
+    for property in claimed {
+        if !found.iter().any(|finding| finding.property == property) {
+            found.push(unjudged(property, "nothing judged it"));
+        }
+    }
+    found
 }
 
 impl Work {

@@ -6,6 +6,7 @@
 mod append;
 mod bank;
 mod compact;
+mod kubernetes;
 mod kv;
 mod lease;
 mod lock;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use base::Tasks;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Client, Recorder, Target};
+use crate::client::{ApiTarget, Client, Recorder, Target};
 use crate::dice::Dice;
 use crate::history::{Op, Range};
 
@@ -46,6 +47,9 @@ pub const ALL: &[Workload] = &[
     lock::WORKLOAD,
     lock::UNFENCED_SET,
     lock::FENCED_SET,
+    kubernetes::OBJECTS,
+    kubernetes::DEPLOYMENTS,
+    kubernetes::FENCED,
 ];
 
 /// One kind of work.
@@ -76,6 +80,8 @@ pub struct Arena {
     pub recorder: Recorder,
     /// Every member; never empty.
     pub targets: Arc<[Target]>,
+    /// The members' API servers; none, where the system is a store only.
+    pub apis: Arc<[ApiTarget]>,
     pub seed: u64,
     /// Of each call.
     pub deadline: Duration,
@@ -173,7 +179,7 @@ pub(crate) fn prefix(prefix: &str) -> Range {
 }
 
 /// The first key behind all that begin with `prefix`, which ends in a plain character.
-fn after(prefix: &str) -> String {
+pub(crate) fn after(prefix: &str) -> String {
     let mut end = prefix.to_owned();
     let last = end.pop().map_or('\u{1}', |last| char::from_u32(u32::from(last) + 1).unwrap_or(last));
     end.push(last);

@@ -1,6 +1,7 @@
 //! `navarch chaos`: the command line of the room `chaos`, which holds everything else.
 
 mod bugs;
+mod live;
 
 use std::fs;
 use std::io::{BufWriter, IsTerminal as _, Write as _};
@@ -27,6 +28,7 @@ const SEED_MAX: u64 = 100_000;
 /// Moves this process, while it has one thread, where its clusters are seen by nobody else.
 pub(crate) fn enter_namespaces(args: &ChaosArgs) -> Result<()> {
     match &args.command {
+        ChaosCommand::Run(args) if !args.live.against.is_empty() => Ok(()),
         ChaosCommand::Run(_) | ChaosCommand::Replay(_) => enter_own_namespaces(),
         ChaosCommand::Bugs(args) if args.prove => enter_own_namespaces(),
         ChaosCommand::List
@@ -61,6 +63,9 @@ async fn perform(args: &ChaosArgs) -> Result<Verdict> {
         ChaosCommand::Export(args) => export(args)?,
         ChaosCommand::Run(args) => {
             let (scenario, plan) = plan(&args.plan)?;
+            if !args.live.against.is_empty() {
+                return show(&live::run(scenario, &plan, args).await?);
+            }
             return in_place(scenario, &plan, &args.place, &repeat(&plan, &args.place)).await;
         }
         ChaosCommand::Replay(args) => {
@@ -109,8 +114,12 @@ fn repeat(plan: &Plan, place: &PlaceArgs) -> String {
 }
 
 async fn in_place(scenario: &Scenario, plan: &Plan, place: &PlaceArgs, command: &str) -> Result<Verdict> {
-    let Judgement { folder, summary } = judged_run(scenario, plan, place, command).await?;
-    print!("{}", report::terminal(&summary));
+    show(&judged_run(scenario, plan, place, command).await?)
+}
+
+fn show(judgement: &Judgement) -> Result<Verdict> {
+    let Judgement { folder, summary } = judgement;
+    print!("{}", report::terminal(summary));
     println!("{}", folder.join("report.html").display());
     Ok(summary.verdict)
 }
@@ -122,25 +131,35 @@ async fn judged_run(scenario: &Scenario, plan: &Plan, place: &PlaceArgs, command
         (SystemChoice::Navarch, Some(binary)) => (System::Navarch, binary.clone()),
         (SystemChoice::Etcd, Some(binary)) => (System::Etcd, binary.clone()),
     };
-    fs::create_dir_all(&place.runs).with_context(|| format!("cannot create {}", place.runs.display()))?;
-    let runs = fs::canonicalize(&place.runs).context("cannot find --runs")?;
-    let is_terminal = std::io::stderr().is_terminal();
-    let machine = Machine {
-        clock: &SystemClock,
-        entropy: &SystemEntropy,
-        binary,
-        system,
-        flags: place.seeded_bug.iter().map(|bug| format!("--seeded-bug={bug}")).collect(),
-        runs,
-        command: command.to_owned(),
-        watch: Arc::new(move |line| tell(line, is_terminal)),
-    };
+    let flags = place.seeded_bug.iter().map(|bug| format!("--seeded-bug={bug}")).collect();
+    let machine = Machine { binary, system, flags, ..machine(&place.runs, command)? };
     eprintln!("{command}");
     let judgement = runner::run(scenario, plan, &machine).await?;
-    if is_terminal {
+    end_line();
+    Ok(judgement)
+}
+
+/// What every run needs, of servers of this program.
+fn machine<'a>(runs: &Path, command: &str) -> Result<Machine<'a>> {
+    fs::create_dir_all(runs).with_context(|| format!("cannot create {}", runs.display()))?;
+    let is_terminal = std::io::stderr().is_terminal();
+    Ok(Machine {
+        clock: &SystemClock,
+        entropy: &SystemEntropy,
+        binary: std::env::current_exe().context("who am I")?,
+        system: System::Navarch,
+        flags: Vec::new(),
+        runs: fs::canonicalize(runs).context("cannot find --runs")?,
+        command: command.to_owned(),
+        watch: Arc::new(move |line| tell(line, is_terminal)),
+    })
+}
+
+/// The last of those lines goes.
+fn end_line() {
+    if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K");
     }
-    Ok(judgement)
 }
 
 /// On a terminal each line takes the place of the one before.

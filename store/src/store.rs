@@ -280,6 +280,11 @@ impl Store {
         crate::upkeep::status_of(raft.view(), replica, identity, (heard, timings.silence_max()))
     }
 
+    /// The name that every member was given for its cluster.
+    pub fn cluster_name(&self) -> &str {
+        &self.inner.seat.file.token
+    }
+
     /// Changes whenever leader, role, members or indexes change.
     pub fn status_changes(&self) -> watch::Receiver<Status> {
         self.inner.status.clone()

@@ -5,9 +5,13 @@
 //! before. An invariant that had nothing to look at in a run is not among its findings.
 //!
 //! Not to be seen in a log, and so not judged here: preconditions of a delete or a bind that were asked for and held;
-//! whether a process still runs whose pod is gone (its witness tells); and who sent a write: that no fenced controller
-//! writes is judged by the guards of transactions, where a history has them, and by the epochs of leases.
+//! whether a process still runs whose pod is gone (its witness tells); and who sent a write. That no fenced controller
+//! writes is judged by the epochs of leases, and by what else a history has: guards of transactions, calls under a
+//! fence, and what members say of the leaders' writes that they let through.
+//!
+//! What clients of the API were answered is judged beside the log.
 
+mod calls;
 mod fences;
 mod generations;
 mod jobs;
@@ -19,11 +23,13 @@ mod quantity;
 mod rollouts;
 #[cfg(test)]
 mod script;
+mod settled;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use self::object::Object;
+pub use self::settled::{SETTLE, deployments};
 use super::Input;
 use super::tally::Tally;
 use crate::history::{Change, LogEntry};
@@ -96,6 +102,11 @@ pub fn findings(input: &Input<'_>) -> Vec<Finding> {
     let Some(log) = longest else { return Vec::new() };
     let mut findings = judge(log);
     findings.extend(fences::guards(&input.operations, log));
+    if input.known.as_ref().is_ok_and(|known| known.is_whole) {
+        findings.push(fences::landed(input.history, log));
+        findings.extend(calls::findings(input, log));
+        findings.extend(settled::finding(input.history, log));
+    }
     findings.retain(|finding| finding.checked > 0);
     findings
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::target::Target;
-use super::{TIMEOUT, convert};
+use super::{Prefix, TIMEOUT, convert};
 use crate::history::{Failure, WatchAnswer, WatchOpen};
 
 /// Requests that wait to be sent: the creation and a few questions about progress.
@@ -18,6 +18,7 @@ const REQUESTS_MAX: usize = 8;
 /// An open stream. Dropping it closes it.
 pub struct Stream {
     watch: u64,
+    prefix: Prefix,
     requests: mpsc::Sender<pb::WatchRequest>,
     answers: Streaming<pb::WatchResponse>,
 }
@@ -46,8 +47,9 @@ impl Stream {
     /// When there is no stream within the time.
     pub async fn open(target: &Target, open: &WatchOpen, within: Duration) -> Result<Self, StreamEnd> {
         let (requests, waiting) = mpsc::channel(REQUESTS_MAX);
-        let create =
-            pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(convert::watch(open))) };
+        let create = pb::WatchRequest {
+            request_union: Some(RequestUnion::CreateRequest(convert::watch(&target.prefix.open(open)))),
+        };
         // It cannot be full.
         let _fits = requests.try_send(create);
         let waiting = futures::stream::unfold(waiting, |mut waiting| async {
@@ -56,7 +58,12 @@ impl Stream {
         let mut client = WatchClient::new(target.connect()).max_decoding_message_size(usize::MAX);
         let answers = tokio::time::timeout(within, client.watch(waiting)).await;
         match answers {
-            Ok(Ok(answers)) => Ok(Self { watch: open.watch, requests, answers: answers.into_inner() }),
+            Ok(Ok(answers)) => Ok(Self {
+                watch: open.watch,
+                prefix: target.prefix.clone(),
+                requests,
+                answers: answers.into_inner(),
+            }),
             Ok(Err(status)) => Err(StreamEnd::Failed(failure(&status))),
             Err(_) => Err(StreamEnd::Failed(Failure {
                 code: TIMEOUT.to_owned(),
@@ -71,7 +78,7 @@ impl Stream {
     /// When there is none.
     pub async fn next(&mut self) -> Result<WatchAnswer, StreamEnd> {
         match self.answers.message().await {
-            Ok(Some(answer)) => Ok(convert::watch_answer(self.watch, answer)),
+            Ok(Some(answer)) => Ok(self.prefix.watch_answer(convert::watch_answer(self.watch, answer))),
             Ok(None) => Err(StreamEnd::Closed),
             Err(status) => Err(StreamEnd::Failed(failure(&status))),
         }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
 
+use super::Prefix;
+
 /// Less than any call's deadline: who cannot be reached is then known not to have been asked.
 const CONNECT_TIME_MAX: Duration = Duration::from_millis(800);
 
@@ -16,6 +18,7 @@ type Connect = dyn Fn() -> Channel + Send + Sync;
 pub struct Target {
     /// Its name in the history.
     pub member: String,
+    pub(super) prefix: Prefix,
     connect: Arc<Connect>,
 }
 
@@ -28,13 +31,25 @@ impl fmt::Debug for Target {
 impl Target {
     /// `connect` makes a connection, at the latest when it is first used; a simulation brings its own network.
     pub fn new(member: impl Into<String>, connect: impl Fn() -> Channel + Send + Sync + 'static) -> Self {
-        Self { member: member.into(), connect: Arc::new(connect) }
+        Self { member: member.into(), prefix: Prefix::default(), connect: Arc::new(connect) }
     }
 
     /// At an address of this machine's network; TLS, if any, is set there.
     pub fn at(member: impl Into<String>, address: Endpoint) -> Self {
         let address = address.connect_timeout(CONNECT_TIME_MAX).tcp_nodelay(true);
         Self::new(member, move || address.connect_lazy())
+    }
+
+    /// The same member under another name.
+    #[must_use]
+    pub fn named(self, member: String) -> Self {
+        Self { member, ..self }
+    }
+
+    /// The same member, of which only what is below the prefix is seen.
+    #[must_use]
+    pub fn below(self, prefix: Prefix) -> Self {
+        Self { prefix, ..self }
     }
 
     /// A connection that nobody else uses.

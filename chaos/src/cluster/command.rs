@@ -4,6 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use super::nodes::{API_PORT, GATEWAY_PORT};
 use super::{CLIENT_PORT, Cluster, Member, PEER_PORT, Seat, System};
 
 /// Members of another cluster are refused.
@@ -35,8 +36,8 @@ impl Cluster {
         flag("data-dir", &member.data_dir().to_string_lossy());
         flag("pki-dir", &self.certificates.folder().to_string_lossy());
         flag("cluster-name", CLUSTER_NAME);
-        flag("api-listen", &format!("{address}:6443"));
-        flag("gateway-listen", &format!("{address}:6444"));
+        flag("api-listen", &format!("{address}:{API_PORT}"));
+        flag("gateway-listen", &format!("{address}:{GATEWAY_PORT}"));
         flag("client-listen", &format!("{address}:{CLIENT_PORT}"));
         flag("peer-listen", &format!("{address}:{PEER_PORT}"));
         match &member.seat {

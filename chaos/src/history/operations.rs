@@ -168,7 +168,7 @@ pub struct HashEntry<'a> {
 }
 
 impl History {
-    fn events(&self) -> impl Iterator<Item = (Place, u32, &Event)> {
+    pub(super) fn events(&self) -> impl Iterator<Item = (Place, u32, &Event)> {
         self.lines()
             .iter()
             .zip(0..)

@@ -9,7 +9,7 @@ use std::path::Path;
 use flate2::bufread::GzDecoder;
 use thiserror::Error;
 
-use super::{Begin, Event, Line, Outcome};
+use super::{Begin, Event, Line, Outcome, Reply};
 
 /// Why a history cannot be judged. Lines are counted from zero, as everywhere.
 #[derive(Debug, Error)]
@@ -138,6 +138,8 @@ impl<'a> Fit<'a> {
             Event::Begin(begin) => self.begin = Some(begin.clone()),
             Event::Invoke(invoke) => self.invoke(line.process, invoke.request_id.as_deref())?,
             Event::Return { outcome } => self.return_from(line.process, outcome)?,
+            Event::Request(_) => self.invoke(line.process, None)?,
+            Event::Reply { reply } => self.reply_to(line.process, reply)?,
             Event::WatchOpen(open) => {
                 if self.watches.insert(open.watch, true).is_some() {
                     return Err(Misfit::WatchAgain);
@@ -149,6 +151,7 @@ impl<'a> Fit<'a> {
             | Event::Fault(_)
             | Event::Revision { .. }
             | Event::Hash { .. }
+            | Event::Landed(_)
             | Event::Note { .. } => {}
         }
         Ok(())
@@ -170,6 +173,16 @@ impl<'a> Fit<'a> {
         let doing = match outcome {
             Outcome::Ok { .. } | Outcome::Refused(_) => Doing::Nothing,
             Outcome::Unknown(_) => Doing::GivenUp(request_id),
+        };
+        self.processes.insert(process, doing);
+        Ok(())
+    }
+
+    fn reply_to(&mut self, process: u32, reply: &Reply) -> Result<(), Misfit> {
+        let Some(Doing::Waiting(_)) = self.processes.get(&process) else { return Err(Misfit::NotOpen) };
+        let doing = match reply {
+            Reply::Ok { .. } | Reply::Refused(_) => Doing::Nothing,
+            Reply::Unknown(_) => Doing::GivenUp(None),
         };
         self.processes.insert(process, doing);
         Ok(())

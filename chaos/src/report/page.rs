@@ -29,7 +29,10 @@ pub fn page(judged: &Judged<'_>, summary: &Summary) -> String {
     ));
     out.put(format_args!("{}<main>\n", PATTERNS));
     banner(&mut out, summary);
-    section(&mut out, "Properties", |out| tables::properties(out, summary));
+    section(&mut out, "Properties", |out| {
+        tables::properties(out, summary);
+        not_judged(out, summary);
+    });
     if judged.findings.iter().any(|finding| !finding.violations.is_empty()) {
         section(&mut out, "Violations", |out| violations(out, judged, &calls, &windows));
     }
@@ -55,6 +58,17 @@ pub fn page(judged: &Judged<'_>, summary: &Summary) -> String {
     section(&mut out, "Final state", |out| final_state(out, summary));
     out.put(format_args!("</main>\n</body>\n</html>\n"));
     out.into_string()
+}
+
+fn not_judged(out: &mut Markup, summary: &Summary) {
+    if summary.not_judged.is_empty() {
+        return;
+    }
+    out.put(format_args!("<p>Not judged:</p>\n<ul>\n"));
+    for not in &summary.not_judged {
+        out.put(format_args!("<li>{}: {}</li>\n", Text(&not.property), Text(&not.reason)));
+    }
+    out.put(format_args!("</ul>\n"));
 }
 
 fn section(out: &mut Markup, title: &str, content: impl FnOnce(&mut Markup)) {

@@ -13,6 +13,7 @@ use super::faults::{Install, Window, windows};
 use super::latency::{self, Latency, quantile};
 use super::words::{count, counted, shortened};
 use crate::history::{Begin, Event, History};
+use crate::scenario::{NotJudged, not_judged};
 use crate::verdict::{Finding, Verdict};
 
 pub const SCHEMA: u32 = 1;
@@ -36,6 +37,9 @@ pub struct Summary {
     pub failovers: Failovers,
     pub latency: Vec<Latency>,
     pub coverage: Vec<Coverage>,
+    /// What the run says nothing about, though its scenario does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_judged: Vec<NotJudged>,
     pub hashes: Vec<FinalHash>,
 }
 
@@ -147,6 +151,7 @@ impl Summary {
             faults,
             latency: latency::by_kind(&calls),
             coverage: judged.coverage.to_vec(),
+            not_judged: not_judged(judged.history.begin()),
             hashes: hashes(judged.history),
         }
     }
@@ -165,8 +170,9 @@ impl Outcomes {
 
 /// When the last thing happened that is part of the run, not of the questions after it.
 pub(super) fn end_of(history: &History) -> u64 {
-    let is_told_later =
-        |event: &Event| matches!(event, Event::Revision { .. } | Event::Hash { .. } | Event::Note { .. });
+    let is_told_later = |event: &Event| {
+        matches!(event, Event::Revision { .. } | Event::Hash { .. } | Event::Landed(_) | Event::Note { .. })
+    };
     let last = history.lines().iter().rfind(|line| !is_told_later(&line.event));
     last.map_or(0, |line| line.at)
 }

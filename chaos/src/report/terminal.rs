@@ -23,6 +23,9 @@ pub fn terminal(summary: &Summary) -> String {
     if !summary.faults.is_empty() {
         line(&mut out, "faults", &faults(summary));
     }
+    for not in &summary.not_judged {
+        line(&mut out, "unknown", &format!("{}: {}", not.property, not.reason));
+    }
     if summary.verdict != Verdict::Pass && !summary.run.command.is_empty() {
         line(&mut out, "again", &summary.run.command);
     }

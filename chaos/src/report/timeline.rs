@@ -102,7 +102,8 @@ impl Scene<'_> {
         self.findings.iter().flat_map(|finding| &finding.violations).filter_map(|violation| {
             let mut shown = violation.lines.iter().rev().filter_map(|line| {
                 let line = self.history.lines().get(usize::try_from(*line).ok()?)?;
-                (!matches!(line.event, Event::Revision { .. } | Event::Hash { .. })).then_some(line.at)
+                (!matches!(line.event, Event::Revision { .. } | Event::Hash { .. } | Event::Landed(_)))
+                    .then_some(line.at)
             });
             shown.next().map(|at| (at, violation.what.as_str()))
         })

@@ -56,12 +56,26 @@ impl Collector {
         tokio::time::timeout(within, reached).await.is_ok()
     }
 
+    /// Looks at all changes that are known so far, in order.
+    pub(super) fn look<T>(&self, at: impl FnOnce(&mut dyn Iterator<Item = &Change>) -> T) -> T {
+        at(&mut lock(&self.log).revisions.values().flatten())
+    }
+
     /// Tells the history what is known.
     pub(super) fn tell(&self, recorder: &Recorder) {
         let revisions = std::mem::take(&mut lock(&self.log).revisions);
         for (revision, changes) in revisions {
             let event = Event::Revision { member: self.member.clone(), revision, changes };
             recorder.history.record(0, event);
+        }
+    }
+
+    /// As [`Self::tell`], of one who hears of some keys only: what was not heard of changed none of them.
+    pub(super) fn tell_all(&self, recorder: &Recorder, revisions: std::ops::RangeInclusive<u64>) {
+        let mut heard = std::mem::take(&mut lock(&self.log).revisions);
+        for revision in revisions {
+            let (member, changes) = (self.member.clone(), heard.remove(&revision).unwrap_or_default());
+            recorder.history.record(0, Event::Revision { member, revision, changes });
         }
     }
 }

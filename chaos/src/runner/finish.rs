@@ -8,23 +8,30 @@ use anyhow::{Context as _, Result};
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 
+use super::collector::Collector;
 use super::{DEADLINE, Stage};
-use crate::check::course;
+use crate::check::{course, kubernetes};
 use crate::client::{Asker, Client, Recorder, Target, Unresolved};
 use crate::cluster::Cluster;
-use crate::history::{Event, Op, Range};
+use crate::history::{Event, Fence, Landed, Op, Range};
 use crate::scenario::{Plan, Strike};
 use crate::workloads::Workload;
 
 /// How long members may take to have everything once all is mended.
-const CONVERGE_TIME_MAX: Duration = Duration::from_secs(10);
+pub(super) const CONVERGE_TIME_MAX: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long controllers may take to bring about what was asked for last.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(30);
+const SETTLE_LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often an unknown call is asked again.
 const RESOLVE_TRIES: u64 = 3;
 /// The store keeps an answer for five minutes; what is older would be done a second time.
 const RESOLVE_AGE_MAX: Duration = Duration::from_secs(4 * 60);
 /// Words in a server's log that end a run.
 const CRASH_WORDS: &[&str] = &["panicked at", "invariant", "panic:", "fatal error:", "SIGSEGV"];
+
+/// How an API server's log says that it let a leader's write through.
+const LANDED: &str = "a leader's write landed ";
 
 /// What the store says of itself, and its revision, before anything is done.
 pub(super) async fn first_look(target: &Target) -> Result<(String, u64)> {
@@ -49,6 +56,10 @@ pub(super) fn keep_schedule(folder: &Path, plan: &Plan, done: Vec<Strike>) -> Re
 
 /// All phases after the clients are done.
 pub(super) async fn finish(stage: &Stage) {
+    if stage.scenario.hollow_nodes > 0 {
+        stage.phase(kubernetes::SETTLE);
+        settle(stage).await;
+    }
     stage.phase("converge");
     let recorder = &stage.arena.recorder;
     recorder.history.record(0, converge(stage).await);
@@ -57,6 +68,22 @@ pub(super) async fn finish(stage: &Stage) {
     stage.phase("final");
     final_reads(stage).await;
     tell_logs(stage).await;
+}
+
+/// Waits until every Deployment is as it was asked to be; what is not in the end, the checker says.
+async fn settle(stage: &Stage) {
+    let until = tokio::time::Instant::now() + SETTLE_TIME_MAX;
+    let is_settled = |collector: &Collector| {
+        collector.look(|changes| kubernetes::deployments(changes).iter().all(|(_, lacks)| lacks.is_none()))
+    };
+    while !stage.collectors.iter().all(is_settled) && tokio::time::Instant::now() < until {
+        tokio::time::sleep(SETTLE_LOOK_EVERY).await;
+    }
+    // What was written meanwhile belongs to the log that is told.
+    for target in stage.arena.targets.iter() {
+        let mut client = Client::new(stage.arena.recorder.clone(), target.clone(), "settle", DEADLINE);
+        client.ask(Op::Status).await;
+    }
 }
 
 /// Whether every member gets as far as any was when the clients were done.
@@ -100,8 +127,8 @@ async fn resolve(recorder: &Recorder, targets: &[Target]) {
 }
 
 /// Of every member, with consensus and without.
-async fn final_reads(stage: &Stage) {
-    for work in stage.scenario.work {
+pub(super) async fn final_reads(stage: &Stage) {
+    for work in &stage.tasks {
         let Some(workload) = Workload::named(work.workload) else { continue };
         for target in stage.arena.targets.iter() {
             let mut client =
@@ -157,9 +184,33 @@ async fn hash(target: &Target, revision: u64) -> Result<Event> {
 pub(super) fn read_server_logs(recorder: &Recorder, cluster: &Cluster) -> Result<()> {
     for member in cluster.members() {
         let bytes = fs::read(cluster.log(&member)?).with_context(|| format!("cannot read {member}'s log"))?;
-        recorder.history.record(0, course::log(&member, crash(&String::from_utf8_lossy(&bytes))));
+        let text = String::from_utf8_lossy(&bytes);
+        for line in text.lines() {
+            if let Some(landed) = landed(&member, line) {
+                recorder.history.record(0, Event::Landed(landed));
+            }
+        }
+        recorder.history.record(0, course::log(&member, crash(&text)));
     }
     Ok(())
+}
+
+/// What an API server says of a leader's write, if the line is that:
+/// `… a leader's write landed revision=9 namespace=kube-system lease=deployment holder=n1-x epoch=3`
+fn landed(member: &str, line: &str) -> Option<Landed> {
+    let (_, fields) = line.split_once(LANDED)?;
+    let field = |name: &str| {
+        fields
+            .split(' ')
+            .find_map(|field| field.split_once('=').filter(|(key, _)| *key == name))
+            .map(|(_, value)| value)
+    };
+    let fence = Fence {
+        lease: format!("/registry/leases/{}/{}", field("namespace")?, field("lease")?),
+        holder: field("holder")?.to_owned(),
+        epoch: field("epoch")?.parse().ok()?,
+    };
+    Some(Landed { member: member.to_owned(), revision: field("revision")?.parse().ok()?, fence })
 }
 
 fn crash(log: &str) -> Option<&str> {
@@ -177,6 +228,16 @@ pub(super) fn forget_disks(servers: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_leaders_write_is_found_in_a_log() {
+        let line = "2026-11-21T15:00:00Z DEBUG request: apiserver::chain::fence: a leader's write landed \
+                    revision=9 namespace=kube-system lease=deployment holder=n1-x epoch=3";
+        let found = landed("n1", line).unwrap();
+        assert_eq!(found.revision, 9);
+        assert_eq!(found.fence.to_string(), "n1-x of /registry/leases/kube-system/deployment in epoch 3");
+        assert_eq!(landed("n1", "INFO became the leader"), None);
+    }
 
     #[test]
     fn a_crash_is_found_in_a_log() {

@@ -11,6 +11,8 @@ const SET: Work = Work { workload: "set", workers: 4, per_second: 12 };
 const BANK: Work = Work { workload: "bank", workers: 4, per_second: 30 };
 const WATCH: Work = Work { workload: "watch", workers: 9, per_second: 0 };
 const COMPACT: Work = Work { workload: "compact", workers: 1, per_second: 1 };
+/// Beside the work for the Kubernetes API.
+const SOME_KV: Work = Work { workload: "kv", workers: 4, per_second: 30 };
 const LEASE: Work = Work { workload: "lease", workers: 5, per_second: 25 };
 
 /// A second or two to break something, a few for the cluster to cope, then again.
@@ -18,17 +20,27 @@ const fn often(blow: Blow) -> Plague {
     Plague { blow, pause_ms: (1500, 3000), lasts_ms: (1500, 3500) }
 }
 
+/// Longer than controllers hold their leases without renewing them.
+const fn beyond_lease(blow: Blow) -> Plague {
+    Plague { blow, pause_ms: (2500, 4000), lasts_ms: (7500, 10_000) }
+}
+
+/// API servers tell of each leader's write that they let through.
+const FENCES_TOLD: &[&str] = &["--log=info,openraft=error,apiserver::chain::fence=debug"];
+
 const BASE: Scenario = Scenario {
     name: "",
     claims: "",
     servers: 3,
     disk: Disk::Folder,
     flags: &[],
+    hollow_nodes: 0,
     work: &[KV],
     plagues: &[],
     together: false,
     seconds: 60,
     require: Require { ok: 1000, faults: 1 },
+    refused: &[],
 };
 
 /// In the order in which they are listed.
@@ -100,6 +112,40 @@ pub const ALL: &[Scenario] = &[
         work: &[BANK, APPEND],
         plagues: &[often(Blow::Kill(Aim::Leader)), often(Blow::Pause(Aim::Leader))],
         require: Require { ok: 300, faults: 2 },
+        ..BASE
+    },
+    Scenario {
+        name: "A-04",
+        claims: "of many who write one object through three API servers, one wins for each resourceVersion",
+        work: &[SOME_KV, Work { workload: "objects", workers: 9, per_second: 90 }],
+        plagues: &[often(Blow::Kill(Aim::Leader)), often(Blow::Pause(Aim::Any))],
+        require: Require { ok: 1000, faults: 2 },
+        refused: &[("Conflict", 50), ("AlreadyExists", 5), ("NotFound", 5)],
+        ..BASE
+    },
+    Scenario {
+        name: "C-07",
+        claims: "no pod is bound twice or lost when the leader is killed in bursts of pods",
+        flags: FENCES_TOLD,
+        hollow_nodes: 6,
+        work: &[SOME_KV, Work { workload: "deployments", workers: 4, per_second: 6 }],
+        plagues: &[often(Blow::Kill(Aim::Leader))],
+        require: Require { ok: 500, faults: 3 },
+        ..BASE
+    },
+    Scenario {
+        name: "C-10",
+        claims: "a leader that stood still for longer than its lease writes nothing any more",
+        flags: FENCES_TOLD,
+        hollow_nodes: 4,
+        work: &[
+            SOME_KV,
+            Work { workload: "deployments", workers: 3, per_second: 4 },
+            Work { workload: "fenced", workers: 6, per_second: 40 },
+        ],
+        plagues: &[beyond_lease(Blow::Pause(Aim::Leader)), beyond_lease(Blow::Pause(Aim::Any))],
+        require: Require { ok: 500, faults: 3 },
+        refused: &[("Fenced", 3)],
         ..BASE
     },
     Scenario {

@@ -49,6 +49,45 @@ pub(crate) struct RunArgs {
     pub(crate) plan: PlanArgs,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
+    #[command(flatten)]
+    pub(crate) live: LiveArgs,
+}
+
+/// A cluster that runs already.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "A cluster that runs already")]
+pub(crate) struct LiveArgs {
+    /// Run against this cluster instead of servers of our own: each member's client URL, comma-separated. It is worked
+    /// with below a prefix of its own, which is emptied at the end, and watched; nothing is broken without --faults
+    #[arg(long, value_name = "URLS", value_delimiter = ',')]
+    pub(crate) against: Vec<String>,
+    /// Certificate of the servers' authority, PEM
+    #[arg(long, value_name = "FILE", requires = "against")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Certificate to show, PEM
+    #[arg(long, value_name = "FILE", requires_all = ["cacert", "key"])]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its key, PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+    /// Break what heals by itself; needs --cluster-name
+    #[arg(long, requires = "against")]
+    pub(crate) faults: bool,
+    /// The cluster's name, typed to confirm that it may be broken
+    #[arg(long, value_name = "NAME", requires = "faults")]
+    pub(crate) cluster_name: Option<String>,
+    /// Which process of this machine a member is, so that it can be paused; may be given more than once
+    #[arg(long, value_name = "MEMBER=NUMBER", requires = "faults", value_parser = member_and_pid)]
+    pub(crate) pid: Vec<(String, u32)>,
+    /// Compact too, which takes the past from everybody
+    #[arg(long, requires = "against")]
+    pub(crate) destructive: bool,
+}
+
+fn member_and_pid(text: &str) -> Result<(String, u32), String> {
+    let (member, pid) = text.split_once('=').ok_or("write MEMBER=NUMBER")?;
+    let pid = pid.parse().map_err(|_| format!("{pid} is no process"))?;
+    Ok((member.to_owned(), pid))
 }
 
 /// Whose servers, and where the run is kept.

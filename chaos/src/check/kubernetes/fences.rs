@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use super::object::Object;
 use super::{Invariant, Step};
 use crate::check::tally::Tally;
-use crate::history::{Answer, Change, Is, LogEntry, Op, Operation, Target};
+use crate::history::{Answer, Change, History, Is, LogEntry, Op, Operation, Target};
 use crate::verdict::Finding;
 
 const LEASES: &str = "/registry/leases/";
@@ -99,6 +100,39 @@ pub(super) fn guards(operations: &[Operation<'_>], log: &[LogEntry<'_>]) -> Opti
     Some(tally.finish()).filter(|finding| finding.checked > 0)
 }
 
+/// `fence-landed`: of every write that a member let through as a leader's. The Lease was then held as the fence says.
+pub(super) fn landed(history: &History, log: &[LogEntry<'_>]) -> Finding {
+    let mut leases: BTreeMap<&str, Vec<(u64, Option<Object<'_>>)>> = BTreeMap::new();
+    for entry in log {
+        for change in entry.changes {
+            let (key, lease) = match change {
+                Change::Put { kv } => (&kv.key, Object::of(&kv.key, &kv.value)),
+                Change::Delete { key, .. } => (key, None),
+            };
+            if key.starts_with(LEASES) {
+                leases.entry(key).or_default().push((entry.revision, lease));
+            }
+        }
+    }
+    let mut tally = Tally::of("fence-landed");
+    for (place, landed) in history.landed() {
+        let states = leases.get(landed.fence.lease.as_str()).map_or(&[][..], Vec::as_slice);
+        let before = states.partition_point(|(revision, _)| *revision < landed.revision);
+        let lease = states[..before].last().and_then(|(_, lease)| lease.as_ref());
+        let holder = lease.map_or("", |lease| lease.text("/spec/holderIdentity"));
+        let epoch = lease.and_then(|lease| lease.number("/spec/leaseTransitions"));
+        let holds = holder == landed.fence.holder && epoch == Some(landed.fence.epoch);
+        tally.hold(holds, || {
+            let what = format!(
+                "revision {} is a write of {}, when the lease was {holder}'s in epoch {epoch:?}",
+                landed.revision, landed.fence
+            );
+            (what, vec![place.line])
+        });
+    }
+    tally.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -106,6 +140,7 @@ mod tests {
     use super::super::script::Log;
     use super::*;
     use crate::history::script::{Script, equal, put, txn};
+    use crate::history::{Event, Fence, Landed};
     use crate::verdict::Verdict;
 
     const KEY: &str = "/registry/leases/kube-system/scheduler";
@@ -192,5 +227,27 @@ mod tests {
         let history = script.history();
         let finding = guards(&history.operations(), &history.logs()["n1"]).unwrap();
         assert_eq!(finding.verdict(), Verdict::Fail);
+    }
+
+    /// A lease that changes hands at revision 3, and what members say that they let through.
+    fn told(writes: &[(u64, &str, i64)]) -> Finding {
+        let mut script = Script::begin();
+        for (revision, holder, epoch) in writes {
+            let fence = Fence { lease: KEY.to_owned(), holder: (*holder).to_owned(), epoch: *epoch };
+            let landed = Landed { member: "n1".to_owned(), revision: *revision, fence };
+            script.event(0, Event::Landed(landed));
+        }
+        landed(&script.history(), &log(&[("a", 0), ("b", 1), ("b", 1)]).entries())
+    }
+
+    #[test]
+    fn leaders_writes_that_members_let_through_are_compared_with_the_lease() {
+        assert_eq!(told(&[(3, "a", 0), (4, "b", 1), (9, "b", 1)]).verdict(), Verdict::Pass);
+        for late in [(4, "a", 0), (4, "b", 0), (4, "a", 1), (2, "a", 0)] {
+            let finding = told(&[late]);
+            assert_eq!(finding.verdict(), Verdict::Fail, "{late:?}");
+            assert_eq!(finding.violations[0].lines, [1]);
+        }
+        assert_eq!(told(&[]).verdict(), Verdict::Inconclusive);
     }
 }

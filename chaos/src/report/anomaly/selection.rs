@@ -215,7 +215,7 @@ fn call_row(call: &Call<'_>, is_evidence: bool) -> Row {
 }
 
 fn is_of_the_run(line: &Line) -> bool {
-    !matches!(line.event, Event::Revision { .. } | Event::Hash { .. } | Event::Begin(_))
+    !matches!(line.event, Event::Revision { .. } | Event::Hash { .. } | Event::Landed(_) | Event::Begin(_))
 }
 
 /// A line that is no call's; none for what the picture shows otherwise.
@@ -244,6 +244,15 @@ fn told_row(number: u64, line: &Line) -> Option<Row> {
             (member.clone(), "has the hash".to_owned(), format!("{hash:016x} at rev {revision}"))
         }
         Event::Note { text } => ("note".to_owned(), text.clone(), String::new()),
+        Event::Request(request) => {
+            (format!("p{} → {}", line.process, request.member), request.tell(), String::new())
+        }
+        Event::Reply { reply } => (format!("p{}", line.process), "is answered".to_owned(), reply.tell()),
+        Event::Landed(landed) => (
+            landed.member.clone(),
+            format!("let through a write of {}", landed.fence),
+            format!("rev {}", landed.revision),
+        ),
         Event::Begin(_) | Event::Phase { .. } | Event::Invoke(_) | Event::Return { .. } | Event::Fault(_) => {
             return None;
         }

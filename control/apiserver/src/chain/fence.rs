@@ -6,6 +6,7 @@
 use base::Revision;
 use http::HeaderMap;
 use kinds::tree;
+use tracing::debug;
 
 use crate::object::Stored;
 use crate::status::Status;
@@ -63,6 +64,12 @@ impl Fence {
         verdict?;
         let revision = found.and_then(|lease| lease.revision).unwrap_or(Revision::new(0));
         Ok(Guard { key, revision })
+    }
+
+    /// Says that a write under this fence happened: who looks after the cluster can compare it with the Lease.
+    pub(crate) fn landed(&self, revision: Revision) {
+        let Self { namespace, lease, holder, epoch } = self;
+        debug!(%revision, %namespace, %lease, %holder, epoch, "a leader's write landed");
     }
 
     fn check_against(&self, lease: Option<&serde_json::Value>) -> Result<(), Status> {

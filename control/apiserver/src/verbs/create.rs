@@ -64,7 +64,10 @@ pub(crate) async fn create_object(
         }
         let change = Change::Put(json.clone());
         match call.server.storage.write(&key, Revision::new(0), change, &guards).await? {
-            Written::At(revision) => return Ok(Stored { json, revision: Some(revision) }),
+            Written::At(revision) => {
+                fence.iter().for_each(|fence| fence.landed(revision));
+                return Ok(Stored { json, revision: Some(revision) });
+            }
             Written::Lost(_) if named => return Err(Status::already_exists(kind, &name)),
             // The generated name is taken: roll again.
             Written::Lost(_) => {}

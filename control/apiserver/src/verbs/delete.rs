@@ -92,6 +92,7 @@ pub(crate) async fn delete_object(
         let expected = stored.revision.unwrap_or(Revision::new(0));
         match storage.write(&key, expected, change, &guards).await? {
             Written::At(revision) => {
+                fence.iter().for_each(|fence| fence.landed(revision));
                 let stored = Stored { json, revision: Some(revision) };
                 return Ok(if goes { Deleted::Gone(stored) } else { Deleted::Lingers(stored) });
             }

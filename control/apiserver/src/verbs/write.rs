@@ -64,7 +64,10 @@ pub(crate) async fn change_object(
         }
         let put = if goes(kind, &old, &new) { Change::Delete } else { Change::Put(json.clone()) };
         match storage.write(&key, expected, put, &guards).await? {
-            Written::At(revision) => return Ok(Stored { json, revision: Some(revision) }),
+            Written::At(revision) => {
+                fence.iter().for_each(|fence| fence.landed(revision));
+                return Ok(Stored { json, revision: Some(revision) });
+            }
             Written::Lost(now) => current = now,
             Written::GuardMoved => freshness = Freshness::Newest,
         }

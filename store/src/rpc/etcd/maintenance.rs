@@ -18,6 +18,8 @@ use crate::{Alarm, AlarmKind, Health, StoreError};
 /// The version of etcd whose API this is: clients switch features on by it.
 pub(in crate::rpc) const VERSION: &str = "3.7.0";
 const STORAGE_VERSION: &str = "3.7.0";
+/// The metadata of a status that tells the cluster's name.
+const CLUSTER_NAME: &str = "navarch-cluster-name";
 
 #[tonic::async_trait]
 impl Maintenance for Front {
@@ -78,7 +80,7 @@ impl Maintenance for Front {
                 errors.push(format!("etcdserver: corrupt cluster: {why}"));
             }
         }
-        Ok(Response::new(pb::StatusResponse {
+        let mut response = Response::new(pb::StatusResponse {
             header: Some(self.header_now()),
             version: VERSION.to_owned(),
             db_size: bytes(status.db_size_bytes),
@@ -95,7 +97,12 @@ impl Maintenance for Front {
             storage_version: STORAGE_VERSION.to_owned(),
             db_size_quota: self.store.quota_bytes().map_or(0, bytes),
             downgrade_info: Some(pb::DowngradeInfo::default()),
-        }))
+        });
+        // etcd has no field for it. A name that is no header's value stays untold.
+        if let Ok(name) = self.store.cluster_name().parse() {
+            response.metadata_mut().insert(CLUSTER_NAME, name);
+        }
+        Ok(response)
     }
 
     /// Answers when this member's tables are rewritten; everything else goes on meanwhile.

@@ -1,0 +1,366 @@
+//! A client of one Kubernetes API server that asks one thing at a time, never twice, and tells the history of it.
+//!
+//! Each call has a connection of its own: who was not reached was certainly not asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use http::{Method, Request as HttpRequest, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::outcome::{TIMEOUT, UNCONNECTED};
+use super::{Identity, Recorder};
+use crate::history::{Event, Failure, Fence, Reply, Request, Verb, mark};
+
+/// The code of a write that was refused because its fence is not the Lease's.
+pub const FENCED: &str = "Fenced";
+/// How the server begins what it says of those.
+const FENCED_WORD: &str = "fenced:";
+const FENCE_HEADER: &str = "navarch-fence";
+const JSON: &str = "application/json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+
+/// The resources that are asked for: version and kind of their objects.
+const RESOURCES: &[(&str, &str, &str)] = &[
+    ("configmaps", "v1", "ConfigMap"),
+    ("deployments", "apps/v1", "Deployment"),
+    ("leases", "coordination.k8s.io/v1", "Lease"),
+];
+
+/// One member's API server, and who asks it.
+#[derive(Clone)]
+pub struct ApiTarget {
+    /// Its name in the history.
+    pub member: String,
+    /// `HOST:PORT`
+    authority: String,
+    server: ServerName<'static>,
+    tls: TlsConnector,
+}
+
+impl std::fmt::Debug for ApiTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiTarget").field("member", &self.member).finish_non_exhaustive()
+    }
+}
+
+impl ApiTarget {
+    /// `authority` is `HOST:PORT`.
+    ///
+    /// # Errors
+    /// When that is no address, or a certificate is none.
+    pub fn new(member: &str, authority: &str, identity: &Identity) -> Result<Self> {
+        let (host, _) = authority.rsplit_once(':').with_context(|| format!("{authority} has no port"))?;
+        let server = ServerName::try_from(host.to_owned()).with_context(|| format!("{host} is no host"))?;
+        let tls = TlsConnector::from(Arc::new(tls(identity)?));
+        Ok(Self { member: member.to_owned(), authority: authority.to_owned(), server, tls })
+    }
+
+    async fn connect(&self) -> std::io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(&self.authority).await?;
+        stream.set_nodelay(true)?;
+        self.tls.connect(self.server.clone(), stream).await
+    }
+}
+
+fn tls(identity: &Identity) -> Result<ClientConfig> {
+    let certificates = |pem: &str| -> Result<Vec<CertificateDer<'static>>> {
+        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+        let read = read.context("no PEM certificates")?;
+        ensure!(!read.is_empty(), "no certificate where one should be");
+        Ok(read)
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&identity.ca_pem)? {
+        roots.add(certificate).context("no certificate of an authority")?;
+    }
+    let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes()).context("no PEM key")?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("no TLS version is usable")?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(certificates(&identity.certificate_pem)?, key)
+        .context("certificate and key do not fit")
+}
+
+/// One process: it asks one API server one thing at a time.
+pub struct Api {
+    recorder: Recorder,
+    target: ApiTarget,
+    process: u32,
+    workload: &'static str,
+    deadline: Duration,
+}
+
+/// What is asked, without who asks whom.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub verb: Verb,
+    pub key: String,
+    pub body: Value,
+    pub expected: u64,
+    pub fence: Option<Fence>,
+}
+
+impl Ask {
+    pub fn new(verb: Verb, key: &str) -> Self {
+        Self { verb, key: key.to_owned(), body: Value::Null, expected: 0, fence: None }
+    }
+
+    #[must_use]
+    pub fn with(self, body: Value) -> Self {
+        Self { body, ..self }
+    }
+
+    /// Only while the object has this resourceVersion.
+    #[must_use]
+    pub fn at(self, expected: u64) -> Self {
+        Self { expected, ..self }
+    }
+
+    #[must_use]
+    pub fn fenced(self, fence: Fence) -> Self {
+        Self { fence: Some(fence), ..self }
+    }
+}
+
+impl Api {
+    /// `deadline` is for each call.
+    pub fn new(recorder: Recorder, target: ApiTarget, workload: &'static str, deadline: Duration) -> Self {
+        let process = recorder.process();
+        Self { recorder, target, process, workload, deadline }
+    }
+
+    pub fn member(&self) -> &str {
+        &self.target.member
+    }
+
+    /// Asks another server from now on.
+    pub fn turn_to(&mut self, target: ApiTarget) {
+        self.target = target;
+    }
+
+    /// Asks once. After an unknown outcome this is another process.
+    pub async fn call(&mut self, ask: Ask) -> Reply {
+        let Ask { verb, key, body, expected, fence } = ask;
+        let (member, workload) = (self.target.member.clone(), self.workload.to_owned());
+        let request = Request { member, workload, verb, key, body, expected, fence };
+        self.recorder.history.record(self.process, Event::Request(request.clone()));
+        let reply = match tokio::time::timeout(self.deadline, exchange(&self.target, &request)).await {
+            Ok(reply) => reply,
+            Err(_) => {
+                open_end(&request, TIMEOUT, "no answer within the time that the client gives".to_owned())
+            }
+        };
+        self.recorder.history.record(self.process, Event::Reply { reply: reply.clone() });
+        self.recorder.learn_reply(&reply);
+        if matches!(reply, Reply::Unknown(_)) {
+            self.process = self.recorder.process();
+        }
+        reply
+    }
+
+    /// As [`Self::call`], for who needs the object only.
+    pub async fn ask(&mut self, ask: Ask) -> Option<Value> {
+        match self.call(ask).await {
+            Reply::Ok { object } => Some(object),
+            Reply::Refused(_) | Reply::Unknown(_) => None,
+        }
+    }
+}
+
+/// Of a call that was sent, and whose answer was not understood.
+fn open_end(request: &Request, code: &str, message: String) -> Reply {
+    let failure = Failure { code: code.to_owned(), message };
+    if request.writes() { Reply::Unknown(failure) } else { Reply::Refused(failure) }
+}
+
+async fn exchange(target: &ApiTarget, request: &Request) -> Reply {
+    let unsent = |why: String| Reply::Refused(Failure { code: UNCONNECTED.to_owned(), message: why });
+    let stream = match target.connect().await {
+        Ok(stream) => stream,
+        Err(error) => return unsent(error.to_string()),
+    };
+    let (mut sender, connection) = match hyper::client::conn::http1::handshake(TokioIo::new(stream)).await {
+        Ok(opened) => opened,
+        Err(error) => return unsent(error.to_string()),
+    };
+    let asked = match encode(target, request) {
+        Ok(asked) => asked,
+        Err(error) => return unsent(error.to_string()),
+    };
+    // The connection works while its answer is read, and ends with it.
+    let answered = async {
+        let response = sender.send_request(asked).await?;
+        let status = response.status();
+        Ok::<_, hyper::Error>((status, response.into_body().collect().await?.to_bytes()))
+    };
+    let answered = tokio::select! {
+        biased;
+        answered = answered => answered.map_err(|error| error.to_string()),
+        ended = connection => Err(match ended {
+            Err(error) => error.to_string(),
+            Ok(()) => "the server closed the connection".to_owned(),
+        }),
+    };
+    match answered {
+        Ok((status, body)) => understand(request, status.as_u16(), &body),
+        Err(why) => open_end(request, "Broken", why),
+    }
+}
+
+fn encode(target: &ApiTarget, request: &Request) -> Result<HttpRequest<Full<Bytes>>, http::Error> {
+    let (method, kind) = match request.verb {
+        Verb::Get => (Method::GET, JSON),
+        Verb::Create => (Method::POST, JSON),
+        Verb::Update => (Method::PUT, JSON),
+        Verb::Patch => (Method::PATCH, MERGE_PATCH),
+        Verb::Delete => (Method::DELETE, JSON),
+    };
+    let mut asked = HttpRequest::builder()
+        .method(method)
+        .uri(path(&request.key, request.verb == Verb::Create))
+        .header(header::HOST, &target.authority)
+        .header(header::CONTENT_TYPE, kind);
+    if let Some(fence) = &request.fence {
+        let lease = fence.lease.strip_prefix("/registry/leases/").unwrap_or(&fence.lease);
+        let proof = format!("{lease}; holder={}; epoch={}", fence.holder, fence.epoch);
+        asked = asked.header(FENCE_HEADER, proof);
+    }
+    asked.body(Full::new(Bytes::from(body(request))))
+}
+
+fn body(request: &Request) -> Vec<u8> {
+    let mut body = request.body.clone();
+    match request.verb {
+        Verb::Get => return Vec::new(),
+        Verb::Delete if request.expected > 0 => {
+            body = json!({"preconditions": {"resourceVersion": request.expected.to_string()}});
+        }
+        Verb::Delete => return Vec::new(),
+        Verb::Update | Verb::Patch if request.expected > 0 => {
+            body["metadata"]["resourceVersion"] = request.expected.to_string().into();
+        }
+        Verb::Create => {
+            let (version, kind) = type_of(&request.key);
+            body["apiVersion"] = version.into();
+            body["kind"] = kind.into();
+        }
+        Verb::Update | Verb::Patch => {}
+    }
+    body.to_string().into_bytes()
+}
+
+/// Version and kind of the object at a key.
+fn type_of(key: &str) -> (&'static str, &'static str) {
+    let resource = key.trim_start_matches("/registry/").split('/').next().unwrap_or_default();
+    let found = RESOURCES.iter().find(|(name, _, _)| *name == resource);
+    found.map_or(("v1", ""), |(_, version, kind)| (version, kind))
+}
+
+/// `/registry/deployments/default/web` → `/apis/apps/v1/namespaces/default/deployments/web`
+fn path(key: &str, of_collection: bool) -> String {
+    let parts: Vec<&str> = key.trim_start_matches("/registry/").split('/').collect();
+    let resource = parts[0];
+    let (version, _) = type_of(key);
+    let group = if version.contains('/') { format!("/apis/{version}") } else { format!("/api/{version}") };
+    match (&parts[1..], of_collection) {
+        ([namespace, _], true) => format!("{group}/namespaces/{namespace}/{resource}"),
+        ([namespace, name], false) => format!("{group}/namespaces/{namespace}/{resource}/{name}"),
+        ([name], false) => format!("{group}/{resource}/{name}"),
+        _ => format!("{group}/{resource}"),
+    }
+}
+
+fn understand(request: &Request, status: u16, body: &[u8]) -> Reply {
+    let Ok(object) = serde_json::from_slice::<Value>(body) else {
+        return open_end(request, &status.to_string(), "the answer is no JSON".to_owned());
+    };
+    let message = object["message"].as_str().unwrap_or_default().to_owned();
+    let code = match object["reason"].as_str() {
+        Some("Conflict") if message.starts_with(FENCED_WORD) => FENCED.to_owned(),
+        Some(reason) => reason.to_owned(),
+        None => status.to_string(),
+    };
+    match status {
+        200..300 => Reply::Ok { object },
+        400..500 => Reply::Refused(Failure { code, message }),
+        // What went wrong inside may have gone wrong after the write.
+        _ => open_end(request, &code, message),
+    }
+}
+
+/// The object with a mark of its own.
+pub fn marked(mut object: Value, with: &str) -> Value {
+    object["metadata"]["annotations"][crate::history::MARK] = with.into();
+    debug_assert_eq!(mark(&object), Some(with));
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn request(verb: Verb, expected: u64) -> Request {
+        Request {
+            member: "n1".to_owned(),
+            workload: "w".to_owned(),
+            verb,
+            key: "/registry/configmaps/default/a".to_owned(),
+            body: json!({"data": {"x": "1"}}),
+            expected,
+            fence: None,
+        }
+    }
+
+    #[test]
+    fn keys_become_paths() {
+        let told = [
+            path("/registry/deployments/default/web", false),
+            path("/registry/deployments/default/web", true),
+            path("/registry/leases/kube-system/x", false),
+            path("/registry/configmaps/default/a", false),
+        ];
+        expect![[r"
+            /apis/apps/v1/namespaces/default/deployments/web
+            /apis/apps/v1/namespaces/default/deployments
+            /apis/coordination.k8s.io/v1/namespaces/kube-system/leases/x
+            /api/v1/namespaces/default/configmaps/a"]]
+        .assert_eq(&told.join("\n"));
+    }
+
+    #[test]
+    fn a_condition_is_sent_where_the_server_looks_for_it() {
+        let sent = |verb, expected| String::from_utf8(body(&request(verb, expected))).unwrap();
+        assert_eq!(sent(Verb::Update, 7), r#"{"data":{"x":"1"},"metadata":{"resourceVersion":"7"}}"#);
+        assert_eq!(sent(Verb::Patch, 0), r#"{"data":{"x":"1"}}"#);
+        assert_eq!(sent(Verb::Delete, 7), r#"{"preconditions":{"resourceVersion":"7"}}"#);
+        assert_eq!(sent(Verb::Delete, 0), "");
+        assert_eq!(sent(Verb::Create, 0), r#"{"apiVersion":"v1","data":{"x":"1"},"kind":"ConfigMap"}"#);
+    }
+
+    #[test]
+    fn only_what_the_server_refuses_certainly_did_not_happen() {
+        let told = |verb, status, body: &str| understand(&request(verb, 0), status, body.as_bytes()).tell();
+        let conflict = r#"{"reason": "Conflict", "message": "fenced: lease x is held by y"}"#;
+        assert_eq!(told(Verb::Update, 409, conflict), "refused: Fenced");
+        assert_eq!(told(Verb::Update, 409, r#"{"reason": "Conflict"}"#), "refused: Conflict");
+        assert_eq!(told(Verb::Update, 504, r#"{"reason": "Timeout"}"#), "unknown: Timeout");
+        assert_eq!(told(Verb::Get, 504, r#"{"reason": "Timeout"}"#), "refused: Timeout");
+        assert_eq!(told(Verb::Update, 200, "half an ob"), "unknown: 200");
+        assert_eq!(told(Verb::Get, 200, r#"{"metadata": {"resourceVersion": "9"}}"#), "ok at 9");
+    }
+}
