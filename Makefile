@@ -11,7 +11,7 @@ export NAVARCH_KUBECTL := $(CACHE)/kubectl
 # Tests against real processes: one cluster at a time.
 E2E := chaos cli etcdctl nodes security store workloads
 
-.PHONY: sim sim-soak sim-ci sim-bugs help up down test check fix e2e chaos power-loss bench bench-store bin ci setup kubectl loc
+.PHONY: sim sim-soak sim-ci sim-bugs help up down test check fix e2e chaos chaos-ci chaos-bugs calibrate power-loss bench bench-store bin ci setup kubectl loc
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -54,6 +54,22 @@ chaos: setup ## break a cluster on purpose and judge it: SCENARIO=S-01 SEED=any 
 	@cargo build --workspace
 	@exec $(NAVARCH_BIN) chaos run $(or $(SCENARIO),S-01) $(if $(SEED),--seed $(SEED)) $(if $(TIME),--time $(TIME)) --runs .navarch/runs
 
+# Which bugs have their turn: those of this commit, so that the same commit comes to the same again.
+TURN ?= $(shell git rev-parse HEAD 2>/dev/null || date +%F)
+
+chaos-ci: setup ## what every change has to pass: eight scenarios, shortened, and three bugs on purpose that must be caught
+	@cargo build --workspace
+	@$(NAVARCH_BIN) chaos gate --turn $(TURN) --runs .navarch/runs
+
+chaos-bugs: setup ## every bug on purpose must be caught: BUGS="ack-before-sync …" only these, ARGS="--times 5" how often
+	@cargo build --workspace
+	@$(NAVARCH_BIN) chaos bugs --prove --runs .navarch/runs $(ARGS) $(BUGS)
+
+calibrate: setup ## what is known to be wrong with Debian's etcd 3.4.23 must be found, and nothing else
+	@.ci/setup etcd
+	@cargo build --workspace
+	@$(NAVARCH_BIN) chaos calibrate --runs .navarch/runs
+
 sim: setup ## replay a simulation: SEED (1) says which, ARGS="--log info --keep" more
 	@cargo build --workspace
 	@$(CARGO_TARGET_DIR)/debug/sim --seed $(or $(SEED),1) --out $(CARGO_TARGET_DIR)/sim $(ARGS)
@@ -70,7 +86,7 @@ sim-ci: setup ## simulate the seeds 1 to 20, and 180 that follow from the commit
 		$(CARGO_TARGET_DIR)/debug/sim --soak 180 --failures 20 --seed $$seed --out $(CARGO_TARGET_DIR)/sim
 
 sim-bugs: setup ## plant each bug on purpose, and see that one of 40 seeds finds it
-	@cargo build --workspace --features seeded-bugs
+	@cargo build --workspace
 	@$(CARGO_TARGET_DIR)/debug/sim --prove 40 --out $(CARGO_TARGET_DIR)/sim $(ARGS)
 
 power-loss: setup ## cut the power of a writing node CUTS times (500), and look for lost writes

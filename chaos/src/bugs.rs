@@ -1,48 +1,59 @@
 //! Which scenario finds which of the store's bugs on purpose: what the harness cannot see there, it cannot see at all.
 //!
-//! A bug counts as found only when a property is violated that is about it; that anything at all went wrong is not
+//! A bug counts as caught only when a property is violated that is about it; that anything at all went wrong is not
 //! enough.
 
 use store::seeded::Bug;
 
 use crate::report::Summary;
 
-/// Where a bug is found.
+/// Where a bug is caught.
 #[derive(Clone, Copy, Debug)]
 pub struct Trap {
     pub bug: Bug,
     /// Of the catalogue.
     pub scenario: &'static str,
+    pub seed: u64,
     /// For how long faults go on.
     pub seconds: u64,
     /// One of these is violated.
     pub properties: &'static [&'static str],
 }
 
-/// One for each bug that is known to be found, in the order of the bugs.
+/// One for each bug that is known to be caught, in the order of the bugs.
 pub const ALL: &[Trap] = &[
     calm(Bug::ReadWithoutReadIndex, &["strict-serializability"]),
-    Trap { bug: Bug::WatchDropsWhenFull, scenario: "S-12", seconds: 20, properties: &["watch-reliable"] },
-    Trap { bug: Bug::WatchRepeatsOnResume, scenario: "S-12", seconds: 20, properties: &["watch-resumable"] },
+    struck(Bug::ProgressTooEarly, "tombstones", 8, &["watch-progress-complete"]),
+    struck(Bug::WatchRepeatsOnResume, "S-12", 20, &["watch-resumable"]),
+    struck(Bug::CompactionEatsEvents, "tight", 10, &["watch-reliable", "watch-progress-complete"]),
     calm(Bug::CompactionEatsLiveKey, &["historical-read", "response-exact"]),
     calm(Bug::CompactedIsRead, &["revision-errors"]),
     calm(Bug::ApplyByChance, &["log-agreement", "watch-members"]),
+    struck(Bug::RetryAppliedTwice, "S-18", 16, &["exactly-once"]),
+    struck(Bug::LeaseEndsEarly, "S-17", 20, &["lease-kept"]),
+    struck(Bug::LeaseLeavesKeys, "S-17", 20, &["lease-atomic"]),
+    struck(Bug::DeadLeaseIsTaken, "S-17", 20, &["lease-dead"]),
     calm(Bug::PreviousIsNew, &["response-exact"]),
     calm(Bug::PastReadOffByOne, &["historical-read"]),
     calm(Bug::CompareIgnoresRevision, &["response-exact"]),
+    struck(Bug::InstallSkipsWatches, "tight", 16, &["watch-reliable", "watch-progress-complete"]),
 ];
 
 /// What needs no fault to be seen.
 const fn calm(bug: Bug, properties: &'static [&'static str]) -> Trap {
-    Trap { bug, scenario: "calm", seconds: 8, properties }
+    struck(bug, "calm", 8, properties)
+}
+
+const fn struck(bug: Bug, scenario: &'static str, seconds: u64, properties: &'static [&'static str]) -> Trap {
+    Trap { bug, scenario, seed: 1, seconds, properties }
 }
 
 impl Trap {
-    /// The property by which a run has found the bug.
+    /// The property by which a run has caught the bug.
     pub fn sprung<'s>(&self, summary: &'s Summary) -> Option<&'s str> {
         let mut violated = summary.properties.iter().filter(|property| property.violations > 0);
-        let found = violated.find(|property| self.properties.contains(&property.property.as_str()));
-        found.map(|property| property.property.as_str())
+        let caught = violated.find(|property| self.properties.contains(&property.property.as_str()));
+        caught.map(|property| property.property.as_str())
     }
 }
 

@@ -8,6 +8,7 @@ pub mod dice;
 pub mod doctor;
 pub mod export;
 pub mod faults;
+pub mod gate;
 pub mod history;
 pub mod live;
 pub mod model;

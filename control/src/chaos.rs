@@ -1,6 +1,7 @@
 //! `navarch chaos`: the command line of the room `chaos`, which holds everything else.
 
 mod bugs;
+mod gate;
 mod live;
 
 use std::fs;
@@ -30,6 +31,7 @@ pub(crate) fn enter_namespaces(args: &ChaosArgs) -> Result<()> {
     match &args.command {
         ChaosCommand::Run(args) if !args.live.against.is_empty() => Ok(()),
         ChaosCommand::Run(_) | ChaosCommand::Replay(_) => enter_own_namespaces(),
+        ChaosCommand::Gate(_) | ChaosCommand::Calibrate(_) => enter_own_namespaces(),
         ChaosCommand::Bugs(args) if args.prove => enter_own_namespaces(),
         ChaosCommand::List
         | ChaosCommand::Bugs(_)
@@ -60,6 +62,8 @@ async fn perform(args: &ChaosArgs) -> Result<Verdict> {
         ChaosCommand::Plan(args) => print!("{}", plan(args)?.1.tell()),
         ChaosCommand::Doctor => print!("{}", doctor::table(&doctor::examine())),
         ChaosCommand::Bugs(args) => return bugs::run(args).await,
+        ChaosCommand::Gate(args) => return gate::run(args).await,
+        ChaosCommand::Calibrate(args) => return gate::calibrate(args).await,
         ChaosCommand::Export(args) => export(args)?,
         ChaosCommand::Run(args) => {
             let (scenario, plan) = plan(&args.plan)?;
@@ -114,7 +118,10 @@ fn repeat(plan: &Plan, place: &PlaceArgs) -> String {
 }
 
 async fn in_place(scenario: &Scenario, plan: &Plan, place: &PlaceArgs, command: &str) -> Result<Verdict> {
-    show(&judged_run(scenario, plan, place, command).await?)
+    eprintln!("{command}");
+    let judgement = runner::run(scenario, plan, &machine_at(place, command)?).await?;
+    end_line();
+    show(&judgement)
 }
 
 fn show(judgement: &Judgement) -> Result<Verdict> {
@@ -124,7 +131,8 @@ fn show(judgement: &Judgement) -> Result<Verdict> {
     Ok(summary.verdict)
 }
 
-async fn judged_run(scenario: &Scenario, plan: &Plan, place: &PlaceArgs, command: &str) -> Result<Judgement> {
+/// For servers of the system that the place names.
+fn machine_at<'a>(place: &PlaceArgs, command: &str) -> Result<Machine<'a>> {
     let (system, binary) = match (place.system, &place.binary) {
         (SystemChoice::Navarch, None) => (System::Navarch, std::env::current_exe().context("who am I")?),
         (SystemChoice::Etcd, None) => (System::Etcd, PathBuf::from("etcd")),
@@ -132,11 +140,7 @@ async fn judged_run(scenario: &Scenario, plan: &Plan, place: &PlaceArgs, command
         (SystemChoice::Etcd, Some(binary)) => (System::Etcd, binary.clone()),
     };
     let flags = place.seeded_bug.iter().map(|bug| format!("--seeded-bug={bug}")).collect();
-    let machine = Machine { binary, system, flags, ..machine(&place.runs, command)? };
-    eprintln!("{command}");
-    let judgement = runner::run(scenario, plan, &machine).await?;
-    end_line();
-    Ok(judgement)
+    Ok(Machine { binary, system, flags, ..machine(&place.runs, command)? })
 }
 
 /// What every run needs, of servers of this program.

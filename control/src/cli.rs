@@ -249,6 +249,10 @@ pub(crate) struct ServerArgs {
     /// After how many entries, or changed keys, the store takes a snapshot and shortens its log
     #[arg(long, value_name = "NUMBER", default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) snapshot_count: u64,
+    /// How many bytes of recent changes stay in memory for watches; what is older they read from the disk. Less costs
+    /// less memory, and reads when watches are slow or begin in the past
+    #[arg(long, value_name = "BYTES", default_value_t = 64 * 1024 * 1024)]
+    pub(crate) watch_ring_bytes: usize,
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
@@ -256,12 +260,12 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "FILTER", default_value = DEFAULT_LOG)]
     pub(crate) log: String,
     /// A bug to have on purpose, so that a test of tests can find it; what is stored will be damaged
-    #[cfg(feature = "seeded-bugs")]
-    #[arg(long, value_name = "NAME", value_parser = seeded_bug)]
+    #[cfg(debug_assertions)]
+    #[arg(long, value_name = "NAME", value_parser = seeded_bug, hide = true)]
     pub(crate) seeded_bug: Option<store::seeded::Bug>,
 }
 
-#[cfg(feature = "seeded-bugs")]
+#[cfg(debug_assertions)]
 fn seeded_bug(name: &str) -> Result<store::seeded::Bug, String> {
     store::seeded::Bug::named(name).ok_or_else(|| {
         let names = store::seeded::Bug::ALL.map(store::seeded::Bug::name);

@@ -75,7 +75,7 @@ struct Stages {
 
 pub(crate) async fn run(args: ServerArgs) -> Result<()> {
     telemetry::start_logging(&args.log, args.log_format)?;
-    #[cfg(feature = "seeded-bugs")]
+    #[cfg(debug_assertions)]
     if let Some(bug) = args.seeded_bug {
         store::seeded::plant(bug);
     }
@@ -312,6 +312,7 @@ async fn start_store(
         quota_bytes,
         disk_reserve_bytes: args.disk_reserve_bytes,
         snapshot_every_entries: args.snapshot_count,
+        watch_ring_bytes: args.watch_ring_bytes,
         limits: args.limits.limits(),
         ..founding
     };

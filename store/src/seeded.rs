@@ -1,20 +1,20 @@
 //! Bugs on purpose: each is a line or two at the place where the right thing is done, so that whoever looks for bugs can
 //! show that it finds them.
 //!
-//! They exist only in builds with the feature `seeded-bugs`, and are off there until one is planted. In every other
-//! build `is` is `false` at compile time, and nothing of them is left. A member with such a bug must never hold data
-//! that anybody wants.
+//! They exist only in builds with debug assertions, which are the ones that are tested, and are off there until one is
+//! planted. In a release `is` is `false` at compile time, nothing of them is left, and no flag brings them back
+//! (`chaos/design/0001`). A member with such a bug must never hold data that anybody wants.
 
-#[cfg(feature = "seeded-bugs")]
+#[cfg(debug_assertions)]
 mod planted;
-#[cfg(all(test, feature = "seeded-bugs"))]
+#[cfg(all(test, debug_assertions))]
 mod tests;
 
-#[cfg(feature = "seeded-bugs")]
+#[cfg(debug_assertions)]
 pub use planted::plant;
-#[cfg(all(test, feature = "seeded-bugs"))]
+#[cfg(all(test, debug_assertions))]
 pub(crate) use planted::plant_here;
-#[cfg(feature = "seeded-bugs")]
+#[cfg(debug_assertions)]
 pub(crate) use planted::{chance, is};
 
 /// What can be wrong. Each is found in the code under its name.
@@ -142,13 +142,13 @@ impl Bug {
 }
 
 /// Whether this bug is planted.
-#[cfg(not(feature = "seeded-bugs"))]
+#[cfg(not(debug_assertions))]
 pub(crate) const fn is(_bug: Bug) -> bool {
     false
 }
 
 /// Another answer on each member.
-#[cfg(not(feature = "seeded-bugs"))]
+#[cfg(not(debug_assertions))]
 pub(crate) const fn chance() -> bool {
     false
 }

@@ -91,6 +91,23 @@ pub const ALL: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "tight",
+        claims: "nothing is lost when snapshots are taken all the time and watches have to read the disk",
+        flags: &["--snapshot-count=40", "--watch-ring-bytes=1"],
+        work: &[
+            KV,
+            Work { workload: "watch", workers: 15, per_second: 0 },
+            Work { workload: "compact", workers: 1, per_second: 4 },
+            Work { workload: "tombstone", workers: 2, per_second: 4 },
+        ],
+        plagues: &[
+            often(Blow::Kill(Aim::Any)),
+            often(Blow::Pause(Aim::Follower)),
+            often(Blow::Kill(Aim::All)),
+        ],
+        ..BASE
+    },
+    Scenario {
         name: "tombstones",
         claims: "a watch from a deletion that the store was just compacted to still tells it (etcd issue 18089)",
         work: &[Work { workload: "tombstone", workers: 3, per_second: 6 }],

@@ -1,33 +1,36 @@
-//! `navarch chaos bugs`: what the harness must find, and the proof that it does.
+//! `navarch chaos bugs`: what the harness must catch, and the proof that it does.
+
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use chaos::bugs::{self, Trap};
-use chaos::runner::Judgement;
-use chaos::scenario::Plan;
 use chaos::verdict::Verdict;
 
-use super::{judged_run, named, repeat};
+use super::gate::{Judged, forget, judged, verdict};
 use crate::cli::chaos::{BugsArgs, PlaceArgs, SystemChoice};
 
-/// Lists the bugs, or passes when each is found.
+/// Lists the bugs, or passes when each is caught.
 pub(super) async fn run(args: &BugsArgs) -> Result<Verdict> {
     let chosen = chosen(args)?;
     if !args.prove {
-        for trap in chosen {
-            println!("{:<26} {:<12} {}", trap.bug.name(), trap.scenario, trap.bug.what());
+        println!("{:<26} {:<12} {:>4} {:>4}  caught by", "bug", "scenario", "seed", "s");
+        for Trap { bug, scenario, seed, seconds, properties } in chosen {
+            let properties = properties.join(" or ");
+            println!(
+                "{:<26} {scenario:<12} {seed:>4} {seconds:>4}  {properties}: {}",
+                bug.name(),
+                bug.what()
+            );
         }
         return Ok(Verdict::Pass);
     }
-    ensure!(
-        cfg!(feature = "seeded-bugs"),
-        "this program has no bugs on purpose: build with --features seeded-bugs"
-    );
-    let mut verdict = Verdict::Pass;
+    let mut all_caught = true;
     for trap in chosen {
-        let found = prove(trap, args).await?;
-        verdict = if found { verdict } else { Verdict::Fail };
+        for _ in 0..args.times {
+            all_caught &= is_caught(trap, &args.runs).await?;
+        }
     }
-    Ok(verdict)
+    Ok(verdict(all_caught))
 }
 
 fn chosen(args: &BugsArgs) -> Result<Vec<&'static Trap>> {
@@ -38,30 +41,24 @@ fn chosen(args: &BugsArgs) -> Result<Vec<&'static Trap>> {
     if args.names.is_empty() { Ok(bugs::ALL.iter().collect()) } else { args.names.iter().map(trap).collect() }
 }
 
-/// Whether any of a few seeds finds it.
-async fn prove(trap: &Trap, args: &BugsArgs) -> Result<bool> {
-    let scenario = named(trap.scenario)?;
-    let name = trap.bug.name();
+/// Runs servers that have the bug, and says what of it was seen.
+pub(super) async fn is_caught(trap: &Trap, runs: &Path) -> Result<bool> {
+    ensure!(cfg!(debug_assertions), "this is a release: it has no bugs on purpose");
+    let Trap { bug, scenario, seed, seconds, .. } = trap;
     let place = PlaceArgs {
-        runs: args.runs.clone(),
+        runs: runs.to_owned(),
         system: SystemChoice::Navarch,
         binary: None,
-        seeded_bug: Some(name.to_owned()),
+        seeded_bug: Some(bug.name().to_owned()),
     };
-    for seed in 1..=args.tries {
-        let plan = Plan::new(scenario, seed, trap.seconds * 1000);
-        let command = repeat(&plan, &place);
-        let Judgement { folder, summary } = judged_run(scenario, &plan, &place, &command).await?;
-        if let Some(property) = trap.sprung(&summary) {
-            println!("found   {name:<26} {} seed {seed}: {property}: {}", trap.scenario, summary.sentence);
-            return Ok(true);
-        }
-        println!(
-            "missed  {name:<26} {} seed {seed}: {} ({})",
-            trap.scenario,
-            summary.sentence,
-            folder.display()
-        );
-    }
-    Ok(false)
+    let Judged { judgement, took, .. } = judged(scenario, *seed, *seconds, &place).await?;
+    let (name, took, sentence) = (bug.name(), took.as_secs(), &judgement.summary.sentence);
+    let Some(property) = trap.sprung(&judgement.summary) else {
+        let page = judgement.folder.join("report.html");
+        println!("missed  {name:<26} {scenario} seed {seed}, {took} s: {sentence} ({})", page.display());
+        return Ok(false);
+    };
+    println!("caught  {name:<26} {scenario} seed {seed}, {took} s, by {property}: {sentence}");
+    forget(&judgement)?;
+    Ok(true)
 }

@@ -26,8 +26,12 @@ pub(crate) enum ChaosCommand {
     Export(ExportArgs),
     /// Show what this machine can do, and what is missing
     Doctor,
-    /// List the bugs that a server can have on purpose, and which scenario finds each
+    /// List the bugs that a server can have on purpose, and what catches each
     Bugs(BugsArgs),
+    /// What every change has to pass: scenarios, shortened, and some of the bugs, which must be caught
+    Gate(GateArgs),
+    /// Run the scenarios of which it is known what etcd 3.4.23 does with them, beside ours
+    Calibrate(CalibrateArgs),
 }
 
 /// Which scenario, and how.
@@ -102,22 +106,42 @@ pub(crate) struct PlaceArgs {
     /// The server's program; absent: this one, or etcd from the path
     #[arg(long, value_name = "FILE")]
     pub(crate) binary: Option<PathBuf>,
-    /// A bug that the servers have on purpose; needs a build with the feature seeded-bugs
+    /// A bug that the servers have on purpose; `bugs` lists them. No release has any
     #[arg(long, value_name = "NAME")]
     pub(crate) seeded_bug: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BugsArgs {
-    /// Run the scenario of each bug, and see that it is found; needs a build with the feature seeded-bugs
+    /// Run the scenario of each bug, and see that it is caught; exits with 1 if one is missed. No release has any
     #[arg(long)]
     pub(crate) prove: bool,
     /// Only these
     pub(crate) names: Vec<String>,
-    /// How many seeds may be tried for each
-    #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
-    pub(crate) tries: u64,
-    /// Folder in which each run gets a folder of its own
+    /// How often each must be caught
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub(crate) times: u64,
+    /// Folder in which runs that are not as expected stay
+    #[arg(long, value_name = "FOLDER", default_value = "runs")]
+    pub(crate) runs: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct GateArgs {
+    /// Chooses the bugs: a commit's name
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) turn: String,
+    /// How many bugs
+    #[arg(long, value_name = "NUMBER", default_value_t = 3)]
+    pub(crate) bugs: usize,
+    /// Folder in which runs that are not as expected stay
+    #[arg(long, value_name = "FOLDER", default_value = "runs")]
+    pub(crate) runs: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CalibrateArgs {
+    /// Folder in which runs that are not as expected stay
     #[arg(long, value_name = "FOLDER", default_value = "runs")]
     pub(crate) runs: PathBuf,
 }

@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(book.remaining_seconds(lease(2, 5), start), Some(7));
     }
 
-    #[cfg(feature = "seeded-bugs")]
+    #[cfg(debug_assertions)]
     #[test]
     fn with_the_bug_a_new_leader_gives_no_time() {
         let start = Instant::now();

@@ -148,7 +148,7 @@ fn a_place_is_lost_by_removal_or_when_its_cluster_was_given_up() {
     assert_eq!(look(&[&successor, &alive]), Looked::Fine, "it has a leader");
 }
 
-#[cfg(feature = "seeded-bugs")]
+#[cfg(debug_assertions)]
 #[test]
 fn with_the_bug_a_wiped_founder_gets_its_id_back() {
     let wiped = me("b", 22);
