@@ -5,6 +5,8 @@
 
 mod all;
 mod context;
+#[cfg(test)]
+mod crashes;
 mod deployment;
 mod driver;
 mod garbage_collector;
