@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
-use tests::cluster::navarch;
+use tests::cluster::{Cluster, Size, navarch};
 
 /// What a run exits with.
 const PASS: i32 = 0;
@@ -57,6 +57,88 @@ fn nothing_stale_is_read_from_who_stood_still() {
 #[test]
 fn a_lock_without_fencing_is_seen_to_fail() {
     run("lock-set", 3, 20, FAIL);
+}
+
+#[test]
+fn one_of_many_wins_for_each_resource_version() {
+    run("A-04", 1, 20, PASS);
+}
+
+/// Exit code, standard output and standard error of a run against a cluster that `up` made.
+fn run_against(cluster: &Cluster, scenario: &str, runs: &Path, more: &[&str]) -> (i32, String, String) {
+    let variables = cluster.etcd_variables();
+    let variable = |name: &str| {
+        let found = variables.iter().find(|(variable, _)| variable == name);
+        found.map(|(_, value)| value.clone()).expect("etcd.env has it")
+    };
+    let output = Command::new(navarch())
+        .args(["chaos", "run", scenario, "--seed", "1", "--against", &variable("ETCDCTL_ENDPOINTS")])
+        .args(["--cacert", &variable("ETCDCTL_CACERT"), "--cert", &variable("ETCDCTL_CERT")])
+        .args(["--key", &variable("ETCDCTL_KEY"), "--runs"])
+        .arg(runs)
+        .args(more)
+        .output()
+        .expect("navarch runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+/// All that is known of a key of the cluster's users.
+fn own_key(cluster: &Cluster) -> serde_json::Value {
+    let told: serde_json::Value =
+        serde_json::from_str(&cluster.etcdctl("get /users/own -w json")).expect("JSON");
+    told["kvs"].clone()
+}
+
+#[test]
+fn a_live_cluster_is_watched_and_left_as_it_was() {
+    let cluster = Cluster::start(Size { servers: 3, agents: 0 });
+    cluster.etcdctl("put /users/own untouched");
+    let before =
+        cluster.etcdctl("get /users/ --prefix -w fields | grep -v '^\"\\(Revision\\|MemberID\\|RaftTerm\\)'");
+    let runs = tempfile::tempdir().expect("a folder");
+    let (code, said, noted) = run_against(&cluster, "S-01", runs.path(), &["--time", "6"]);
+    assert_eq!(code, PASS, "{noted}{said}");
+    assert!(said.contains("hash-equal: a hash is of everybody's keys"), "{said}");
+    let folder = only_folder(runs.path()).expect("the run has a folder");
+    let result = std::fs::read_to_string(folder.join("result.json")).expect("a result");
+    let result: serde_json::Value = serde_json::from_str(&result).expect("JSON");
+    let properties = result["properties"].as_array().expect("properties");
+    let judged = |name: &str| properties.iter().any(|property| property["property"] == name);
+    assert!(judged("strict-serializability") && judged("watch-complete"));
+    assert!(!judged("hash-equal") && !judged("no-crash") && !judged("core-progress"));
+    assert_eq!(result["faults"].as_array().map(Vec::len), Some(0));
+    assert_eq!(cluster.etcdctl("get /navarch-chaos/ --prefix --keys-only"), "");
+    assert_eq!(own_key(&cluster), before);
+}
+
+#[test]
+fn a_live_cluster_is_broken_only_by_who_types_its_name() {
+    let cluster = Cluster::start(Size { servers: 3, agents: 0 });
+    let runs = tempfile::tempdir().expect("a folder");
+    let (code, _, unnamed) = run_against(&cluster, "S-03", runs.path(), &["--faults"]);
+    assert_eq!(code, HARNESS_ERROR, "{unnamed}");
+    let name = unnamed.split("--cluster-name ").nth(1).and_then(|rest| rest.split(' ').next());
+    let name = name.unwrap_or_else(|| panic!("it does not say what to type: {unnamed}"));
+    let (code, _, misnamed) =
+        run_against(&cluster, "S-03", runs.path(), &["--faults", "--cluster-name", "production"]);
+    assert_eq!(code, HARNESS_ERROR, "{misnamed}");
+    assert!(misnamed.contains(&format!("this cluster is {name}, not production")), "{misnamed}");
+    assert_eq!(only_folder(runs.path()), None, "nothing was run");
+
+    let pids: Vec<String> = (1..=3)
+        .map(|number| format!("server-{number}={}", cluster.pid(&format!("server-{number}"))))
+        .collect();
+    let mut flags = vec!["--faults", "--cluster-name", name, "--time", "24"];
+    flags.extend(pids.iter().flat_map(|pid| ["--pid", pid]));
+    let (code, said, noted) = run_against(&cluster, "S-03", runs.path(), &flags);
+    assert_eq!(code, PASS, "{noted}{said}");
+    assert!(said.contains("seen to happen"), "{said}");
+    for number in 1..=3 {
+        let pid = cluster.pid(&format!("server-{number}"));
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+        assert!(!stat.contains(") T "), "server-{number} stands still");
+    }
 }
 
 #[test]
