@@ -93,6 +93,8 @@ impl Run<'_> {
         stage.phase("heal");
         stage.end_work().await?;
         stage.phase("final");
+        // Who lags behind may read what is old.
+        self.level(stage).await?;
         finish::final_reads(stage).await;
         self.tell_logs(stage, first).await?;
         ensure!(!self.stop.is_cancelled(), "the run was stopped");
@@ -143,15 +145,27 @@ impl Run<'_> {
         }
     }
 
-    /// Writes a last time, waits until every member tells that, and has them tell everything up to there.
+    /// Has every member tell everything up to a last write.
     async fn tell_logs(&self, stage: &Stage, first: u64) -> Result<()> {
         stage.phase(course::CONVERGE);
+        let (last, behind) = self.level(stage).await?;
         let recorder = &stage.arena.recorder;
+        let told =
+            if behind.is_empty() { course::converged(last) } else { course::unconverged(&behind.join(", ")) };
+        recorder.history.record(0, told);
+        for collector in stage.collectors.iter().filter(|collector| !behind.contains(&collector.member)) {
+            collector.tell_all(recorder, first..=last);
+        }
+        Ok(())
+    }
+
+    /// Writes, and waits until every member tells that: the write's revision, and who does not.
+    async fn level(&self, stage: &Stage) -> Result<(u64, Vec<String>)> {
         let put = Put { key: format!("{PREFIX}end"), value: String::new(), lease: 0, previous: false };
         let mut last = None;
         let until = Instant::now() + FINISH_TIME_MAX;
         for target in stage.arena.targets.iter().cycle() {
-            let mut client = Client::new(recorder.clone(), target.clone(), "end", DEADLINE);
+            let mut client = Client::new(stage.arena.recorder.clone(), target.clone(), "end", DEADLINE);
             last = client.ask(Op::Put(put.clone())).await.map(|(header, _)| header.revision);
             if last.is_some() || Instant::now() > until {
                 break;
@@ -164,13 +178,6 @@ impl Run<'_> {
                 behind.push(collector.member.clone());
             }
         }
-        recorder.history.record(
-            0,
-            if behind.is_empty() { course::converged(last) } else { course::unconverged(&behind.join(", ")) },
-        );
-        for collector in stage.collectors.iter().filter(|collector| !behind.contains(&collector.member)) {
-            collector.tell_all(recorder, first..=last);
-        }
-        Ok(())
+        Ok((last, behind))
     }
 }
