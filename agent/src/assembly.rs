@@ -66,7 +66,9 @@ pub async fn start_pods(
 ) -> Result<RunningPods, AgentError> {
     let paths = Paths::new(&config.data_dir);
     let (runtime, version): (Arc<dyn Runtime>, _) = match config.runtime {
-        RuntimeChoice::Hollow => (Arc::new(HollowRuntime::new(clock.clone())), "hollow://1".to_owned()),
+        RuntimeChoice::Hollow => {
+            (Arc::new(HollowRuntime::new(clock.clone(), &config.node_name)), "hollow://1".to_owned())
+        }
         RuntimeChoice::Containerd => {
             check(config)?;
             let started = Containerd::start(&paths).await?;

@@ -84,7 +84,7 @@ fn phase_is(report: &Report, phase: &str) -> bool {
 
 #[tokio::test]
 async fn a_pod_runs_and_its_end_is_told_when_nothing_is_left() {
-    let runtime = Arc::new(HollowRuntime::new(Arc::new(clock())));
+    let runtime = Arc::new(HollowRuntime::new(Arc::new(clock()), "node"));
     let mut fixture = Fixture::start(runtime);
     fixture.want(&[pod("p")]);
     fixture.until(|report| phase_is(report, "Running")).await;
@@ -98,7 +98,7 @@ async fn a_pod_runs_and_its_end_is_told_when_nothing_is_left() {
 
 #[tokio::test]
 async fn an_agent_started_anew_adopts_what_runs() {
-    let runtime = Arc::new(HollowRuntime::new(Arc::new(clock())));
+    let runtime = Arc::new(HollowRuntime::new(Arc::new(clock()), "node"));
     let mut first = Fixture::start(runtime.clone());
     first.want(&[pod("p")]);
     let Report::PodStatus { status, .. } = first.until(|report| phase_is(report, "Running")).await else {
@@ -123,7 +123,7 @@ async fn an_agent_started_anew_adopts_what_runs() {
 
 #[tokio::test]
 async fn what_nobody_wants_is_stopped_once_the_control_plane_has_answered() {
-    let runtime = Arc::new(HollowRuntime::new(Arc::new(clock())));
+    let runtime = Arc::new(HollowRuntime::new(Arc::new(clock()), "node"));
     let mut first = Fixture::start(runtime.clone());
     first.want(&[pod("p"), pod("q")]);
     first.until(|report| phase_is(report, "Running")).await;

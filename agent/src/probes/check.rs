@@ -184,7 +184,7 @@ mod tests {
 
     async fn outcome(probe_json: serde_json::Value) -> Outcome {
         let spec: Probe = serde_json::from_value(probe_json).unwrap();
-        let runtime = HollowRuntime::new(Arc::new(SystemClock));
+        let runtime = HollowRuntime::new(Arc::new(SystemClock), "node");
         let target = Target { id: "c", pod_ip: "127.0.0.1", ports: &[] };
         probe(&runtime, &spec, &target, Duration::from_secs(2)).await
     }

@@ -21,11 +21,15 @@ use super::{
 /// What a stopped container exits with: killed by SIGTERM.
 const EXIT_TERMINATED: i32 = 143;
 
-/// Addresses come from 10.192.0.0/10, which no hollow pod can be reached at.
-const FIRST_ADDRESS: u32 = 0x0ac0_0001;
+/// Addresses come from 10.192.0.0/10, which no hollow pod can be reached at: a block for each node.
+const FIRST_ADDRESS: u32 = 0x0ac0_0000;
+const BLOCKS: u32 = 1 << 14;
+const BLOCK_SIZE: u32 = 1 << 8;
 
 pub struct HollowRuntime {
     clock: Arc<dyn Clock>,
+    /// Which block of addresses is the node's.
+    block: u32,
     state: Mutex<State>,
 }
 
@@ -36,8 +40,21 @@ struct State {
 }
 
 impl HollowRuntime {
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, state: Mutex::default() }
+    /// Nodes named `NAME-1`, `NAME-2` … have no address in common.
+    pub fn new(clock: Arc<dyn Clock>, node: &str) -> Self {
+        Self { clock, block: block_of(node), state: Mutex::default() }
+    }
+
+    /// The next one that none of the node's pods has: one that was just given back may still be known as another's.
+    fn address(&self, state: &State) -> Ipv4Addr {
+        let at = |number: u32| Ipv4Addr::from(FIRST_ADDRESS + self.block * BLOCK_SIZE + number);
+        let numbers = (0..BLOCK_SIZE - 2).map(|step| (state.last_id + step) % (BLOCK_SIZE - 2) + 1);
+        let mut addresses = numbers.map(at);
+        let is_taken = |address: &Ipv4Addr| {
+            let mut sandboxes = state.pods.values().flat_map(|pod| &pod.sandboxes);
+            sandboxes.any(|sandbox| sandbox.ips.contains(&address.to_string()))
+        };
+        addresses.find(|address| !is_taken(address)).unwrap_or_else(|| at(1))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -69,6 +86,13 @@ impl HollowRuntime {
     }
 }
 
+fn block_of(node: &str) -> u32 {
+    let (name, number) = node.rsplit_once('-').unwrap_or((node, ""));
+    let number: u32 = number.parse().unwrap_or(0);
+    let start = name.bytes().fold(0, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    start.wrapping_add(number) % BLOCKS
+}
+
 impl State {
     fn next_id(&mut self) -> u32 {
         self.last_id += 1;
@@ -97,6 +121,7 @@ impl Runtime for HollowRuntime {
         let mut state = self.lock();
         let number = state.next_id();
         let id = format!("hollow-{number}");
+        let address = self.address(&state);
         let pod = state.pods.entry(metadata.uid.clone()).or_insert_with(|| PodRuntime {
             uid: metadata.uid,
             namespace: metadata.namespace,
@@ -108,7 +133,7 @@ impl Runtime for HollowRuntime {
             attempt: metadata.attempt,
             ready: true,
             created_at: self.clock.now(),
-            ips: vec![Ipv4Addr::from(FIRST_ADDRESS + number).to_string()],
+            ips: vec![address.to_string()],
         });
         pod.sort();
         Ok(id)
@@ -190,5 +215,33 @@ impl Runtime for HollowRuntime {
 
     async fn pull(&self, _name: &str, _auth: Option<AuthConfig>) -> Result<(), RuntimeError> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::SystemClock;
+    use proto::cri::PodSandboxMetadata;
+
+    use super::*;
+
+    async fn addresses(node: &str, pods: u32) -> Vec<String> {
+        let runtime = HollowRuntime::new(Arc::new(SystemClock), node);
+        for number in 0..pods {
+            let metadata = PodSandboxMetadata { uid: number.to_string(), ..PodSandboxMetadata::default() };
+            let config = PodSandboxConfig { metadata: Some(metadata), ..PodSandboxConfig::default() };
+            runtime.run_sandbox(config).await.expect("it runs");
+        }
+        let pods = runtime.observe(Which::All).await.expect("seen");
+        pods.into_values().flat_map(|pod| pod.sandboxes).flat_map(|sandbox| sandbox.ips).collect()
+    }
+
+    #[tokio::test]
+    async fn no_two_pods_of_the_same_cluster_have_one_address() {
+        let mut all = [addresses("hollow-1", 200).await, addresses("hollow-2", 200).await].concat();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 400);
+        assert!(all.iter().all(|address| address.starts_with("10.2") || address.starts_with("10.19")));
     }
 }
