@@ -153,8 +153,10 @@ struct Stage {
     collectors: Vec<Collector>,
     /// Of the workers.
     work: Tasks,
-    /// Of those that only look.
+    /// Of those that only look, and are told revisions.
     looks: Tasks,
+    /// Of those that keep the members' logs.
+    hears: Tasks,
     /// Of the history's writer.
     records: Tasks,
 }
@@ -192,7 +194,7 @@ impl Stage {
 
     fn around(scenario: &Scenario, machine: &Machine<'_>, folder: &Path, setting: Setting) -> Result<Self> {
         let Setting { begin, tasks, targets, apis, heard_from } = setting;
-        let [work, looks, records] = [(); 3].map(|()| Tasks::new(CancellationToken::new()));
+        let [work, looks, hears, records] = [(); 4].map(|()| Tasks::new(CancellationToken::new()));
         let history =
             Writer::create(&folder.join("history.jsonl"), &records).context("cannot begin a history")?;
         let (ids, seed) = (begin.has_request_ids.then(|| machine.entropy.uid()), begin.seed);
@@ -208,9 +210,9 @@ impl Stage {
         };
         let observer = Observer::start(&arena, machine.watch.clone(), &looks);
         let collectors =
-            targets.iter().map(|target| Collector::start(&recorder, target, heard_from, &looks)).collect();
+            targets.iter().map(|target| Collector::start(&recorder, target, heard_from, &hears)).collect();
         let (scenario, folder) = (*scenario, folder.to_owned());
-        Ok(Self { scenario, tasks, folder, arena, observer, collectors, work, looks, records })
+        Ok(Self { scenario, tasks, folder, arena, observer, collectors, work, looks, hears, records })
     }
 
     fn phase(&self, name: &str) {
@@ -232,8 +234,7 @@ impl Stage {
         strikes.heal_all(cluster).await;
         finish::keep_schedule(&self.folder, plan, strikes.schedule())?;
         self.end_work().await?;
-        finish::finish(self).await;
-        Ok(())
+        finish::finish(self).await
     }
 
     async fn begin_work(&self) -> Result<()> {
@@ -252,6 +253,12 @@ impl Stage {
         tokio::time::sleep(AFTERWARDS).await;
         self.work.stop().cancel();
         self.work.clone().join(FINISH_TIME_MAX).await.context("a worker failed")
+    }
+
+    /// From here on nobody is told of revisions that no log will be heard to have: the system goes on writing.
+    async fn end_looks(&self) -> Result<()> {
+        self.looks.stop().cancel();
+        self.looks.clone().join(FINISH_TIME_MAX).await.context("an observer failed")
     }
 
     /// An empty store, and what the workloads need there.
@@ -282,8 +289,9 @@ impl Stage {
     async fn close(self, cluster: Option<&Cluster>) -> Result<()> {
         let recorder = self.arena.recorder.clone();
         self.work.stop().cancel();
-        self.looks.stop().cancel();
-        self.looks.join(FINISH_TIME_MAX).await.context("an observer failed")?;
+        self.end_looks().await?;
+        self.hears.stop().cancel();
+        self.hears.join(FINISH_TIME_MAX).await.context("a log was not kept")?;
         cluster.map_or(Ok(()), |cluster| finish::read_server_logs(&recorder, cluster))?;
         recorder.history.sync().await.context("the history was not written")?;
         self.records.stop().cancel();

@@ -55,7 +55,7 @@ pub(super) fn keep_schedule(folder: &Path, plan: &Plan, done: Vec<Strike>) -> Re
 }
 
 /// All phases after the clients are done.
-pub(super) async fn finish(stage: &Stage) {
+pub(super) async fn finish(stage: &Stage) -> Result<()> {
     if stage.scenario.hollow_nodes > 0 {
         stage.phase(kubernetes::SETTLE);
         settle(stage).await;
@@ -67,7 +67,9 @@ pub(super) async fn finish(stage: &Stage) {
     resolve(recorder, &stage.arena.targets).await;
     stage.phase("final");
     final_reads(stage).await;
+    stage.end_looks().await?;
     tell_logs(stage).await;
+    Ok(())
 }
 
 /// Waits until every Deployment is as it was asked to be; what is not in the end, the checker says.

@@ -96,6 +96,7 @@ impl Run<'_> {
         // Who lags behind may read what is old.
         self.level(stage).await?;
         finish::final_reads(stage).await;
+        stage.end_looks().await?;
         self.tell_logs(stage, first).await?;
         ensure!(!self.stop.is_cancelled(), "the run was stopped");
         Ok(())
