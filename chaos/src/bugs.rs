@@ -28,6 +28,7 @@ pub const ALL: &[Trap] = &[
     struck(Bug::CompactionEatsEvents, "tight", 10, &["watch-reliable", "watch-progress-complete"]),
     calm(Bug::CompactionEatsLiveKey, &["historical-read", "response-exact"]),
     calm(Bug::CompactedIsRead, &["revision-errors"]),
+    struck(Bug::RevisionGoesBack, "tight", 16, &["log-agreement", "strict-serializability"]),
     calm(Bug::ApplyByChance, &["log-agreement", "watch-members"]),
     struck(Bug::RetryAppliedTwice, "S-18", 16, &["exactly-once"]),
     struck(Bug::LeaseEndsEarly, "S-17", 20, &["lease-kept"]),
