@@ -64,6 +64,11 @@ fn one_of_many_wins_for_each_resource_version() {
     run("A-04", 1, 20, PASS);
 }
 
+#[test]
+fn a_controller_that_stood_still_writes_nothing_under_a_lost_lease() {
+    run("C-10", 2, 30, PASS);
+}
+
 /// Exit code, standard output and standard error of a run against a cluster that `up` made.
 fn run_against(cluster: &Cluster, scenario: &str, runs: &Path, more: &[&str]) -> (i32, String, String) {
     let variables = cluster.etcd_variables();
