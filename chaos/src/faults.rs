@@ -259,9 +259,8 @@ impl Fault {
             Self::Kill { members } | Self::Restart { members } | Self::LosePower { members } => {
                 process::start(cluster, members).await
             }
-            Self::CrashLoop { member, .. } | Self::Wipe { member } => {
-                process::start(cluster, std::slice::from_ref(member)).await
-            }
+            Self::CrashLoop { member, .. } => process::start(cluster, std::slice::from_ref(member)).await,
+            Self::Wipe { member } => damage::come_back(cluster, member).await,
             Self::Pause { members } => process::resume(cluster, members).await,
             Self::Partition { links } | Self::Impair { links, .. } => {
                 network::mend(cluster, number, links).await

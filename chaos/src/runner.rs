@@ -125,6 +125,8 @@ async fn perform(scenario: &Scenario, plan: &Plan, machine: &Machine<'_>, folder
         system: machine.system,
         servers: scenario.servers,
         disk: scenario.disk,
+        hold_syncs: scenario.holds_syncs(),
+        fake_clocks: scenario.shifts_clocks(),
         seed: plan.seed,
         hollow_nodes: scenario.hollow_nodes,
         flags: match machine.system {

@@ -4,6 +4,7 @@
 //! What a run did becomes a schedule, which is a plan that names members.
 
 mod aim;
+mod blow;
 mod catalogue;
 mod live;
 mod plan;
@@ -15,7 +16,8 @@ use crate::report::Coverage;
 use crate::verdict::Finding;
 use crate::workloads::{Share, Workload};
 
-pub use aim::{Aim, Blow};
+pub use aim::Aim;
+pub use blow::Blow;
 pub use catalogue::ALL;
 pub use live::{NotJudged, Terms, not_judged};
 pub use plan::{Plan, Strike, Stroke};
@@ -98,6 +100,16 @@ impl Scenario {
     /// claims to test and nobody judged.
     pub fn claimed(&self, findings: Vec<Finding>) -> Vec<Finding> {
         among(self.properties(), findings)
+    }
+
+    /// Whether a plague needs members whose syncs can be held.
+    pub fn holds_syncs(&self) -> bool {
+        self.plagues.iter().any(|plague| plague.blow.holds_syncs())
+    }
+
+    /// Whether a plague needs members whose clocks can be shifted.
+    pub fn shifts_clocks(&self) -> bool {
+        self.plagues.iter().any(|plague| plague.blow.shifts_clocks())
     }
 
     /// What a run of it must put to the test.

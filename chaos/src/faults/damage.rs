@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,9 @@ use super::process;
 use crate::cluster::{Cluster, Part, System};
 use crate::dice::Dice;
 use crate::history::Step;
+
+/// How long a member may take to have everything again.
+const VOTES_MAX: Duration = Duration::from_secs(30);
 
 /// What is done to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,8 +61,15 @@ pub(super) async fn recover(cluster: &mut Cluster, member: &str) -> Result<Strin
         return super::members::replace(cluster, member).await;
     }
     cluster.wipe(member)?;
+    Ok(format!("{member} had given up, its disk is empty, {}", come_back(cluster, member).await?))
+}
+
+/// Starts a member that has forgotten everything, and waits until it votes: before that it counts as broken, and another
+/// that is struck may be one too many for ever.
+pub(super) async fn come_back(cluster: &mut Cluster, member: &str) -> Result<String> {
     let started = process::start(cluster, &[member.to_owned()]).await?;
-    Ok(join(format!("{member} had given up, its disk is empty"), &started))
+    let took = cluster.wait_ready(member, VOTES_MAX).await?;
+    Ok(join(started, &format!("votes after {} ms", took.as_millis())))
 }
 
 /// Kills the member, and empties its disk. It comes back with its old name when it is started.

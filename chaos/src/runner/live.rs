@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{DEADLINE, FINISH_TIME_MAX, Judgement, Machine, Setting, Stage, finish, folder, judge};
 use crate::check::course;
 use crate::client::Client;
-use crate::history::{Begin, Event, Op, Put, Step};
+use crate::history::{self, Begin, Event, Op, Put, Step};
 use crate::live::{Live, LiveNemesis, OWN, Site};
 use crate::scenario::{Plan, Scenario, Stroke};
 use crate::workloads::PREFIX;
@@ -115,13 +115,12 @@ impl Run<'_> {
                 return;
             }
             let leader = stage.observer.leader();
-            let fault = match &strike.stroke {
-                Stroke::Exact { fault } => Some(fault.clone()),
-                Stroke::Aimed { blow, throw } => blow.fault(&members, leader.as_deref(), *throw),
+            let faults = match &strike.stroke {
+                Stroke::Exact { fault } => vec![fault.clone()],
+                Stroke::Aimed { blow, throw } => blow.faults(&members, leader.as_deref(), *throw),
             };
-            let Some(fault) = fault else { continue };
             let lasts = Duration::from_millis(strike.lasts_ms);
-            let tell = |step: crate::history::Fault| {
+            let tell = |step: history::Fault| {
                 match &step.step {
                     Step::Installed { .. } => {
                         stage
@@ -133,7 +132,9 @@ impl Run<'_> {
                 }
                 stage.arena.recorder.history.record(0, Event::Fault(step));
             };
-            nemesis.strike(&fault, lasts, self.stop, tell).await;
+            for fault in faults {
+                nemesis.strike(&fault, lasts, self.stop, tell).await;
+            }
         }
         self.until(at(self.plan.safety_ms)).await;
     }

@@ -12,7 +12,7 @@ use crate::cluster::Cluster;
 use crate::dice::Dice;
 use crate::faults::{Fault, Nemesis};
 use crate::history::{self, Event, Step};
-use crate::scenario::{Aim, Plan, Scenario, Strike, Stroke};
+use crate::scenario::{Aim, Blow, Plan, Scenario, Strike, Stroke};
 
 /// How often who cannot be mended is tried again.
 const HEAL_TRIES: usize = 3;
@@ -39,12 +39,13 @@ impl<'a> Strikes<'a> {
         for strike in &plan.strikes {
             self.heal_due(cluster, &mut lasting, at(strike.at_ms)).await;
             tokio::time::sleep_until(at(strike.at_ms)).await;
-            let Some(fault) = self.fault(cluster, &strike.stroke) else { continue };
-            let at_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let stroke = Stroke::Exact { fault: fault.clone() };
-            self.done.push(Strike { at_ms, lasts_ms: strike.lasts_ms, stroke });
-            let number = self.install(cluster, &fault).await;
-            lasting.insert((Instant::now() + Duration::from_millis(strike.lasts_ms), number));
+            for fault in self.faults(cluster, &strike.stroke) {
+                let at_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let stroke = Stroke::Exact { fault: fault.clone() };
+                self.done.push(Strike { at_ms, lasts_ms: strike.lasts_ms, stroke });
+                let number = self.install(cluster, &fault).await;
+                lasting.insert((Instant::now() + Duration::from_millis(strike.lasts_ms), number));
+            }
         }
         self.heal_due(cluster, &mut lasting, at(plan.safety_ms)).await;
         tokio::time::sleep_until(at(plan.safety_ms)).await;
@@ -57,12 +58,15 @@ impl<'a> Strikes<'a> {
         let dice = Dice::of(seed, "core", 0);
         let outside = Aim::Minority.choose(&members, None, dice.u64());
         let core: Vec<String> = members.iter().filter(|member| !outside.contains(member)).cloned().collect();
-        let Some(plague) = dice.pick(scenario.plagues) else { return };
         if outside.is_empty() {
             return;
         }
-        let fault = plague.blow.on(outside.clone(), &core);
-        self.install(cluster, &fault).await;
+        let blows: Vec<Blow> =
+            scenario.plagues.iter().map(|plague| plague.blow).filter(|blow| blow.stays()).collect();
+        let blow = dice.pick(&blows).copied().unwrap_or(Blow::Kill(Aim::Minority));
+        for fault in blow.on(&outside, &core, dice.u64()) {
+            self.install(cluster, &fault).await;
+        }
         self.recorder.history.record(0, course::core(&core));
     }
 
@@ -114,11 +118,11 @@ impl<'a> Strikes<'a> {
         self.recorder.history.record(0, Event::Fault(step));
     }
 
-    fn fault(&self, cluster: &Cluster, stroke: &Stroke) -> Option<Fault> {
+    fn faults(&self, cluster: &Cluster, stroke: &Stroke) -> Vec<Fault> {
         match stroke {
-            Stroke::Exact { fault } => Some(fault.clone()),
+            Stroke::Exact { fault } => vec![fault.clone()],
             Stroke::Aimed { blow, throw } => {
-                blow.fault(&cluster.members(), self.observer.leader().as_deref(), *throw)
+                blow.faults(&cluster.members(), self.observer.leader().as_deref(), *throw)
             }
         }
     }

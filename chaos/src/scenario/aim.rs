@@ -1,8 +1,6 @@
-//! Who is struck, by role; and with what.
+//! Who is struck, by role.
 
 use serde::{Deserialize, Serialize};
-
-use crate::faults::Fault;
 
 /// Who is meant, before it is known who leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,14 +16,6 @@ pub enum Aim {
     /// One more.
     Majority,
     All,
-}
-
-/// What is done to them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Blow {
-    Kill(Aim),
-    Pause(Aim),
 }
 
 impl Aim {
@@ -51,33 +41,6 @@ impl Aim {
     }
 }
 
-impl Blow {
-    /// The kind of the faults that it makes.
-    pub const fn kind(self) -> &'static str {
-        match self {
-            Self::Kill(_) => "kill",
-            Self::Pause(_) => "pause",
-        }
-    }
-
-    /// The fault that does it to these, and keeps them from the `rest`.
-    pub fn on(self, members: Vec<String>, _rest: &[String]) -> Fault {
-        match self {
-            Self::Kill(_) => Fault::Kill { members },
-            Self::Pause(_) => Fault::Pause { members },
-        }
-    }
-
-    /// The fault itself; none when there is nobody to be struck.
-    pub fn fault(self, members: &[String], leader: Option<&str>, throw: u64) -> Option<Fault> {
-        let chosen = |aim: Aim| Some(aim.choose(members, leader, throw)).filter(|chosen| !chosen.is_empty());
-        Some(match self {
-            Self::Kill(aim) => Fault::Kill { members: chosen(aim)? },
-            Self::Pause(aim) => Fault::Pause { members: chosen(aim)? },
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +56,5 @@ mod tests {
         assert_eq!(chosen(Aim::Majority, 5, 0), "n1 n2 n3");
         assert_eq!(chosen(Aim::All, 3, 1), "n1 n2 n3");
         assert_eq!(Aim::Leader.choose(&of(3), None, 0), Vec::<String>::new());
-        assert_eq!(Blow::Kill(Aim::Leader).fault(&of(3), None, 0), None);
     }
 }

@@ -1,7 +1,8 @@
 //! The catalogue: every scenario, one row each.
 
 use super::{Aim, Blow, Plague, Require, Scenario, Work};
-use crate::cluster::Disk;
+use crate::cluster::{Disk, Impairment, Part, Syncs};
+use crate::faults::Damage;
 
 /// What most rows are made of.
 const KV: Work = Work { workload: "kv", workers: 8, per_second: 120 };
@@ -27,6 +28,27 @@ const fn beyond_lease(blow: Blow) -> Plague {
 
 /// API servers tell of each leader's write that they let through.
 const FENCES_TOLD: &[&str] = &["--log=info,openraft=error,apiserver::chain::fence=debug"];
+
+/// The same, for longer: whoever is away misses more than the others keep for him.
+const fn long(blow: Blow) -> Plague {
+    Plague { blow, pause_ms: (1000, 2000), lasts_ms: (4000, 6000) }
+}
+
+/// Over and done with.
+const fn brief(blow: Blow) -> Plague {
+    Plague { blow, pause_ms: (500, 1500), lasts_ms: (100, 500) }
+}
+
+const HOUR_MS: i64 = 3_600_000;
+/// A link over half of the world, in bad weather.
+const FAR: Impairment =
+    Impairment { delay_us: 50_000, jitter_us: 40_000, loss_ppm: 10_000, ..Impairment::NONE };
+const LOSSY: Impairment = Impairment { loss_ppm: 300_000, ..Impairment::NONE };
+const MIXED_UP: Impairment =
+    Impairment { delay_us: 5_000, reorder_ppm: 200_000, duplicate_ppm: 100_000, ..Impairment::NONE };
+/// A megabit per second.
+const NARROW: Impairment = Impairment { bytes_per_second: 125_000, ..Impairment::NONE };
+const CORRUPT: Impairment = Impairment { corrupt_ppm: 20_000, ..Impairment::NONE };
 
 const BASE: Scenario = Scenario {
     name: "",
@@ -67,6 +89,35 @@ pub const ALL: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "S-02",
+        claims: "whoever is cut off answers nothing that is no longer so, and a majority goes on, however links break",
+        work: &[KV, REGISTER, APPEND, WATCH],
+        plagues: &[
+            often(Blow::Isolate(Aim::Leader)),
+            often(Blow::Isolate(Aim::Follower)),
+            often(Blow::Mute(Aim::Leader)),
+            often(Blow::Deafen(Aim::Leader)),
+            often(Blow::Ring),
+        ],
+        require: Require { ok: 1000, faults: 3 },
+        ..BASE
+    },
+    Scenario {
+        name: "S-02-five",
+        claims: "the same of five servers, where there are more shapes",
+        servers: 5,
+        work: &[KV, REGISTER, WATCH],
+        plagues: &[
+            often(Blow::Isolate(Aim::Leader)),
+            often(Blow::Isolate(Aim::Minority)),
+            often(Blow::Mute(Aim::Minority)),
+            often(Blow::Bridge),
+            often(Blow::Ring),
+        ],
+        require: Require { ok: 1000, faults: 3 },
+        ..BASE
+    },
+    Scenario {
         name: "S-03",
         claims: "a server that stood still, the leader too, never answers with what is no longer so",
         work: &[KV, REGISTER, SET, WATCH],
@@ -76,6 +127,83 @@ pub const ALL: &[Scenario] = &[
             often(Blow::Pause(Aim::Majority)),
         ],
         require: Require { ok: 1000, faults: 3 },
+        ..BASE
+    },
+    Scenario {
+        name: "S-05",
+        claims: "servers that are restarted one after the other, and leaders that hand over, lose nothing",
+        work: &[KV, APPEND, WATCH],
+        plagues: &[
+            brief(Blow::Restart(Aim::All)),
+            brief(Blow::MoveLeader(Aim::Follower)),
+            brief(Blow::CrashLoop(Aim::Any)),
+        ],
+        require: Require { ok: 1000, faults: 2 },
+        ..BASE
+    },
+    Scenario {
+        name: "S-06",
+        claims: "no acknowledged write is lost when the power of one, most or all servers fails",
+        disk: Disk::LoopXfs,
+        work: &[KV, REGISTER, APPEND, SET],
+        plagues: &[
+            brief(Blow::LosePower(Aim::Leader)),
+            brief(Blow::LosePower(Aim::Follower)),
+            brief(Blow::LosePower(Aim::Majority)),
+            brief(Blow::LosePower(Aim::All)),
+        ],
+        require: Require { ok: 1000, faults: 3 },
+        ..BASE
+    },
+    Scenario {
+        name: "S-07",
+        claims: "a server whose disk is full, stands still, is slow or refuses to sync is no danger, and comes back",
+        disk: Disk::LoopExt4,
+        work: &[KV, REGISTER, SET],
+        plagues: &[
+            often(Blow::FillDisk(Aim::Leader)),
+            often(Blow::FreezeDisk(Aim::Leader)),
+            often(Blow::Syncs(Aim::Any, Syncs::Fail)),
+            often(Blow::Syncs(Aim::Leader, Syncs::Delay { by_ms: 200 })),
+            often(Blow::ReadOnlyDisk(Aim::Any)),
+        ],
+        require: Require { ok: 1000, faults: 1 },
+        ..BASE
+    },
+    Scenario {
+        name: "S-08",
+        claims: "a server never answers with what was damaged on its disk",
+        flags: &["--snapshot-count=200"],
+        work: &[KV, SET],
+        plagues: &[
+            often(Blow::Damage(Aim::Follower, Part::Log, Damage::Flip { bits: 3 })),
+            often(Blow::Damage(Aim::Follower, Part::Tables, Damage::Flip { bits: 3 })),
+            often(Blow::Damage(Aim::Any, Part::Log, Damage::Zero { bytes: 512 })),
+            often(Blow::Damage(Aim::Any, Part::Log, Damage::Truncate)),
+        ],
+        require: Require { ok: 1000, faults: 2 },
+        ..BASE
+    },
+    Scenario {
+        name: "S-09",
+        claims: "a server whose disk was emptied comes back by itself, and never votes for what it has forgotten",
+        work: &[KV, REGISTER, SET],
+        plagues: &[often(Blow::Wipe(Aim::Any)), often(Blow::Wipe(Aim::Leader))],
+        require: Require { ok: 1000, faults: 3 },
+        ..BASE
+    },
+    Scenario {
+        name: "S-11",
+        claims: "a server that was away for so long that it is sent a snapshot goes on as if it had been there",
+        flags: &["--snapshot-count=100"],
+        work: &[KV, SET, WATCH, Work { workload: "compact", workers: 1, per_second: 4 }],
+        plagues: &[
+            long(Blow::Isolate(Aim::Follower)),
+            long(Blow::Kill(Aim::Follower)),
+            long(Blow::Pause(Aim::Leader)),
+            often(Blow::Kill(Aim::Any)),
+        ],
+        require: Require { ok: 1000, faults: 1 },
         ..BASE
     },
     Scenario {
@@ -105,6 +233,49 @@ pub const ALL: &[Scenario] = &[
             often(Blow::Pause(Aim::Follower)),
             often(Blow::Kill(Aim::All)),
         ],
+        ..BASE
+    },
+    Scenario {
+        name: "S-13",
+        claims: "servers that are killed while they compact, and those that defragment, lose no revision",
+        flags: &["--snapshot-count=100"],
+        work: &[KV, WATCH, Work { workload: "compact", workers: 2, per_second: 6 }],
+        plagues: &[
+            brief(Blow::Compact),
+            brief(Blow::Defragment(Aim::Any)),
+            brief(Blow::Snapshot(Aim::Any)),
+            brief(Blow::Kill(Aim::Any)),
+            brief(Blow::Kill(Aim::All)),
+        ],
+        require: Require { ok: 1000, faults: 2 },
+        ..BASE
+    },
+    Scenario {
+        name: "S-15",
+        claims: "members come and go, the leader too, and nothing is lost",
+        work: &[KV, REGISTER, SET, WATCH],
+        plagues: &[
+            often(Blow::Remove(Aim::Follower)),
+            often(Blow::Remove(Aim::Leader)),
+            often(Blow::Add),
+            brief(Blow::MoveLeader(Aim::Follower)),
+            often(Blow::Kill(Aim::Leader)),
+        ],
+        require: Require { ok: 1000, faults: 1 },
+        ..BASE
+    },
+    Scenario {
+        name: "S-16",
+        claims: "clocks that jump endanger nothing, and end no lease early",
+        work: &[KV, LEASE, Work { workload: "lock", workers: 3, per_second: 10 }],
+        plagues: &[
+            often(Blow::ShiftClock(Aim::Leader, HOUR_MS)),
+            often(Blow::ShiftClock(Aim::Leader, -HOUR_MS)),
+            often(Blow::ShiftClock(Aim::Follower, HOUR_MS)),
+            often(Blow::ShiftClock(Aim::All, -200)),
+            often(Blow::Kill(Aim::Leader)),
+        ],
+        require: Require { ok: 1000, faults: 1 },
         ..BASE
     },
     Scenario {
@@ -163,6 +334,39 @@ pub const ALL: &[Scenario] = &[
         plagues: &[beyond_lease(Blow::Pause(Aim::Leader)), beyond_lease(Blow::Pause(Aim::Any))],
         require: Require { ok: 500, faults: 3 },
         refused: &[("Fenced", 3)],
+        ..BASE
+    },
+    Scenario {
+        name: "S-19",
+        claims: "links that lose, delay, reorder, repeat, narrow or corrupt what is sent are slow, and nothing worse",
+        work: &[KV, REGISTER, WATCH],
+        plagues: &[
+            often(Blow::Impair(Aim::Leader, FAR)),
+            often(Blow::Impair(Aim::Follower, LOSSY)),
+            often(Blow::Impair(Aim::Leader, MIXED_UP)),
+            often(Blow::Impair(Aim::Follower, NARROW)),
+            often(Blow::Impair(Aim::Any, CORRUPT)),
+        ],
+        require: Require { ok: 1000, faults: 3 },
+        ..BASE
+    },
+    Scenario {
+        name: "S-24",
+        claims: "five servers stand faults of all kinds, two and more at once",
+        servers: 5,
+        disk: Disk::LoopXfs,
+        flags: &["--snapshot-count=200"],
+        work: &[KV, REGISTER, APPEND, SET, BANK, WATCH, COMPACT, LEASE],
+        plagues: &[
+            often(Blow::Kill(Aim::Any)),
+            often(Blow::Pause(Aim::Leader)),
+            long(Blow::Isolate(Aim::Minority)),
+            long(Blow::Impair(Aim::Follower, FAR)),
+            long(Blow::LosePower(Aim::Any)),
+            long(Blow::ShiftClock(Aim::Any, HOUR_MS)),
+        ],
+        together: true,
+        require: Require { ok: 1000, faults: 1 },
         ..BASE
     },
     Scenario {

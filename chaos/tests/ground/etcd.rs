@@ -3,7 +3,7 @@
 use chaos::cluster::{ClusterOptions, Disk, Link, Syncs, System};
 use chaos::faults::{Fault, Nemesis};
 
-use crate::{SERVES_MAX, heal, install, keys, put, three, with_cluster};
+use crate::{SERVES_MAX, heal, install_busy, keys, put, three, with_cluster};
 
 #[test]
 fn etcd_suffers_the_same_faults() {
@@ -30,7 +30,7 @@ fn etcd_suffers_the_same_faults() {
             Fault::Syncs { member: "n3".to_owned(), syncs: Syncs::Delay { by_ms: 20 } },
             Fault::RemoveMember { member: "n3".to_owned() },
         ] {
-            let (number, _) = install(&mut nemesis, cluster, &fault).await;
+            let (number, _) = install_busy(&mut nemesis, cluster, &fault, "n1").await;
             heal(&mut nemesis, cluster, number).await;
             for member in cluster.members() {
                 cluster.wait_ready(&member, SERVES_MAX).await.unwrap();

@@ -13,7 +13,7 @@ mod process;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chaos::cluster::{Cluster, ClusterOptions, in_own_namespaces};
+use chaos::cluster::{Cluster, ClusterOptions, Endpoint, in_own_namespaces};
 use chaos::faults::{Fault, Nemesis};
 use chaos::history::{self, Step};
 use proto::etcdserverpb::kv_client::KvClient;
@@ -47,6 +47,27 @@ async fn install(nemesis: &mut Nemesis, cluster: &mut Cluster, fault: &Fault) ->
     (number, evidence)
 }
 
+/// The same while somebody writes through a member: who has nothing to write does not sync.
+async fn install_busy(
+    nemesis: &mut Nemesis,
+    cluster: &mut Cluster,
+    fault: &Fault,
+    member: &str,
+) -> (u64, String) {
+    let endpoint = cluster.endpoint(member).expect("it is a member");
+    let writes = async {
+        loop {
+            // The fault may be in its way.
+            let _answer = put_at(&endpoint, "/busy").await;
+        }
+    };
+    tokio::select! {
+        biased;
+        installed = install(nemesis, cluster, fault) => installed,
+        () = writes => unreachable!("nobody stops writing"),
+    }
+}
+
 /// Heals a fault; the evidence.
 async fn heal(nemesis: &mut Nemesis, cluster: &mut Cluster, number: u64) -> String {
     let told = nemesis.heal(cluster, number).await.expect("it was installed");
@@ -56,8 +77,12 @@ async fn heal(nemesis: &mut Nemesis, cluster: &mut Cluster, number: u64) -> Stri
 
 /// Writes a key through a member.
 async fn put(cluster: &Cluster, member: &str, key: &str) -> anyhow::Result<()> {
+    put_at(&cluster.endpoint(member)?, key).await
+}
+
+async fn put_at(endpoint: &Endpoint, key: &str) -> anyhow::Result<()> {
     let put = PutRequest { key: key.to_owned().into(), value: "v".into(), ..PutRequest::default() };
-    let address = cluster.endpoint(member)?.address()?.timeout(ANSWERS_MAX);
+    let address = endpoint.address()?.timeout(ANSWERS_MAX);
     let put = async { anyhow::Ok(KvClient::new(address.connect().await?).put(put).await?) };
     tokio::time::timeout(ANSWERS_MAX, put).await??;
     Ok(())

@@ -41,9 +41,9 @@ pub struct Impairment {
 }
 
 impl Impairment {
-    /// Nothing gets through.
-    pub const CUT: Self = Self {
-        cut: true,
+    /// Everything gets through, as it was and at once.
+    pub const NONE: Self = Self {
+        cut: false,
         delay_us: 0,
         jitter_us: 0,
         loss_ppm: 0,
@@ -52,6 +52,8 @@ impl Impairment {
         corrupt_ppm: 0,
         bytes_per_second: 0,
     };
+    /// Nothing gets through.
+    pub const CUT: Self = Self { cut: true, ..Self::NONE };
 
     /// Both at once: what is slow is slower still, and the worse chance holds.
     #[must_use]
