@@ -22,7 +22,11 @@ pub struct Trap {
 
 /// One for each bug that is known to be caught, in the order of the bugs.
 pub const ALL: &[Trap] = &[
+    struck(Bug::AckBeforeSync, "S-06", 16, &["log-agreement", "write-kept"]),
     calm(Bug::ReadWithoutReadIndex, &["strict-serializability"]),
+    struck(Bug::ReadOfFormerLeader, "S-02", 20, &["strict-serializability"]),
+    struck(Bug::DamagedLogIsCut, "S-08", 16, &["no-crash", "log-agreement", "write-kept"]),
+    struck(Bug::WipedVoterReturns, "S-09", 16, &["header-term", "log-agreement", "write-kept"]),
     struck(Bug::ProgressTooEarly, "tombstones", 8, &["watch-progress-complete"]),
     struck(Bug::WatchRepeatsOnResume, "S-12", 20, &["watch-resumable"]),
     struck(Bug::CompactionEatsEvents, "tight", 10, &["watch-reliable", "watch-progress-complete"]),
@@ -37,6 +41,7 @@ pub const ALL: &[Trap] = &[
     calm(Bug::PreviousIsNew, &["response-exact"]),
     calm(Bug::PastReadOffByOne, &["historical-read"]),
     calm(Bug::CompareIgnoresRevision, &["response-exact"]),
+    struck(Bug::FenceUnchecked, "fenced-lock", 12, &["store-fence"]),
     struck(Bug::InstallSkipsWatches, "tight", 16, &["watch-reliable", "watch-progress-complete"]),
 ];
 

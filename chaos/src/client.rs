@@ -36,6 +36,8 @@ pub use watch::Watching;
 
 /// The metadata by which a write can be asked again.
 const REQUEST_ID: &str = "navarch-request-id";
+/// The metadata by which a write is refused once its sender has lost a key.
+const FENCE: &str = "navarch-fence";
 
 /// Who a client says that it is, and whom it believes; PEM.
 #[derive(Clone, Debug)]
@@ -76,6 +78,8 @@ pub struct Unresolved {
     pub request_id: String,
     pub workload: &'static str,
     pub op: Op,
+    /// As it was sent.
+    pub fence: Option<String>,
     /// When it was asked first.
     pub since: Instant,
 }
@@ -239,13 +243,23 @@ impl Client {
 
     /// Asks once. After an unknown outcome this is another process.
     pub async fn call(&mut self, op: Op) -> Outcome {
+        self.call_with(op, None).await
+    }
+
+    /// As [`Self::call`], of a system that knows fences: refused unless the key is still the one that `created` made.
+    pub async fn call_fenced(&mut self, op: Op, key: &str, created: u64) -> Outcome {
+        self.call_with(op, Some(format!("{created} {}", self.target.prefix.key(key)))).await
+    }
+
+    async fn call_with(&mut self, op: Op, fence: Option<String>) -> Outcome {
         let request_id = self.recorder.request_id(&op);
         let since = Instant::now();
         let process = self.process;
-        let outcome = self.attempt(&op, request_id.as_deref()).await;
+        let terms = Terms { request_id: request_id.as_deref(), fence: fence.as_deref() };
+        let outcome = self.attempt(&op, terms).await;
         if let (Outcome::Unknown(_), Some(request_id)) = (&outcome, request_id) {
             let workload = self.workload;
-            self.recorder.leave_unresolved(Unresolved { process, request_id, workload, op, since });
+            self.recorder.leave_unresolved(Unresolved { process, request_id, workload, op, fence, since });
         }
         outcome
     }
@@ -258,18 +272,18 @@ impl Client {
         }
     }
 
-    async fn attempt(&mut self, op: &Op, request_id: Option<&str>) -> Outcome {
+    async fn attempt(&mut self, op: &Op, terms: Terms<'_>) -> Outcome {
         let invoke = Invoke {
             member: self.target.member.clone(),
             workload: self.workload.to_owned(),
-            request_id: request_id.map(str::to_owned),
+            request_id: terms.request_id.map(str::to_owned),
             op: op.clone(),
         };
         let channel = self.channel.get_or_insert_with(|| self.target.connect()).clone();
         self.recorder.history.record(self.process, Event::Invoke(invoke));
         let prefix = &self.target.prefix;
         let asked = prefix.op(op);
-        let outcome = match tokio::time::timeout(self.deadline, perform(channel, &asked, request_id)).await {
+        let outcome = match tokio::time::timeout(self.deadline, perform(channel, &asked, terms)).await {
             Ok(Ok((header, answer))) => Outcome::Ok { header, answer: prefix.answer(answer) },
             Ok(Err(status)) => outcome::of_status(op, &status),
             Err(_) => outcome::of_timeout(op),
@@ -305,7 +319,8 @@ impl Asker {
     pub async fn ask_again(&mut self, unresolved: Unresolved) -> Outcome {
         self.client.process = unresolved.process;
         self.client.workload = unresolved.workload;
-        let outcome = self.client.attempt(&unresolved.op, Some(&unresolved.request_id)).await;
+        let terms = Terms { request_id: Some(&unresolved.request_id), fence: unresolved.fence.as_deref() };
+        let outcome = self.client.attempt(&unresolved.op, terms).await;
         if !matches!(outcome, Outcome::Ok { .. }) {
             self.client.recorder.leave_unresolved(unresolved);
         }
@@ -313,15 +328,22 @@ impl Asker {
     }
 }
 
+/// What goes with a write, as metadata.
+#[derive(Clone, Copy, Debug)]
+struct Terms<'a> {
+    request_id: Option<&'a str>,
+    fence: Option<&'a str>,
+}
+
 type Answered = Result<(Header, Answer), Status>;
 
-async fn perform(channel: Channel, op: &Op, request_id: Option<&str>) -> Answered {
+async fn perform(channel: Channel, op: &Op, terms: Terms<'_>) -> Answered {
     match op {
         Op::Range(_) | Op::Put(_) | Op::Delete(_) | Op::Txn(_) | Op::Compact { .. } => {
-            on_keys(channel, op, request_id).await
+            on_keys(channel, op, terms).await
         }
         Op::Grant { .. } | Op::Revoke { .. } | Op::KeepAlive { .. } | Op::TimeToLive { .. } => {
-            on_leases(channel, op, request_id).await
+            on_leases(channel, op, terms).await
         }
         Op::Status => {
             let mut members = MaintenanceClient::new(channel);
@@ -335,7 +357,7 @@ async fn perform(channel: Channel, op: &Op, request_id: Option<&str>) -> Answere
     }
 }
 
-async fn on_keys(channel: Channel, op: &Op, request_id: Option<&str>) -> Answered {
+async fn on_keys(channel: Channel, op: &Op, terms: Terms<'_>) -> Answered {
     let mut kv = KvClient::new(channel).max_decoding_message_size(usize::MAX);
     Ok(match op {
         Op::Range(range) => {
@@ -343,21 +365,21 @@ async fn on_keys(channel: Channel, op: &Op, request_id: Option<&str>) -> Answere
             (convert::header(answer.header), convert::range_answer(answer))
         }
         Op::Put(put) => {
-            let answer = kv.put(with_id(convert::put(put), request_id)).await?.into_inner();
+            let answer = kv.put(on_terms(convert::put(put), terms)).await?.into_inner();
             (convert::header(answer.header), convert::put_answer(answer))
         }
         Op::Delete(delete) => {
-            let answer = kv.delete_range(with_id(convert::delete(delete), request_id)).await?.into_inner();
+            let answer = kv.delete_range(on_terms(convert::delete(delete), terms)).await?.into_inner();
             (convert::header(answer.header), convert::delete_answer(answer))
         }
         Op::Txn(txn) => {
-            let answer = kv.txn(with_id(convert::txn(txn), request_id)).await?.into_inner();
+            let answer = kv.txn(on_terms(convert::txn(txn), terms)).await?.into_inner();
             (convert::header(answer.header), convert::txn_answer(answer))
         }
         Op::Compact { revision } => {
             let revision = i64::try_from(*revision).unwrap_or(i64::MAX);
             let request = pb::CompactionRequest { revision, physical: false };
-            let answer = kv.compact(with_id(request, request_id)).await?.into_inner();
+            let answer = kv.compact(on_terms(request, terms)).await?.into_inner();
             (convert::header(answer.header), Answer::Compact)
         }
         Op::Grant { .. }
@@ -370,17 +392,17 @@ async fn on_keys(channel: Channel, op: &Op, request_id: Option<&str>) -> Answere
     })
 }
 
-async fn on_leases(channel: Channel, op: &Op, request_id: Option<&str>) -> Answered {
+async fn on_leases(channel: Channel, op: &Op, terms: Terms<'_>) -> Answered {
     let mut leases = LeaseClient::new(channel);
     Ok(match op {
         Op::Grant { id, ttl_s } => {
             let request = pb::LeaseGrantRequest { id: *id, ttl: *ttl_s };
-            let answer = leases.lease_grant(with_id(request, request_id)).await?.into_inner();
+            let answer = leases.lease_grant(on_terms(request, terms)).await?.into_inner();
             (convert::header(answer.header), Answer::Grant { id: answer.id, ttl_s: answer.ttl })
         }
         Op::Revoke { id } => {
             let request = pb::LeaseRevokeRequest { id: *id };
-            let answer = leases.lease_revoke(with_id(request, request_id)).await?.into_inner();
+            let answer = leases.lease_revoke(on_terms(request, terms)).await?.into_inner();
             (convert::header(answer.header), Answer::Revoke)
         }
         Op::KeepAlive { id } => {
@@ -406,10 +428,12 @@ async fn on_leases(channel: Channel, op: &Op, request_id: Option<&str>) -> Answe
     })
 }
 
-fn with_id<T>(message: T, request_id: Option<&str>) -> Request<T> {
+fn on_terms<T>(message: T, terms: Terms<'_>) -> Request<T> {
     let mut request = Request::new(message);
-    if let Some(value) = request_id.and_then(|id| id.parse().ok()) {
-        request.metadata_mut().insert(REQUEST_ID, value);
+    for (name, value) in [(REQUEST_ID, terms.request_id), (FENCE, terms.fence)] {
+        if let Some(value) = value.and_then(|value| value.parse().ok()) {
+            request.metadata_mut().insert(name, value);
+        }
     }
     request
 }

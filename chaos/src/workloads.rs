@@ -47,6 +47,7 @@ pub const ALL: &[Workload] = &[
     lock::WORKLOAD,
     lock::UNFENCED_SET,
     lock::FENCED_SET,
+    lock::STORE_FENCED_SET,
     kubernetes::OBJECTS,
     kubernetes::DEPLOYMENTS,
     kubernetes::FENCED,

@@ -22,7 +22,7 @@ use crate::history::{FaultCourse, LogEntry, Operation};
 use crate::verdict::Finding;
 
 /// Work that grants leases; the first is about them, the others only use them.
-const WORKLOADS: [&str; 4] = ["lease", "lock", "lock-set", "fenced-lock"];
+const WORKLOADS: [&str; 5] = ["lease", "lock", "lock-set", "fenced-lock", "store-fence"];
 const MILLISECOND: u64 = 1_000_000;
 
 /// How far from its time a lease may end.

@@ -1,7 +1,7 @@
 //! Sets of numbers: what was added is there for ever, and to everybody who looks after it was known to be.
 //!
 //! A set is the value of one key named like its workload, numbers between commas; each number is added once, by writing
-//! the set with the number at its end. `set` and `fenced-lock` must keep everything; `lock-set` rests on a lock alone,
+//! the set with the number at its end. All but `lock-set` must keep everything: `lock-set` rests on a lock alone,
 //! and shows that a loss is seen.
 
 use std::collections::BTreeMap;
@@ -13,9 +13,9 @@ use crate::history::{Answer, Op, Operation, Outcome, Place};
 use crate::verdict::Finding;
 
 /// Each is also the name of its property.
-const WORKLOADS: [&str; 3] = ["set", "lock-set", "fenced-lock"];
+const WORKLOADS: [&str; 4] = ["set", "lock-set", "fenced-lock", "store-fence"];
 
-/// `set`, `lock-set` and `fenced-lock`, as far as the run uses them.
+/// Of each set that the run uses.
 pub fn findings(input: &Input<'_>) -> Vec<Finding> {
     let used = WORKLOADS.iter().filter(|workload| input.uses(workload));
     used.map(|workload| check(&input.operations, workload)).collect()

@@ -21,6 +21,10 @@ impl Prefix {
         Self(Some(prefix.into()))
     }
 
+    pub(super) fn key(&self, key: &str) -> String {
+        format!("{}{key}", self.0.as_deref().unwrap_or_default())
+    }
+
     pub(super) fn op<'a>(&self, op: &'a Op) -> Cow<'a, Op> {
         match &self.0 {
             None => Cow::Borrowed(op),

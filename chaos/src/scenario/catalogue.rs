@@ -383,6 +383,7 @@ pub const ALL: &[Scenario] = &[
         claims: "what is changed under a lock is safe when each write proves that the lock is still held",
         work: &[
             Work { workload: "fenced-lock", workers: 6, per_second: 30 },
+            Work { workload: "store-fence", workers: 6, per_second: 30 },
             Work { workload: "lock", workers: 3, per_second: 10 },
         ],
         plagues: &[often(Blow::Pause(Aim::Leader))],

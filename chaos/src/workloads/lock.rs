@@ -1,8 +1,9 @@
-//! A lock that clients take turns with, and two sets that are changed under it.
+//! A lock that clients take turns with, and three sets that are changed under it.
 //!
 //! A lock that rests on a lease cannot keep out a holder who was asleep while it expired. Under `lock-set` such a holder
 //! overwrites what others have added since, and the set loses elements: this workload must FAIL, and shows that the
-//! harness sees it. Under `fenced-lock` each write also proves that the lock's key is still the writer's.
+//! harness sees it. Under `fenced-lock` each write also proves that the lock's key is still the writer's; under
+//! `store-fence` the store has it prove that, for writes of every kind, by metadata that etcd does not have.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::set;
 use super::{Worker, Workload};
 use crate::client::Client;
 use crate::dice::Dice;
-use crate::history::{Answer, Compare, Is, Op, Target, Txn};
+use crate::history::{Answer, Compare, Is, Op, Outcome, Target, Txn};
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "lock",
@@ -50,8 +51,22 @@ pub(super) const FENCED_SET: Workload = Workload {
     },
 };
 
+pub(super) const STORE_FENCED_SET: Workload = Workload {
+    name: "store-fence",
+    about: "a set changed under the lock, by writes that the store refuses once the lock is lost",
+    tests: &["store-fence"],
+    prepare: super::nothing,
+    final_reads: || vec![Op::Range(set::read(STORE_FENCED_KEY))],
+    start: |arena, share, tasks| {
+        super::start("store-fence", arena, share, tasks, |number, dice| {
+            Locker::new(Task::ChangeStoreFenced, number, dice)
+        });
+    },
+};
+
 const UNFENCED_KEY: &str = "/chaos/lock-set";
 const FENCED_KEY: &str = "/chaos/fenced-lock";
+const STORE_FENCED_KEY: &str = "/chaos/store-fence";
 const TTL_S: i64 = 2;
 /// How long a holder sleeps who oversleeps.
 const OVERSLEEP: Duration = Duration::from_millis(3500);
@@ -63,6 +78,7 @@ enum Task {
     Hold,
     ChangeUnfenced,
     ChangeFenced,
+    ChangeStoreFenced,
 }
 
 impl Task {
@@ -71,6 +87,7 @@ impl Task {
             Self::Hold => ("/chaos/lock/plain", "lock"),
             Self::ChangeUnfenced => ("/chaos/lock/unfenced", "lock-set"),
             Self::ChangeFenced => ("/chaos/lock/fenced", "fenced-lock"),
+            Self::ChangeStoreFenced => ("/chaos/lock/store-fenced", "store-fence"),
         }
     }
 }
@@ -139,6 +156,7 @@ impl Locker {
             }
             Task::ChangeUnfenced => UNFENCED_KEY,
             Task::ChangeFenced => FENCED_KEY,
+            Task::ChangeStoreFenced => STORE_FENCED_KEY,
         };
         let (_, answer) = client.ask(Op::Range(set::read(key))).await?;
         let Answer::Range { kvs, .. } = answer else { return None };
@@ -153,6 +171,10 @@ impl Locker {
         let put = Op::Put(set::with(key, &value, self.number, self.added));
         let op = match self.task {
             Task::Hold | Task::ChangeUnfenced => put,
+            Task::ChangeStoreFenced => {
+                let outcome = client.call_fenced(put, &held.key, held.created).await;
+                return matches!(outcome, Outcome::Ok { .. }).then_some(());
+            }
             Task::ChangeFenced => Op::Txn(Txn {
                 compare: vec![Compare {
                     key: held.key.clone(),
