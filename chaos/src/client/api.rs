@@ -344,12 +344,15 @@ mod tests {
 
     #[test]
     fn a_condition_is_sent_where_the_server_looks_for_it() {
-        let sent = |verb, expected| String::from_utf8(body(&request(verb, expected))).unwrap();
-        assert_eq!(sent(Verb::Update, 7), r#"{"data":{"x":"1"},"metadata":{"resourceVersion":"7"}}"#);
-        assert_eq!(sent(Verb::Patch, 0), r#"{"data":{"x":"1"}}"#);
-        assert_eq!(sent(Verb::Delete, 7), r#"{"preconditions":{"resourceVersion":"7"}}"#);
-        assert_eq!(sent(Verb::Delete, 0), "");
-        assert_eq!(sent(Verb::Create, 0), r#"{"apiVersion":"v1","data":{"x":"1"},"kind":"ConfigMap"}"#);
+        let sent = |verb, expected| -> Value {
+            serde_json::from_slice(&body(&request(verb, expected))).expect("an object")
+        };
+        let (data, version) = (json!({"x": "1"}), json!({"resourceVersion": "7"}));
+        assert_eq!(sent(Verb::Update, 7), json!({"data": data, "metadata": version}));
+        assert_eq!(sent(Verb::Patch, 0), json!({"data": data}));
+        assert_eq!(sent(Verb::Delete, 7), json!({"preconditions": version}));
+        assert!(body(&request(Verb::Delete, 0)).is_empty());
+        assert_eq!(sent(Verb::Create, 0), json!({"apiVersion": "v1", "data": data, "kind": "ConfigMap"}));
     }
 
     #[test]
