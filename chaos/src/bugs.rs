@@ -23,6 +23,7 @@ pub struct Trap {
 /// One for each bug that is known to be caught, in the order of the bugs.
 pub const ALL: &[Trap] = &[
     struck(Bug::AckBeforeSync, "S-06", 16, &["log-agreement", "write-kept"]),
+    struck(Bug::VoteNotSynced, "S-06", 16, &["header-term", "log-agreement", "write-kept"]),
     calm(Bug::ReadWithoutReadIndex, &["strict-serializability"]),
     struck(Bug::ReadOfFormerLeader, "S-02", 20, &["strict-serializability"]),
     struck(Bug::DamagedLogIsCut, "S-08", 16, &["no-crash", "log-agreement", "write-kept"]),

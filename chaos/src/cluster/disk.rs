@@ -31,6 +31,12 @@ impl Cluster {
     /// # Errors
     /// When a disk is a folder, or cannot be used again.
     pub async fn lose_power(&mut self, names: &[String]) -> Result<bool> {
+        // A sync that is under way when the power goes may say that it worked; nobody may be told.
+        for name in names {
+            if self.is_running(name)? {
+                self.member_mut(name)?.process.hush()?;
+            }
+        }
         for name in names {
             self.volume(name)?.cut_power()?;
         }

@@ -101,6 +101,11 @@ impl Process {
         self.until_threads(|state| state == 'T').await
     }
 
+    /// Nothing of it is heard from now on. What it asked of the kernel before goes on.
+    pub(super) fn hush(&mut self) -> Result<()> {
+        self.send(Signal::SIGSTOP)
+    }
+
     pub(super) async fn resume(&mut self) -> Result<()> {
         self.send(Signal::SIGCONT)?;
         self.until_threads(|state| state != 'T').await

@@ -86,8 +86,9 @@ fn no_acknowledged_write_is_lost_when_the_power_is() {
         let acks = usize::try_from(chance.u64() % 300).expect("it fits");
         victim.follow(&mut ledger, acks);
         device.cut_power();
-        // What it says now it had on disk before.
-        victim.follow(&mut ledger, usize::MAX);
+        // A sync that is under way may say that it worked: with XFS two in 120 cuts of a busy machine, of a program that
+        // does nothing else. What was heard before that was on the disk.
+        victim.follow_unsure(&mut ledger);
         assert_eq!(victim.end(), Some(End::Failed), "a node whose disk fails ends by itself");
         device.restore_power();
         if cut % 50 == 0 {

@@ -40,23 +40,29 @@ pub(super) enum End {
 
 /// What was acknowledged so far, over all lives of one directory: the value and the revision, by writer.
 #[derive(Debug, Default)]
-pub(super) struct Ledger(BTreeMap<u64, (u64, i64)>);
+pub(super) struct Ledger {
+    sure: BTreeMap<u64, (u64, i64)>,
+    /// The last value of each writer that was acknowledged when nothing could be believed any more.
+    unsure: BTreeMap<u64, u64>,
+}
 
 impl Ledger {
     fn acknowledge(&mut self, writer: u64, said: (u64, i64)) {
-        let before = self.0.insert(writer, said);
+        let before = self.sure.insert(writer, said);
         assert!(before.is_none_or(|before| before < said), "writer {writer}: {before:?} then {said:?}");
     }
 
     /// Whoever was shown a value must find it again, as whoever had it acknowledged.
     fn find(&mut self, found: BTreeMap<u64, (u64, i64)>) {
-        for (writer, known) in &self.0 {
+        for (writer, known) in &self.sure {
             let found = found.get(writer).copied().unwrap_or_default();
+            let last = self.unsure.get(writer).copied().unwrap_or(0).max(known.0);
             assert!(found >= *known, "writer {writer}: {known:?} was there, found {found:?}");
             assert!(found.0 != known.0 || found.1 == known.1, "writer {writer}: {known:?} is now {found:?}");
-            assert!(found.0 <= known.0 + 1, "writer {writer}: {found:?} was never written after {known:?}");
+            assert!(found.0 <= last + 1, "writer {writer}: {found:?} was never written after {known:?}");
         }
-        self.0.extend(found);
+        self.sure.extend(found);
+        self.unsure.clear();
     }
 }
 
@@ -97,6 +103,20 @@ impl Victim {
 
     /// Checks what it found, if it came that far, and notes what it acknowledges until it has done so `acks_max` times.
     pub(super) fn follow(&mut self, ledger: &mut Ledger, acks_max: usize) {
+        self.read(ledger, acks_max, Ledger::acknowledge);
+    }
+
+    /// To its end; what it acknowledges from here on may be lost.
+    pub(super) fn follow_unsure(&mut self, ledger: &mut Ledger) {
+        self.read(ledger, usize::MAX, |ledger, writer, (value, _)| drop(ledger.unsure.insert(writer, value)));
+    }
+
+    fn read(
+        &mut self,
+        ledger: &mut Ledger,
+        acks_max: usize,
+        acknowledge: impl Fn(&mut Ledger, u64, (u64, i64)),
+    ) {
         let mut found = BTreeMap::new();
         let mut acks = 0;
         while acks < acks_max
@@ -109,7 +129,7 @@ impl Victim {
                 ["found", _, _, _] => drop(found.insert(number(1), said(2))),
                 ["started"] => ledger.find(std::mem::take(&mut found)),
                 ["acknowledged", _, _, _] => {
-                    ledger.acknowledge(number(1), said(2));
+                    acknowledge(ledger, number(1), said(2));
                     acks += 1;
                 }
                 ["done"] => self.end = Some(End::Done),
