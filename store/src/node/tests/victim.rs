@@ -108,7 +108,9 @@ impl Victim {
 
     /// To its end; what it acknowledges from here on may be lost.
     pub(super) fn follow_unsure(&mut self, ledger: &mut Ledger) {
-        self.read(ledger, usize::MAX, |ledger, writer, (value, _)| drop(ledger.unsure.insert(writer, value)));
+        self.read(ledger, usize::MAX, |ledger, writer, (value, _)| {
+            ledger.unsure.insert(writer, value);
+        });
     }
 
     fn read(
