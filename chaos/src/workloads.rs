@@ -123,9 +123,9 @@ impl Arena {
 }
 
 /// One who works, a step at a time.
-trait Worker: Send + 'static {
+trait Worker<C = Client>: Send + 'static {
     /// A few calls. False: a call came to nothing.
-    fn step(&mut self, client: &mut Client) -> impl Future<Output = bool> + Send;
+    fn step(&mut self, client: &mut C) -> impl Future<Output = bool> + Send;
 }
 
 /// Starts the workers of a workload. Each gets its number and dice of its own.
@@ -136,27 +136,35 @@ fn start<W: Worker>(
     tasks: &Tasks,
     make: impl Fn(u64, Dice) -> W,
 ) {
-    // Random pauses of up to twice this have it as their mean.
-    let pause = Duration::from_micros(1_000_000 * share.workers / share.steps_per_second.max(1));
     for number in 0..share.workers {
         let worker = make(number, Dice::of(arena.seed, name, number));
-        let dice = Dice::of(arena.seed, "pace", number);
-        let (arena, client) = (arena.clone(), arena.client(name, number));
-        tasks.spawn_infallible(format!("{name} {number}"), async move {
-            Shift { arena, number, pause, dice }.work(worker, client).await;
-        });
+        let (client, shift) = (arena.client(name, number), Shift::new(arena, share, number));
+        tasks.spawn_infallible(
+            format!("{name} {number}"),
+            shift.work(worker, client, |arena, dice, client| {
+                let target = arena.another(client.member(), dice).clone();
+                client.turn_to(target);
+            }),
+        );
     }
 }
 
 struct Shift {
     arena: Arena,
     number: u64,
+    /// Random pauses of up to twice this have it as their mean.
     pause: Duration,
     dice: Dice,
 }
 
 impl Shift {
-    async fn work(self, mut worker: impl Worker, mut client: Client) {
+    fn new(arena: &Arena, share: Share, number: u64) -> Self {
+        let pause = Duration::from_micros(1_000_000 * share.workers / share.steps_per_second.max(1));
+        Self { arena: arena.clone(), number, pause, dice: Dice::of(arena.seed, "pace", number) }
+    }
+
+    /// Who roams turns to another member, by `turn`, when a call came to nothing.
+    async fn work<C>(self, mut worker: impl Worker<C>, mut client: C, turn: impl Fn(&Arena, &Dice, &mut C)) {
         let roams = self.number % ROAMER_EVERY == ROAMER_EVERY - 1;
         loop {
             let pause = self.dice.between(Duration::ZERO, 2 * self.pause);
@@ -167,8 +175,7 @@ impl Shift {
             }
             let went_well = worker.step(&mut client).await;
             if roams && !went_well {
-                let target = self.arena.another(client.member(), &self.dice).clone();
-                client.turn_to(target);
+                turn(&self.arena, &self.dice, &mut client);
             }
         }
     }

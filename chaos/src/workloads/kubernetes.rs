@@ -5,12 +5,9 @@ mod deployments;
 mod fenced;
 mod objects;
 
-use std::future::Future;
-use std::time::Duration;
-
 use base::Tasks;
 
-use super::{Arena, ROAMER_EVERY, Share, Workload, nothing};
+use super::{Arena, Share, Shift, Worker, Workload, nothing};
 use crate::client::Api;
 use crate::dice::Dice;
 
@@ -63,57 +60,30 @@ pub(super) const FENCED: Workload = Workload {
     start: |arena, share, tasks| start("fenced", arena, share, tasks, fenced::Candidate::new),
 };
 
-/// One who works, a step at a time.
-trait ApiWorker: Send + 'static {
-    /// A few calls. False: a call came to nothing.
-    fn step(&mut self, api: &mut Api) -> impl Future<Output = bool> + Send;
-}
-
 /// Starts the workers; none, where there is no Kubernetes API.
-fn start<W: ApiWorker>(
+fn start<W: Worker<Api>>(
     name: &'static str,
     arena: &Arena,
     share: Share,
     tasks: &Tasks,
     make: impl Fn(u64, Dice) -> W,
 ) {
-    let pause = Duration::from_micros(1_000_000 * share.workers / share.steps_per_second.max(1));
     let count = arena.apis.len() as u64;
     for number in 0..share.workers {
         let at = |at: u64| arena.apis.get(usize::try_from(at % count.max(1)).unwrap_or(0)).cloned();
         let Some(target) = at(number) else { return };
         let api = Api::new(arena.recorder.clone(), target, name, arena.deadline);
         let worker = make(number, Dice::of(arena.seed, name, number));
-        let shift = Shift { arena: arena.clone(), number, pause, dice: Dice::of(arena.seed, "pace", number) };
-        tasks.spawn_infallible(format!("{name} {number}"), shift.work(worker, api));
-    }
-}
-
-struct Shift {
-    arena: Arena,
-    number: u64,
-    pause: Duration,
-    dice: Dice,
-}
-
-impl Shift {
-    async fn work(self, mut worker: impl ApiWorker, mut api: Api) {
-        let roams = self.number % ROAMER_EVERY == ROAMER_EVERY - 1;
-        loop {
-            let pause = self.dice.between(Duration::ZERO, 2 * self.pause);
-            tokio::select! {
-                biased;
-                () = self.arena.stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
-            }
-            let went_well = worker.step(&mut api).await;
-            if roams && !went_well {
+        let shift = Shift::new(arena, share, number);
+        tasks.spawn_infallible(
+            format!("{name} {number}"),
+            shift.work(worker, api, |arena, dice, api| {
                 let others: Vec<_> =
-                    self.arena.apis.iter().filter(|target| target.member != api.member()).collect();
-                if let Some(target) = self.dice.pick(&others) {
+                    arena.apis.iter().filter(|target| target.member != api.member()).collect();
+                if let Some(target) = dice.pick(&others) {
                     api.turn_to((*target).clone());
                 }
-            }
-        }
+            }),
+        );
     }
 }

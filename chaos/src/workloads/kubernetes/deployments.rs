@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::ApiWorker;
+use super::Worker;
 use crate::client::{Api, Ask, marked};
 use crate::dice::Dice;
 use crate::history::{Reply, Verb};
@@ -17,7 +17,7 @@ pub(super) struct Deployer {
     writes: u64,
 }
 
-impl ApiWorker for Deployer {
+impl Worker<Api> for Deployer {
     async fn step(&mut self, api: &mut Api) -> bool {
         let name = format!("chaos-{}-{}", self.number, self.dice.below(COUNT));
         let key = format!("/registry/deployments/default/{name}");

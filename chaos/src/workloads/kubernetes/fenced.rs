@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::ApiWorker;
+use super::Worker;
 use crate::client::{Api, Ask, marked};
 use crate::dice::Dice;
 use crate::history::{Fence, Reply, Verb, version};
@@ -28,7 +28,7 @@ pub(super) struct Candidate {
     epoch: Option<i64>,
 }
 
-impl ApiWorker for Candidate {
+impl Worker<Api> for Candidate {
     async fn step(&mut self, api: &mut Api) -> bool {
         match self.epoch {
             None => self.stand(api).await,

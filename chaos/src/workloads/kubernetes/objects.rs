@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::ApiWorker;
+use super::Worker;
 use crate::client::{Api, Ask, marked};
 use crate::dice::Dice;
 use crate::history::{Reply, Verb, version};
@@ -20,7 +20,7 @@ pub(super) struct Editor {
     known: BTreeMap<String, Value>,
 }
 
-impl ApiWorker for Editor {
+impl Worker<Api> for Editor {
     async fn step(&mut self, api: &mut Api) -> bool {
         let name = format!("chaos-{}", self.dice.below(COUNT));
         let key = format!("/registry/configmaps/default/{name}");
