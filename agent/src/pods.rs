@@ -133,7 +133,7 @@ impl Pods {
                     self.apply(&stop);
                 }
                 changed = self.desired.changed() => match changed {
-                    Ok(()) => self.apply(&stop),
+                    Ok(()) => drop(self.apply(&stop)),
                     // No gateway client any more: the agent is stopping.
                     Err(_) => return,
                 },
@@ -141,18 +141,18 @@ impl Pods {
                     self.relist(&stop).await;
                     ticks += 1;
                     if ticks.is_multiple_of(SWEEP_EVERY) {
-                        self.sweep();
+                        self.sweep(&stop);
                     }
                 }
             }
         }
     }
 
-    /// Gives every worker its newest order.
-    fn apply(&mut self, stop: &CancellationToken) {
+    /// Gives every worker its newest order, and says what that followed from.
+    fn apply(&mut self, stop: &CancellationToken) -> Arc<Desired> {
         let desired = self.desired.borrow_and_update().clone();
         if !desired.synced {
-            return;
+            return desired;
         }
         let mut wanted: BTreeMap<&str, (&PodKey, &Arc<Pod>)> = BTreeMap::new();
         for (key, pod) in &desired.pods {
@@ -178,6 +178,7 @@ impl Pods {
                 None => self.start(key.clone(), uid.to_owned(), order, stop),
             }
         }
+        desired
     }
 
     fn start(&mut self, key: PodKey, uid: String, order: Order, stop: &CancellationToken) {
@@ -214,7 +215,8 @@ impl Pods {
                 handle.wake.notify_one();
             }
         }
-        let desired = self.desired.borrow().clone();
+        // What is wanted may have become known while the runtime was asked.
+        let desired = self.apply(stop);
         if desired.synced {
             for (uid, pod) in &all {
                 if !self.workers.contains_key(uid) {
@@ -241,8 +243,9 @@ impl Pods {
     }
 
     /// Removes what pods have left behind that neither the runtime nor the control plane knows.
-    fn sweep(&self) {
-        let Some(host) = self.node.host.as_ref().filter(|_| self.desired.borrow().synced) else { return };
+    fn sweep(&mut self, stop: &CancellationToken) {
+        let desired = self.apply(stop);
+        let Some(host) = self.node.host.as_ref().filter(|_| desired.synced) else { return };
         for uid in host.pods_with_files() {
             if !self.workers.contains_key(&uid) && !self.seen.contains_key(&uid) {
                 info!(%uid, "removing what a pod has left behind");

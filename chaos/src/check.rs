@@ -25,6 +25,7 @@ pub mod tally;
 mod tests;
 pub mod trouble;
 pub mod watch;
+pub mod witness;
 mod words;
 
 use crate::history::{History, Operations, Watch};

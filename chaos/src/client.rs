@@ -1,7 +1,7 @@
 //! A client of etcd's v3 API that is asked one thing at a time and tells the history of it.
 //!
-//! It talks to one member, never asks again by itself, and takes a new process number when it does not know what became
-//! of its last call. Whoever wants an unknown call resolved asks it again under its request id ([`Asker::ask_again`]).
+//! It talks to one member, never asks again unless it is told to, and takes a new process number when it does not know
+//! what became of its last call. Whoever wants an unknown call resolved asks it again under its request id ([`Asker::ask_again`]).
 
 mod api;
 mod convert;
@@ -27,12 +27,13 @@ use tonic::{Request, Status};
 
 use crate::history::{Answer, Event, Header, Invoke, Op, Outcome, Reply, Writer, version};
 
-pub use api::{Api, ApiTarget, Ask, FENCED, marked};
+pub use api::{Api, ApiTarget, Ask, FENCED, ObjectStream, Refusal, marked};
+pub(crate) use api::{FENCE_HEADER, open_end, plain, understand};
 pub use outcome::{TIMEOUT, UNCONNECTED, can_be_asked_again, writes};
 pub use prefix::Prefix;
 pub use stream::{Stream, StreamEnd};
 pub use target::Target;
-pub use watch::Watching;
+pub use watch::{Feed, Watching};
 
 /// The metadata by which a write can be asked again.
 const REQUEST_ID: &str = "navarch-request-id";
@@ -262,6 +263,27 @@ impl Client {
             self.recorder.leave_unresolved(Unresolved { process, request_id, workload, op, fence, since });
         }
         outcome
+    }
+
+    /// Asks twice under one request id, the second time of `another` member and whatever the first answer was: once only
+    /// of a system that knows no request ids. Whether any was a success.
+    pub async fn call_twice(&mut self, op: Op, another: Target) -> bool {
+        let Some(request_id) = self.recorder.request_id(&op) else {
+            return matches!(self.call(op).await, Outcome::Ok { .. });
+        };
+        let (since, workload) = (Instant::now(), self.workload);
+        let terms = Terms { request_id: Some(&request_id), fence: None };
+        let first = (self.process, self.attempt(&op, terms).await);
+        let home = (std::mem::replace(&mut self.target, another), self.channel.take());
+        let attempts = [first, (self.process, self.attempt(&op, terms).await)];
+        (self.target, self.channel) = home;
+        let is_known = attempts.iter().any(|(_, outcome)| matches!(outcome, Outcome::Ok { .. }));
+        let open = attempts.iter().find(|(_, outcome)| matches!(outcome, Outcome::Unknown(_)));
+        if let (false, Some(&(process, _))) = (is_known, open) {
+            let unresolved = Unresolved { process, request_id, workload, op, fence: None, since };
+            self.recorder.leave_unresolved(unresolved);
+        }
+        is_known
     }
 
     /// As [`Self::call`], for callers that do nothing different about the two ways not to succeed.

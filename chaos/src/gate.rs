@@ -32,19 +32,25 @@ pub enum Expected {
 /// Of every change: some scenarios of each kind of fault, shortened.
 pub const GATE: &[Trial] = &[
     ours("calm", 8),
-    ours("S-01", 16),
+    // Seeds whose plans are short, and have all that is required.
+    Trial { seed: 42, ..ours("S-01", 12) },
     ours("S-02", 16),
-    ours("S-03", 16),
+    Trial { seed: 28, ..ours("S-03", 12) },
     ours("S-06", 12),
     ours("S-12", 10),
-    ours("S-17", 20),
+    Trial { seed: 10, ..ours("S-17", 16) },
     Trial { expected: Expected::Broken(&["lock-set"]), ..ours("lock-set", 12) },
 ];
 
 /// Of Debian's etcd 3.4.23, which has lost deletions (etcd issue 18089), beside ours, which must not.
 pub const CALIBRATION: &[Trial] = &[
     Trial {
-        expected: Expected::Broken(&["watch-reliable", "watch-resumable", "watch-progress-complete"]),
+        expected: Expected::Broken(&[
+            "watch-reliable",
+            "watch-resumable",
+            "watch-progress-complete",
+            "log-heard",
+        ]),
         ..theirs("tombstones", 10)
     },
     ours("tombstones", 10),

@@ -1,107 +1,117 @@
-//! A cluster that belongs to somebody: found by its endpoints, used below a prefix of its own, broken only by who can
-//! say its name, and only by what heals by itself.
+//! A cluster that belongs to somebody: found by its endpoints or a kubeconfig, used in a place of its own, broken only by
+//! who can say its name, and only by what heals by itself.
 
+mod kubernetes;
 mod nemesis;
 mod pause;
+mod store;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use proto::etcdserverpb as pb;
-use proto::etcdserverpb::cluster_client::ClusterClient;
-use proto::etcdserverpb::kv_client::KvClient;
-use proto::etcdserverpb::maintenance_client::MaintenanceClient;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity as TlsIdentity};
 
-use crate::client::{Identity, Prefix, Target};
-use crate::scenario::Terms;
-use crate::workloads::after;
+use crate::client::{ApiTarget, Identity, Target};
+use crate::scenario::{Terms, Through};
 
+pub use kubernetes::{Context, LABEL};
 pub(crate) use nemesis::LiveNemesis;
+pub use store::OWN;
 
-/// Everything that runs write is below this key.
-pub const OWN: &str = "/navarch-chaos/";
-/// The metadata of a status by which a server tells the name of its cluster.
-const CLUSTER_NAME: &str = "navarch-cluster-name";
 /// How long one question may take.
 const ASK_MAX: Duration = Duration::from_secs(3);
-const EMPTY_TRIES: usize = 10;
+/// How often it is tried to leave nothing behind.
+const LEAVE_TRIES: usize = 10;
 
 /// Which cluster, and what may be done to it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Live {
-    /// `https://HOST:PORT` or `http://HOST:PORT`, of every member.
-    pub endpoints: Vec<String>,
-    pub identity: Option<Identity>,
-    pub terms: Terms,
+    pub way: Way,
+    pub faults: bool,
+    /// Compaction and the like.
+    pub destructive: bool,
     /// The name that the user typed.
     pub cluster_name: Option<String>,
     /// Members whose processes run on this machine.
     pub pids: BTreeMap<String, u32>,
 }
 
+/// How to get there.
+#[derive(Clone, Debug)]
+pub enum Way {
+    Store {
+        /// `https://HOST:PORT` or `http://HOST:PORT`, of every member.
+        endpoints: Vec<String>,
+        identity: Option<Identity>,
+    },
+    /// Each an API server of the same cluster.
+    Kubernetes(Vec<Context>),
+}
+
 /// The cluster as it says that it is.
 #[derive(Debug)]
 pub struct Site {
-    /// As its servers say, or, where they say nothing, its number in hexadecimal.
+    /// As its servers say, or, where they say nothing, its number in hexadecimal; of a kubeconfig, as that says.
     pub name: String,
     pub version: String,
-    pub revision: u64,
-    /// Named as the cluster names its members, in the order of the endpoints.
-    pub targets: Vec<Target>,
+    /// Zero, where it is not told.
+    revision: u64,
     /// Members that vote and were not given as endpoints.
-    pub strangers: Vec<String>,
+    strangers: Vec<String>,
+    reach: Reach,
 }
 
-struct Seen {
-    status: pb::StatusResponse,
-    cluster_name: Option<String>,
+/// In the order in which they were given.
+#[derive(Debug)]
+enum Reach {
+    /// Named as the cluster names its members.
+    Store(Vec<Target>),
+    /// Named as the kubeconfig names its contexts.
+    Kubernetes(Vec<ApiTarget>),
+}
+
+/// What is a run's own in a cluster.
+#[derive(Clone, Debug)]
+pub struct Home {
+    pub members: Vec<String>,
+    /// As a run sees them, which knows nothing but what is its own.
+    pub targets: Vec<Target>,
+    pub apis: Vec<ApiTarget>,
+    /// Of the Kubernetes API.
+    pub namespace: String,
+    /// A revision at which there was nothing of the run's.
+    pub begin: u64,
+    /// The revision from which on everything of the run's is heard.
+    pub heard_from: u64,
+    /// Below this prefix, where there are targets.
+    prefix: String,
 }
 
 impl Live {
-    /// Asks every endpoint who it is.
+    pub const fn terms(&self) -> Terms {
+        let through = match self.way {
+            Way::Store { .. } => Through::Store,
+            Way::Kubernetes(_) => Through::Kubernetes,
+        };
+        Terms { through, faults: self.faults, destructive: self.destructive }
+    }
+
+    /// Asks every server who it is.
     ///
     /// # Errors
-    /// When one does not answer, two are one member, or they are not of one cluster.
+    /// When one does not answer, two are one member, or they are not of one cluster; when faults are not confirmed.
     pub async fn find(&self) -> Result<Site> {
-        ensure!(!self.endpoints.is_empty(), "--against names no endpoint");
-        let mut site: Option<Site> = None;
-        let mut clusters: BTreeMap<u64, &str> = BTreeMap::new();
-        let mut members: BTreeMap<u64, &str> = BTreeMap::new();
-        let mut names = BTreeMap::new();
-        for url in &self.endpoints {
-            let target = Target::at(url.as_str(), self.address(url)?);
-            let Seen { status, cluster_name } = in_time(url, see(&target)).await?;
-            let header = status.header.unwrap_or_default();
-            if site.is_none() {
-                names = in_time(url, voters(&target)).await?;
-            }
-            if let Some(first) = members.insert(header.member_id, url) {
-                bail!("{first} and {url} are the same member: give each member's own endpoint");
-            }
-            clusters.insert(header.cluster_id, url);
-            let name = names.remove(&header.member_id).unwrap_or_else(|| url.clone());
-            let site = site.get_or_insert_with(|| Site {
-                name: cluster_name.unwrap_or_else(|| format!("{:x}", header.cluster_id)),
-                version: status.version.clone(),
-                revision: 0,
-                targets: Vec::new(),
-                strangers: Vec::new(),
-            });
-            site.revision = site.revision.max(u64::try_from(header.revision).unwrap_or(0));
-            site.targets.push(target.named(name));
-        }
-        ensure!(clusters.len() == 1, "the endpoints are of {} clusters", clusters.len());
-        let mut site = site.context("no endpoint answered")?;
-        site.strangers = names.into_values().collect();
+        let site = match &self.way {
+            Way::Store { endpoints, identity } => store::find(endpoints, identity.as_ref()).await?,
+            Way::Kubernetes(contexts) => kubernetes::find(contexts).await?,
+        };
         self.confirm(&site)?;
         Ok(site)
     }
 
     /// Faults are for who can say the name of the cluster, and for clusters that are whole.
     fn confirm(&self, site: &Site) -> Result<()> {
-        if !self.terms.faults {
+        if !self.faults {
             return Ok(());
         }
         let name = &site.name;
@@ -117,75 +127,58 @@ impl Live {
             "not every member was given as an endpoint ({} missing): nothing was done",
             site.strangers.join(", ")
         );
-        let known = |name: &String| site.targets.iter().any(|target| target.member == *name);
-        if let Some(stranger) = self.pids.keys().find(|name| !known(name)) {
-            bail!("--pid names {stranger}, which is no member");
+        let members = site.members();
+        if let Some(stranger) = self.pids.keys().find(|name| !members.contains(name)) {
+            bail!("--pid names {stranger}, which is no member: {} are", members.join(", "));
         }
         Ok(())
-    }
-
-    fn address(&self, url: &str) -> Result<Endpoint> {
-        let address =
-            Endpoint::from_shared(url.to_owned()).with_context(|| format!("{url} is no endpoint"))?;
-        let Some(identity) = self.identity.as_ref().filter(|_| url.starts_with("https://")) else {
-            return Ok(address);
-        };
-        let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&identity.ca_pem));
-        if !identity.certificate_pem.is_empty() {
-            tls = tls.identity(TlsIdentity::from_pem(&identity.certificate_pem, &identity.key_pem));
-        }
-        address.tls_config(tls).context("the certificates cannot be used")
     }
 }
 
 impl Site {
-    /// The members as a run sees them, which knows nothing but what is below its own prefix.
-    pub fn below(&self, prefix: &str) -> Vec<Target> {
-        self.targets.iter().map(|target| target.clone().below(Prefix::new(prefix))).collect()
+    pub fn members(&self) -> Vec<String> {
+        match &self.reach {
+            Reach::Store(targets) => targets.iter().map(|target| target.member.clone()).collect(),
+            Reach::Kubernetes(apis) => apis.iter().map(|api| api.member.clone()).collect(),
+        }
     }
 
-    /// Deletes everything below a run's prefix.
+    /// Makes a place for a run: `run` names its folder, and `suffix` was given to no other.
     ///
     /// # Errors
-    /// When no member does it; with what does it by hand.
-    pub async fn empty(&self, prefix: &str) -> Result<()> {
-        ensure!(prefix.starts_with(OWN) && prefix.len() > OWN.len(), "{prefix} is not a run's own");
-        for number in 0..EMPTY_TRIES {
-            let target = &self.targets[number % self.targets.len()];
-            if in_time(&target.member, delete_all(target, prefix)).await.is_ok() {
-                return Ok(());
-            }
+    /// When it cannot be made, or is not allowed.
+    pub async fn settle(&self, run: &str, suffix: &str) -> Result<Home> {
+        match &self.reach {
+            Reach::Store(targets) => Ok(store::settle(self, targets, &format!("{OWN}{run}-{suffix}/"))),
+            Reach::Kubernetes(apis) => kubernetes::settle(self, apis, run, suffix).await,
         }
-        bail!("what the run wrote is still there: remove it with `etcdctl del --prefix {prefix}`")
+    }
+}
+
+impl Home {
+    /// For people: where it is.
+    pub fn tell(&self) -> String {
+        if self.targets.is_empty() {
+            format!("in namespace {}", self.namespace)
+        } else {
+            format!("below {}", self.prefix)
+        }
+    }
+
+    /// Deletes everything of the run.
+    ///
+    /// # Errors
+    /// When nobody does it; with what does it by hand.
+    pub async fn leave(&self) -> Result<()> {
+        if self.targets.is_empty() {
+            kubernetes::leave(&self.apis, &self.namespace).await
+        } else {
+            store::leave(&self.targets, &self.prefix).await
+        }
     }
 }
 
 async fn in_time<T>(whom: &str, question: impl Future<Output = Result<T>>) -> Result<T> {
     let answer = tokio::time::timeout(ASK_MAX, question).await;
     answer.with_context(|| format!("{whom} has not answered within {ASK_MAX:?}"))?
-}
-
-async fn see(target: &Target) -> Result<Seen> {
-    let mut asked = MaintenanceClient::new(target.connect());
-    let answer = asked.status(pb::StatusRequest {}).await;
-    let answer = answer.with_context(|| format!("{} tells no status", target.member))?;
-    let said = answer.metadata().get(CLUSTER_NAME).and_then(|name| name.to_str().ok());
-    let cluster_name = said.map(str::to_owned);
-    Ok(Seen { cluster_name, status: answer.into_inner() })
-}
-
-/// The names of those who vote, by their numbers.
-async fn voters(target: &Target) -> Result<BTreeMap<u64, String>> {
-    let mut asked = ClusterClient::new(target.connect());
-    let listed = asked.member_list(pb::MemberListRequest { linearizable: true }).await;
-    let listed = listed.with_context(|| format!("{} lists no members", target.member))?.into_inner();
-    let voters = listed.members.into_iter().filter(|member| !member.is_learner);
-    Ok(voters.map(|member| (member.id, member.name)).collect())
-}
-
-async fn delete_all(target: &Target, prefix: &str) -> Result<()> {
-    let (key, range_end) = (prefix.to_owned().into(), after(prefix).into());
-    let request = pb::DeleteRangeRequest { key, range_end, prev_kv: false };
-    KvClient::new(target.connect()).delete_range(request).await.context("not deleted")?;
-    Ok(())
 }

@@ -180,6 +180,22 @@ pub fn revision_of(change: &Change) -> u64 {
     }
 }
 
+/// Whether what a watch told is a change. Who watches objects, not keys, is not told how often one was written (it says
+/// zero), and is told an object, not the text of one.
+pub fn tells(told: &Change, change: &Change) -> bool {
+    match (told, change) {
+        (Change::Put { kv: told }, Change::Put { kv }) if told.version == 0 => {
+            told.key == kv.key && told.modified == kv.modified && is_same_object(&told.value, &kv.value)
+        }
+        _ => told == change,
+    }
+}
+
+fn is_same_object(one: &str, other: &str) -> bool {
+    let object = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+    one == other || object(one).is_some_and(|one| object(other) == Some(one))
+}
+
 /// Whether the half-open span `[from, end)` holds a key.
 pub fn spans(from: &str, end: Option<&str>, key: &str) -> bool {
     match end {
@@ -199,4 +215,23 @@ fn kv_of(change: &Change) -> Option<&Kv> {
 /// Four billion changes do not fit into memory anyway.
 fn index(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_told_however_it_is_written_and_nothing_else_is() {
+        let put = |value: &str, modified, version| {
+            let (key, value) = ("/registry/a".to_owned(), value.to_owned());
+            Change::Put { kv: Kv { key, value, created: version, modified, version, lease: 0 } }
+        };
+        let logged = put(r#"{"a":1,"b":2}"#, 7, 3);
+        assert!(tells(&put(r#"{"b":2,"a":1}"#, 7, 0), &logged));
+        assert!(!tells(&put(r#"{"b":2,"a":2}"#, 7, 0), &logged), "another object");
+        assert!(!tells(&put(r#"{"b":2,"a":1}"#, 8, 0), &logged), "another revision");
+        assert!(!tells(&put(r#"{"b":2,"a":1}"#, 7, 3), &logged), "who watches keys is told the text");
+        assert!(!tells(&Change::Delete { key: "/registry/a".to_owned(), modified: 7 }, &logged));
+    }
 }

@@ -31,13 +31,15 @@ use crate::report::{Judged, Summary};
 use crate::scenario::{Plan, Scenario, Terms, Work};
 use crate::verdict::Verdict;
 use crate::workloads::{self, Arena, PREFIX, Workload};
-use collector::Collector;
+use collector::{Collector, Teller};
 pub use live::run_live;
 use observer::Observer;
 use strikes::Strikes;
 
 /// The revision of a store into which nothing was ever written. What the servers themselves write comes after it.
 const EMPTY: u64 = 1;
+/// Where the objects are, of a cluster that is all ours.
+const NAMESPACE: &str = "default";
 /// How long one call may take.
 const DEADLINE: Duration = Duration::from_secs(2);
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -169,6 +171,7 @@ struct Setting {
     tasks: Vec<Work>,
     targets: Vec<Target>,
     apis: Vec<ApiTarget>,
+    namespace: String,
     /// The revision from which on the members' logs are kept.
     heard_from: u64,
 }
@@ -190,12 +193,18 @@ impl Stage {
             scenario,
             machine,
             folder,
-            Setting { begin, tasks, targets, apis, heard_from: EMPTY + 1 },
+            Setting { begin, tasks, targets, apis, namespace: NAMESPACE.to_owned(), heard_from: EMPTY + 1 },
         )
     }
 
     fn around(scenario: &Scenario, machine: &Machine<'_>, folder: &Path, setting: Setting) -> Result<Self> {
-        let Setting { begin, tasks, targets, apis, heard_from } = setting;
+        let Setting { begin, tasks, targets, apis, namespace, heard_from } = setting;
+        let namespace: Arc<str> = namespace.into();
+        let tellers: Vec<Teller> = if targets.is_empty() {
+            apis.iter().map(|api| Teller::Api(api.clone(), Arc::clone(&namespace))).collect()
+        } else {
+            targets.iter().cloned().map(Teller::Member).collect()
+        };
         let [work, looks, hears, records] = [(); 4].map(|()| Tasks::new(CancellationToken::new()));
         let history =
             Writer::create(&folder.join("history.jsonl"), &records).context("cannot begin a history")?;
@@ -204,15 +213,16 @@ impl Stage {
         let recorder = Recorder::new(history, ids);
         let arena = Arena {
             recorder: recorder.clone(),
-            targets: targets.clone().into(),
+            targets: targets.into(),
             apis: apis.into(),
+            namespace,
             seed,
             deadline: DEADLINE,
             stop: work.stop().clone(),
         };
         let observer = Observer::start(&arena, machine.watch.clone(), &looks);
-        let collectors =
-            targets.iter().map(|target| Collector::start(&recorder, target, heard_from, &hears)).collect();
+        let keep = |teller| Collector::start(&recorder, teller, heard_from, &hears);
+        let collectors = tellers.into_iter().map(keep).collect();
         let (scenario, folder) = (*scenario, folder.to_owned());
         Ok(Self { scenario, tasks, folder, arena, observer, collectors, work, looks, hears, records })
     }
@@ -265,7 +275,10 @@ impl Stage {
 
     /// An empty store, and what the workloads need there.
     async fn prepare(&self) -> Result<()> {
-        let target = self.arena.targets[0].clone();
+        let Some(target) = self.arena.targets.first().cloned() else {
+            // A namespace is empty when it is made, and work for it prepares nothing.
+            return Ok(());
+        };
         let mut client = Client::new(self.arena.recorder.clone(), target.clone(), "prepare", DEADLINE);
         let found = client.call(Op::Range(workloads::prefix(PREFIX))).await;
         match &found {

@@ -19,7 +19,7 @@ use crate::workloads::{Share, Workload};
 pub use aim::Aim;
 pub use blow::Blow;
 pub use catalogue::ALL;
-pub use live::{NotJudged, Terms, not_judged};
+pub use live::{NotJudged, Terms, Through, not_judged};
 pub use plan::{Plan, Strike, Stroke};
 
 /// What every run puts to the test.

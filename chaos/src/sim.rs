@@ -1,6 +1,8 @@
 //! A whole cluster of the store in one thread, from one seed: the same code as in production, over a simulated network,
 //! on simulated disks, in simulated time.
 //!
+//! Every fifth seed or so has the control plane on top of it (`control`).
+//!
 //! First anything goes wrong anywhere; then members that were added meanwhile are removed, a majority is left well and
 //! must make progress, while what is outside of it stays unwell; then all is healed, all members must come to the same
 //! state, and what they have is read and told. The same seed gives the same run, down to the last packet:
@@ -8,6 +10,7 @@
 
 mod client;
 mod cluster;
+mod control;
 mod course;
 mod disk;
 mod faults;
@@ -29,7 +32,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::check;
+use crate::check::{self, kubernetes};
 use crate::history::{Begin, Event, History, Line};
 use crate::verdict::{Finding, Verdict};
 use cluster::Cluster;
@@ -45,6 +48,8 @@ use world::{Phase, World};
 
 /// A majority that was just left alone has to find a leader before it counts.
 const SETTLE: Duration = Duration::from_secs(2);
+/// How long founders whose data were damaged may take to have a place again.
+const PLACE_MAX: Duration = Duration::from_secs(20);
 /// How long the founders may take to be among themselves again, and how often one of them is asked to see to it.
 const REMOVE_MAX: Duration = Duration::from_secs(20);
 const REMOVE_EVERY: Duration = Duration::from_millis(400);
@@ -56,6 +61,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Who was for this share of the time without a pause must have finished a write.
 const SERVED_SHARE: f64 = 0.7;
 const ANSWER_MAX: Duration = Duration::from_secs(20);
+/// How long everything may take to be as users have asked for, and for how long it must stay so.
+const SETTLE_MAX: Duration = Duration::from_secs(60);
+const SETTLED_FOR: Duration = Duration::from_secs(1);
 /// How long all members must stay equal while nobody writes.
 const EQUAL_FOR: Duration = Duration::from_millis(300);
 
@@ -121,17 +129,23 @@ pub fn run(plan: Plan, trace: Option<&Path>) -> anyhow::Result<Report> {
     let plan = Arc::new(plan);
     let world = World::new(plan.seed, plan.spares(), out);
     let mut seen = Seen::default();
+    let listens = plan.has_control_plane.then(|| world.clone());
     let ran = {
         let (plan, world, seen) = (plan.clone(), world.clone(), &mut seen);
-        std::panic::catch_unwind(AssertUnwindSafe(move || Run::new(plan, world, seen).run()))
+        let run = move || Run::new(plan, world, seen).run();
+        std::panic::catch_unwind(AssertUnwindSafe(|| match listens {
+            Some(world) => control::listening(&world, run),
+            None => run(),
+        }))
     };
     if ran.is_err() {
         seen.panicked = true;
     }
     seen.contradictions = world.record.contradictions();
-    (seen.terms, seen.contested) = {
+    seen.request_panics = world::lock(&world.panics).clone();
+    (seen.leaders, seen.usurpers) = {
         let leaders = world::lock(&world.leaders);
-        (leaders.terms(), leaders.contested())
+        (leaders.count(), leaders.out_of_order(plan.votes_under_way_max()))
     };
     let lines = world.record.lines();
     for line in &lines {
@@ -188,6 +202,9 @@ impl<'a> Run<'a> {
         self.live(&core);
         self.phase("healing");
         self.faults.heal(&mut self.cluster);
+        if self.plan.has_control_plane {
+            self.settle();
+        }
         self.world.phase.send_replace(Phase::Rest);
         self.seen.has_converged = self.converge();
         self.phase("final");
@@ -202,13 +219,17 @@ impl<'a> Run<'a> {
             self.until(ANSWER_MAX, |run| run.cluster.founders().iter().all(|member| member.has_told()));
     }
 
-    /// All is healed, spares are gone for good, and each that has become a member is removed.
+    /// All is healed, spares are gone for good, and each that has become a member is removed. Not before each founder has
+    /// its place: a spare may be needed to give it one.
     fn send_spares_away(&mut self) {
         if self.plan.spares().is_empty() {
             return;
         }
         self.phase("removal");
         self.faults.heal(&mut self.cluster);
+        let founders = 0..self.cluster.founders().len();
+        self.seen.is_homeless =
+            !self.until(PLACE_MAX, |run| founders.clone().all(|founder| run.cluster.has_its_place(founder)));
         for spare in self.cluster.founders().len()..self.cluster.members.len() {
             self.cluster.kill(spare, Death::Killed);
         }
@@ -228,6 +249,23 @@ impl<'a> Run<'a> {
             quiet_since = quiet_since.or(Some(now)).filter(|_| is_quiet);
             quiet_since.is_some_and(|since| now >= since + QUIET_FOR)
         });
+    }
+
+    /// Users ask for nothing new, and what they have asked for must come to be, and stay.
+    fn settle(&mut self) {
+        self.phase(kubernetes::SETTLE);
+        self.world.phase.send_replace(Phase::Settle);
+        let world = self.world.clone();
+        let mut since = None;
+        let has_settled = self.until(SETTLE_MAX, |_| {
+            let is_settled = world::lock(&world.lacking).as_ref().is_some_and(Vec::is_empty);
+            since = is_settled.then(|| since.unwrap_or(world.elapsed()));
+            since.is_some_and(|since| world.elapsed() >= since + SETTLED_FOR)
+        });
+        if !has_settled {
+            let lacking = world::lock(&world.lacking).clone();
+            self.seen.lacking = lacking.unwrap_or_else(|| vec!["it cannot be seen what there is".to_owned()]);
+        }
     }
 
     /// Sees whether the core makes progress, and who of it must.

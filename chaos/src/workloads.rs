@@ -3,6 +3,7 @@
 //! A workload is a number of workers, each with a client of its own that stays with one member; every fourth roams, and
 //! turns to another member when one fails. What a worker does follows from the seed and the answers it gets.
 
+mod again;
 mod append;
 mod bank;
 mod compact;
@@ -15,6 +16,8 @@ mod register;
 mod set;
 mod tombstone;
 mod watch;
+
+pub(crate) use kubernetes::deployment;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -44,6 +47,7 @@ pub const ALL: &[Workload] = &[
     compact::WORKLOAD,
     tombstone::WORKLOAD,
     lease::WORKLOAD,
+    again::WORKLOAD,
     lock::WORKLOAD,
     lock::UNFENCED_SET,
     lock::FENCED_SET,
@@ -51,6 +55,7 @@ pub const ALL: &[Workload] = &[
     kubernetes::OBJECTS,
     kubernetes::DEPLOYMENTS,
     kubernetes::FENCED,
+    kubernetes::WATCHES,
 ];
 
 /// One kind of work.
@@ -79,10 +84,12 @@ impl std::fmt::Debug for Workload {
 #[derive(Clone, Debug)]
 pub struct Arena {
     pub recorder: Recorder,
-    /// Every member; never empty.
+    /// Every member; none, where the Kubernetes API is all that is known. Then there is work for that only.
     pub targets: Arc<[Target]>,
     /// The members' API servers; none, where the system is a store only.
     pub apis: Arc<[ApiTarget]>,
+    /// In which the work for the Kubernetes API is done, as far as it is for any cluster.
+    pub namespace: Arc<str>,
     pub seed: u64,
     /// Of each call.
     pub deadline: Duration,
@@ -110,9 +117,29 @@ impl Arena {
         Client::new(self.recorder.clone(), self.target(number).clone(), workload, self.deadline)
     }
 
+    /// Waits so long, or until the run is over.
+    async fn rest(&self, pause: Duration) {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+
     fn target(&self, number: u64) -> &Target {
         let count = self.targets.len() as u64;
         &self.targets[usize::try_from(number % count).unwrap_or(0)]
+    }
+
+    fn api(&self, number: u64) -> Option<&ApiTarget> {
+        let count = (self.apis.len() as u64).max(1);
+        self.apis.get(usize::try_from(number % count).unwrap_or(0))
+    }
+
+    /// Another member's API server, if there is one.
+    fn another_api(&self, member: &str, dice: &Dice) -> Option<&ApiTarget> {
+        let others: Vec<_> = self.apis.iter().filter(|target| target.member != member).collect();
+        dice.pick(&others).copied()
     }
 
     /// Another member than this one, if there is one.

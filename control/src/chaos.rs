@@ -2,6 +2,7 @@
 
 mod bugs;
 mod gate;
+mod kubeconfig;
 mod live;
 
 use std::fs;

@@ -116,7 +116,7 @@ pub(crate) async fn run(args: ServerArgs) -> Result<()> {
         metrics: render_metrics.clone(),
         toleration_seconds: i64::from(args.default_toleration_seconds),
         address: args.api_listen.to_string(),
-        stop: stages.front.stop().clone(),
+        tasks: stages.front.clone(),
     });
     let front_tls = tls::server(&credentials.api_authority, &credentials.api, ClientCertificate::Optional)?;
     let stop = stages.front.stop().clone();
@@ -124,6 +124,8 @@ pub(crate) async fn run(args: ServerArgs) -> Result<()> {
     if let Some(listener) = ports.metrics {
         stages.front.spawn_infallible("metrics", metrics_port::serve(listener, render_metrics, stop));
     }
+    let definitions = api.clone().follow_definitions(stages.front.stop().clone());
+    stages.front.spawn_infallible("definitions", definitions);
     stages.work.spawn_infallible("bootstrap", bootstrap(api.clone(), stages.work.stop().clone()));
     start_controllers(&args, &api, &machine, &stages.work)?;
     let gateway_tls = tls::server(&credentials.api_authority, &credentials.api, ClientCertificate::Required)?;

@@ -69,8 +69,7 @@ impl LeaseBook {
         self.lock().renew(lease, now)
     }
 
-    /// `None` when the lease is over.
-    pub(crate) fn remaining_seconds(&self, lease: Lease, now: Instant) -> Option<i64> {
+    pub(crate) fn remaining_seconds(&self, lease: Lease, now: Instant) -> i64 {
         self.lock().remaining_seconds(lease, now)
     }
 }

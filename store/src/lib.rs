@@ -27,7 +27,7 @@ mod steward;
 mod store;
 mod upkeep;
 
-pub use disk::memory::{DiskWhims, SyncFate, Unsynced};
+pub use disk::memory::{Chance, DiskWhims, SyncFate, Unsynced};
 pub use entrance::{Badge, Entrance};
 pub use error::{AuthError, StartError, StoreError, WatchError};
 pub use hub::Watcher;

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use crate::disk::LogDisk;
-use crate::disk::memory::{MemoryLog, MemoryTables};
+use crate::disk::memory::{MemoryLog, MemoryTables, Simulated};
 use crate::disk::segments::{LogOpenError, SegmentedLog};
 use crate::entrance::settle;
 use crate::error::StartError;
@@ -77,7 +77,7 @@ pub struct NodeConfig {
 }
 
 /// Where a node keeps its files.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Disk {
     /// RocksDB in this directory, which is made when it does not exist.
     Directory(PathBuf),
@@ -89,16 +89,15 @@ pub enum Disk {
 #[derive(Clone, Default)]
 pub struct MemoryDisk {
     pub(crate) log: MemoryLog,
+    /// In the place of `log`, when it is simulated.
+    pub(crate) simulated: Option<Simulated>,
     pub(crate) tables: MemoryTables,
     pub(crate) seat: MemorySeat,
 }
 
-impl std::fmt::Debug for Disk {
+impl std::fmt::Debug for MemoryDisk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Directory(path) => f.debug_tuple("Directory").field(path).finish(),
-            Self::Memory(_) => f.write_str("Memory"),
-        }
+        f.write_str("MemoryDisk")
     }
 }
 
@@ -420,8 +419,9 @@ impl Disk {
 async fn open_log_of(disk: &Disk, seat: &Seated) -> Result<Arc<dyn LogDisk>, StartError> {
     let path = match disk {
         Disk::Memory(memory) => {
+            let log = memory.open_log().map_err(|error| cannot_open_log(Path::new("memory"), error))?;
             seat.save_started()?;
-            return Ok(Arc::new(memory.log.clone()));
+            return Ok(log);
         }
         Disk::Directory(path) => path.clone(),
     };
@@ -440,13 +440,17 @@ async fn open_log_of(disk: &Disk, seat: &Seated) -> Result<Arc<dyn LogDisk>, Sta
 }
 
 pub(crate) fn open_log(dir: &Path) -> Result<Arc<dyn LogDisk>, StartError> {
-    let log = SegmentedLog::open(&dir.join("log")).map_err(|error| match error {
+    let log = SegmentedLog::open(&dir.join("log")).map_err(|error| cannot_open_log(dir, error))?;
+    Ok(Arc::new(log))
+}
+
+fn cannot_open_log(dir: &Path, error: LogOpenError) -> StartError {
+    match error {
         LogOpenError::Io(error) => StartError::open(dir, error),
         LogOpenError::Corrupt { path, offset, what } => {
             StartError::CorruptLog { file: path.display().to_string(), offset, what }
         }
-    })?;
-    Ok(Arc::new(log))
+    }
 }
 
 /// The network of a node that has no peers.

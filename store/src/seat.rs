@@ -5,14 +5,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::NodeId;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::files;
 use crate::error::StartError;
-use crate::node::{Disk, Identity, InitialMember, NodeConfig};
+use crate::node::{Disk, Identity, InitialMember, MemoryDisk, NodeConfig};
 use crate::raft::peers::Peer;
 use crate::recover;
 use crate::status::Addresses;
@@ -66,12 +66,18 @@ pub(crate) struct Founder {
 #[derive(Clone, Debug)]
 pub(crate) enum SeatDisk {
     Directory(PathBuf),
-    Memory(MemorySeat),
+    Memory(MemoryDisk),
 }
 
 /// The file of a node without a disk.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MemorySeat(Arc<Mutex<Option<MemberFile>>>);
+
+impl MemorySeat {
+    fn lock(&self) -> MutexGuard<'_, Option<MemberFile>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The place of a node that runs.
 #[derive(Clone, Debug)]
@@ -180,7 +186,7 @@ impl SeatDisk {
     pub(crate) fn of(disk: &Disk) -> Self {
         match disk {
             Disk::Directory(path) => Self::Directory(path.clone()),
-            Disk::Memory(memory) => Self::Memory(memory.seat.clone()),
+            Disk::Memory(memory) => Self::Memory(memory.clone()),
         }
     }
 
@@ -203,15 +209,15 @@ impl SeatDisk {
     pub(crate) fn read(&self) -> Result<Option<MemberFile>, StartError> {
         match self {
             Self::Directory(path) => MemberFile::read(path),
-            Self::Memory(seat) => Ok(seat.0.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+            Self::Memory(memory) => Ok(memory.seat.lock().clone()),
         }
     }
 
     pub(crate) fn write(&self, file: &MemberFile) -> Result<(), StartError> {
         match self {
             Self::Directory(path) => file.write(path),
-            Self::Memory(seat) => {
-                *seat.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(file.clone());
+            Self::Memory(memory) => {
+                *memory.seat.lock() = Some(file.clone());
                 Ok(())
             }
         }
@@ -225,9 +231,16 @@ impl SeatDisk {
         }
     }
 
-    /// Moves what is there into a directory beside it, and returns that. Nothing is deleted.
+    /// Moves what is there into a directory beside it, and returns that. Nothing is deleted, except from memory.
     pub(crate) fn set_aside(&self) -> Result<PathBuf, StartError> {
-        let Self::Directory(path) = self else { return Ok(PathBuf::new()) };
+        let path = match self {
+            Self::Directory(path) => path,
+            Self::Memory(memory) => {
+                memory.empty();
+                *memory.seat.lock() = None;
+                return Ok(PathBuf::new());
+            }
+        };
         let moved = || -> io::Result<PathBuf> {
             let number = files::numbered(path, SET_ASIDE)?.last().map_or(1, |last| last + 1);
             let aside = path.join(format!("{SET_ASIDE}-{number}"));

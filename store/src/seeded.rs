@@ -11,11 +11,11 @@ mod planted;
 mod tests;
 
 #[cfg(debug_assertions)]
-pub use planted::plant;
+pub(crate) use planted::chance;
 #[cfg(all(test, debug_assertions))]
 pub(crate) use planted::plant_here;
 #[cfg(debug_assertions)]
-pub(crate) use planted::{chance, is};
+pub use planted::{is, plant};
 
 /// What can be wrong. Each is found in the code under its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,10 +44,11 @@ pub enum Bug {
     CompareIgnoresRevision,
     FenceUnchecked,
     InstallSkipsWatches,
+    DeposedLeaderWrites,
 }
 
 impl Bug {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::AckBeforeSync,
         Self::VoteNotSynced,
         Self::AppliedApart,
@@ -72,6 +73,7 @@ impl Bug {
         Self::CompareIgnoresRevision,
         Self::FenceUnchecked,
         Self::InstallSkipsWatches,
+        Self::DeposedLeaderWrites,
     ];
 
     /// As on a command line.
@@ -101,6 +103,7 @@ impl Bug {
             Self::CompareIgnoresRevision => "compare-ignores-revision",
             Self::FenceUnchecked => "fence-unchecked",
             Self::InstallSkipsWatches => "install-skips-watches",
+            Self::DeposedLeaderWrites => "deposed-leader-writes",
         }
     }
 
@@ -133,6 +136,7 @@ impl Bug {
             Self::CompareIgnoresRevision => "a comparison of a modification revision always holds",
             Self::FenceUnchecked => "a fenced write lands though its sender has lost its key",
             Self::InstallSkipsWatches => "watches are not told that a snapshot has replaced the state",
+            Self::DeposedLeaderWrites => "the API server lets a controller write whose lease is another's",
         }
     }
 
@@ -143,7 +147,7 @@ impl Bug {
 
 /// Whether this bug is planted.
 #[cfg(not(debug_assertions))]
-pub(crate) const fn is(_bug: Bug) -> bool {
+pub const fn is(_bug: Bug) -> bool {
     false
 }
 

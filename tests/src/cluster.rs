@@ -193,6 +193,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.show_logs();
+            self.show_objects();
         }
         let down = Command::new(navarch()).arg("down").arg("--dir").arg(self.dir()).output();
         match down {
@@ -208,7 +209,16 @@ impl Drop for Cluster {
     }
 }
 
+/// What tells most about a cluster that did not come to where a test wanted it.
+const TELLING: &str =
+    "get deployments,replicasets,pods,events --all-namespaces --output wide --request-timeout 5s";
+
 impl Cluster {
+    fn show_objects(&self) {
+        let said = self.kubectl("1.36").run(TELLING);
+        eprintln!("--- kubectl {TELLING}\n{}{}", said.stdout, said.stderr);
+    }
+
     fn show_logs(&self) {
         for entry in std::fs::read_dir(self.dir()).into_iter().flatten().flatten() {
             let text = std::fs::read_to_string(entry.path().join("log")).unwrap_or_default();

@@ -1,14 +1,17 @@
-//! `navarch chaos` from the outside: short runs of the scenarios against real servers, and the verdicts they must come to.
+//! `navarch chaos` from the outside: what one run leaves, live clusters, and what is refused. Scenarios and the verdicts that
+//! they must come to are the gate's (`chaos/src/gate.rs`, `make chaos-ci`).
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Output};
+use std::time::Duration;
 
 use tempfile::TempDir;
-use tests::cluster::{Cluster, Size, navarch};
+use tests::cluster::{Cluster, Size, navarch, run as succeed};
+use tests::eventually::{eventually, expect_that};
+use tests::kubectl::Kubectl;
 
 /// What a run exits with.
 const PASS: i32 = 0;
-const FAIL: i32 = 1;
 const HARNESS_ERROR: i32 = 3;
 
 /// Runs a scenario; the test fails with the run's own account if the verdict is another.
@@ -39,29 +42,14 @@ fn only_folder(runs: &Path) -> Option<PathBuf> {
 }
 
 #[test]
-fn no_write_is_lost_when_servers_are_killed() {
-    let (_runs, folder) = run("S-01", 1, 16, PASS);
+fn one_of_many_wins_for_each_resource_version() {
+    let (_runs, folder) = run("A-04", 1, 20, PASS);
     for file in ["history.jsonl", "schedule.json", "result.json", "report.html", "junit.xml"] {
         assert!(folder.join(file).exists(), "{file} is missing");
     }
     let judged_again =
         Command::new(navarch()).args(["chaos", "check"]).arg(&folder).output().expect("it runs");
     assert_eq!(judged_again.status.code(), Some(PASS), "{}", String::from_utf8_lossy(&judged_again.stdout));
-}
-
-#[test]
-fn nothing_stale_is_read_from_who_stood_still() {
-    run("S-03", 2, 16, PASS);
-}
-
-#[test]
-fn a_lock_without_fencing_is_seen_to_fail() {
-    run("lock-set", 3, 20, FAIL);
-}
-
-#[test]
-fn one_of_many_wins_for_each_resource_version() {
-    run("A-04", 1, 20, PASS);
 }
 
 /// Exit code, standard output and standard error of a run against a cluster that `up` made.
@@ -77,8 +65,13 @@ fn run_against(cluster: &Cluster, scenario: &str, runs: &Path, more: &[&str]) ->
         .args(["--key", &variable("ETCDCTL_KEY"), "--runs"])
         .arg(runs)
         .args(more)
-        .output()
-        .expect("navarch runs");
+        .output();
+    ended(output)
+}
+
+/// Exit code, standard output and standard error.
+fn ended(output: std::io::Result<Output>) -> (i32, String, String) {
+    let output = output.expect("navarch runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
 }
@@ -137,6 +130,111 @@ fn a_live_cluster_is_broken_only_by_who_types_its_name() {
         let pid = cluster.pid(&format!("server-{number}"));
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
         assert!(!stat.contains(") T "), "server-{number} stands still");
+    }
+}
+
+/// A run of A-03 through the Kubernetes API alone, as a user would call it.
+fn through_kubernetes(kubeconfig: &Path, runs: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(navarch());
+    command.args(["chaos", "run", "A-03", "--seed", "1", "--against"]);
+    command.arg(kubeconfig).arg("--runs").arg(runs).args(more);
+    command
+}
+
+const CONTEXTS: &[&str] = &["--context", "server-1,server-2,server-3"];
+const NAMESPACE_SEEN: Duration = Duration::from_secs(10);
+const ENDED: Duration = Duration::from_secs(30);
+
+/// The namespaces of runs.
+fn of_runs(kubectl: &Kubectl) -> String {
+    kubectl.ok("get namespaces -l navarch-chaos -o name")
+}
+
+#[test]
+fn a_kubeconfig_is_enough_and_a_namespace_of_its_own_is_all_that_is_used() {
+    let cluster = Cluster::start(Size { servers: 3, agents: 0 });
+    let kubectl = cluster.kubectl("1.36");
+    kubectl.ok("create configmap chaos-0 --from-literal=own=untouched");
+    let before = kubectl.ok("get configmaps -A -o json");
+    let (kubeconfig, runs) = (cluster.dir().join("kubeconfig"), tempfile::tempdir().expect("a folder"));
+    let (code, said, noted) =
+        ended(through_kubernetes(&kubeconfig, runs.path(), &[CONTEXTS, &["--time", "6"]].concat()).output());
+    assert_eq!(code, PASS, "{noted}{said}");
+    assert!(said.contains("strict-serializability: the store's own API was not asked"), "{said}");
+    let folder = only_folder(runs.path()).expect("the run has a folder");
+    let result = std::fs::read_to_string(folder.join("result.json")).expect("a result");
+    let result: serde_json::Value = serde_json::from_str(&result).expect("JSON");
+    let properties = result["properties"].as_array().expect("properties");
+    for name in ["object-compared", "object-patched", "object-current", "watch-reliable", "log-agreement"] {
+        let judged = properties.iter().find(|property| property["property"] == name);
+        assert!(judged.is_some_and(|judged| judged["checked"].as_u64() > Some(10)), "{name}: {judged:?}");
+    }
+    assert_eq!(of_runs(&kubectl), "", "the namespace is gone");
+    assert_eq!(kubectl.ok("get configmaps -A -o json"), before);
+
+    let mut run = Running::start(through_kubernetes(&kubeconfig, runs.path(), &["--time", "60"]));
+    eventually(NAMESPACE_SEEN, "the run works", || {
+        let namespaces = of_runs(&kubectl);
+        expect_that(namespaces.contains("namespace/navarch-chaos-"), namespaces)
+    });
+    succeed("kill", &["-INT", &run.0.id().to_string()]);
+    assert_eq!(run.ended(), Some(HARNESS_ERROR), "a run that was stopped says so");
+    assert_eq!(of_runs(&kubectl), "", "the namespace is gone");
+}
+
+#[test]
+fn a_kubeconfig_that_is_of_no_use_is_said_to_be() {
+    let cluster = Cluster::start(Size { servers: 1, agents: 0 });
+    let (kubeconfig, runs) = (cluster.dir().join("kubeconfig"), tempfile::tempdir().expect("a folder"));
+    let refused = |kubeconfig: &Path, more: &[&str]| {
+        let (code, _, noted) = ended(through_kubernetes(kubeconfig, runs.path(), more).output());
+        assert_eq!(code, HARNESS_ERROR, "{noted}");
+        assert_eq!(only_folder(runs.path()), None, "nothing was run");
+        noted
+    };
+    let told = refused(&kubeconfig, &["--context", "production"]);
+    assert!(told.contains("there is no context production; there are server-1"), "{told}");
+    let told = refused(&kubeconfig, &["--faults", "--cluster-name", "production"]);
+    assert!(told.contains("this cluster is server-1, not production"), "{told}");
+    let text = std::fs::read_to_string(&kubeconfig).expect("a kubeconfig");
+    let changed = |from: &str, to: &str| {
+        let path = runs.path().with_extension("kubeconfig");
+        std::fs::write(&path, text.replace(from, to)).expect("a kubeconfig");
+        path
+    };
+    let nobody = changed("\"client-", "\"former-client-");
+    let told = refused(&nobody, &[]);
+    assert!(told.contains("(401)") || told.contains("(403)"), "{told}");
+    let elsewhere = changed(&format!(":{}", cluster.api_port(1)), ":1");
+    let told = refused(&elsewhere, &[]);
+    assert!(told.contains("127.0.0.1:1 cannot be reached"), "{told}");
+    std::fs::remove_file(&elsewhere).expect("it was there");
+    assert_eq!(of_runs(&cluster.kubectl("1.36")), "");
+}
+
+/// A run that ends with the test.
+struct Running(Child);
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        Self(command.spawn().expect("navarch runs"))
+    }
+
+    /// Its exit code once it has ended.
+    fn ended(&mut self) -> Option<i32> {
+        let pid = self.0.id();
+        eventually(ENDED, "the run ends", || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            expect_that(stat.contains(") Z "), stat)
+        });
+        self.0.wait().expect("it has ended").code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _already_ended = self.0.kill();
+        let _already_reaped = self.0.wait();
     }
 }
 

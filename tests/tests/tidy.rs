@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("controllers", &["base", "client", "kinds"]),
     ("scheduler", &["base", "client", "kinds"]),
     ("agent", &["base", "client", "kinds", "proto"]),
-    ("chaos", &["base", "proto", "store"]),
+    ("chaos", &["apiserver", "base", "client", "controllers", "proto", "scheduler", "store"]),
     (
         "control",
         &[
@@ -35,7 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("tests", &["apiserver", "base", "client", "controllers", "kinds", "proto", "store"]),
+    ("tests", &["apiserver", "base", "chaos", "client", "controllers", "kinds", "proto", "store"]),
 ];
 
 /// Words that name nothing.

@@ -19,6 +19,13 @@ struct Fixture {
 
 impl Fixture {
     fn start(runtime: Arc<HollowRuntime>) -> Self {
+        let (fixture, manager) = Self::with_manager(runtime);
+        fixture.tasks.spawn_infallible("pods", manager.run(fixture.tasks.stop().clone()));
+        fixture
+    }
+
+    /// The manager does not run yet.
+    fn with_manager(runtime: Arc<HollowRuntime>) -> (Self, Pods) {
         let (desired, inbox_of_desired) = Desired::channel();
         let (reports, inbox) = Reports::channel();
         let tasks = Tasks::new(CancellationToken::new());
@@ -33,8 +40,8 @@ impl Fixture {
             tasks: tasks.clone(),
         });
         let (health, _) = watch::channel(None);
-        tasks.spawn_infallible("pods", Pods::new(node, inbox_of_desired, health).run(tasks.stop().clone()));
-        Self { runtime, desired, inbox, tasks }
+        let manager = Pods::new(node, inbox_of_desired, health);
+        (Self { runtime, desired, inbox, tasks }, manager)
     }
 
     fn want(&self, pods: &[Pod]) {
@@ -134,5 +141,21 @@ async fn what_nobody_wants_is_stopped_once_the_control_plane_has_answered() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let left: Vec<String> = runtime.observe(Which::All).await.unwrap().into_keys().collect();
     assert_eq!(left, ["uid-q"]);
+    second.stop().await;
+}
+
+/// The first answer of the control plane comes while a new agent asks the runtime what runs.
+#[tokio::test]
+async fn what_becomes_wanted_while_the_runtime_is_asked_goes_on() {
+    let runtime = Arc::new(HollowRuntime::new(Arc::new(clock()), "node"));
+    let mut first = Fixture::start(runtime.clone());
+    first.want(&[pod("p")]);
+    first.until(|report| phase_is(report, "Running")).await;
+    first.stop().await;
+    let (second, mut manager) = Fixture::with_manager(runtime);
+    second.want(&[pod("p")]);
+    manager.relist(second.tasks.stop()).await;
+    let order = manager.workers["uid-p"].orders.borrow().clone();
+    assert!(!order.gone && order.pod.is_some());
     second.stop().await;
 }

@@ -1,18 +1,24 @@
 //! Replays a simulation by its seed, or runs many, each in a process of its own.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode, Output, Stdio};
+use std::process::{ExitCode, Output};
 
 use anyhow::{Context as _, Result, ensure};
 use chaos::sim::traps::{self, Trap};
 use chaos::sim::{self, Plan, Report};
 use chaos::verdict::Verdict;
 use clap::Parser;
+use futures::StreamExt as _;
+use tokio::process::Command;
+use tokio::sync::Semaphore;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
 /// Of the times in `/proc`, a second.
 const TICKS_PER_S: f64 = 100.0;
+
+/// How many runs of each job may be done before one that was begun sooner.
+const AHEAD: usize = 16;
 
 /// A cluster of the store in one thread, from one seed
 #[derive(Parser)]
@@ -198,7 +204,7 @@ fn prove(options: &Options, seeds: u64) -> Result<ExitCode> {
 }
 
 /// One process for each seed: a run has all thread-local chance for itself, and one that dies takes no other with it.
-/// In their order, until `go_on` says no.
+/// Told in their order, until `go_on` says no.
 fn each_seed(
     options: &Options,
     seeds: std::ops::Range<u64>,
@@ -206,23 +212,29 @@ fn each_seed(
     mut go_on: impl FnMut(u64, Output) -> bool,
 ) -> Result<()> {
     let me = std::env::current_exe().context("cannot find this program")?;
-    let mut running: Vec<(u64, Child)> = Vec::new();
-    let mut seeds = seeds.peekable();
-    let mut goes_on = true;
-    while goes_on && seeds.peek().is_some() || !running.is_empty() {
-        while goes_on
-            && running.len() < options.jobs.max(1)
-            && let Some(seed) = seeds.next()
-        {
-            let mut command = Command::new(&me);
-            command.args(["--quiet", "--seed", &seed.to_string(), "--out"]).arg(&options.out);
-            command.args(bug.iter().flat_map(|bug| ["--seeded-bug", bug]));
-            running.push((seed, command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?));
+    let slots = Semaphore::new(options.jobs.max(1));
+    let run = |seed: u64| {
+        let mut command = Command::new(&me);
+        command.args(["--quiet", "--seed", &seed.to_string(), "--out"]).arg(&options.out);
+        command.args(bug.iter().flat_map(|bug| ["--seeded-bug", bug])).kill_on_drop(true);
+        let slots = &slots;
+        async move {
+            let _slot = slots.acquire().await?;
+            anyhow::Ok((seed, command.output().await?))
         }
-        let (seed, child) = running.remove(0);
-        goes_on &= go_on(seed, child.wait_with_output()?);
-    }
-    Ok(())
+    };
+    let all = async {
+        // Who is slow holds up what is told, and not who is next.
+        let mut runs = futures::stream::iter(seeds.map(run)).buffered(AHEAD * options.jobs.max(1));
+        while let Some(ran) = runs.next().await {
+            let (seed, output) = ran?;
+            if !go_on(seed, output) {
+                break;
+            }
+        }
+        Ok(())
+    };
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(all)
 }
 
 /// The time that all children together have computed.

@@ -1,8 +1,10 @@
-//! How a run went as a whole: the servers did not crash, a majority went on alone, and in the end all had everything.
+//! How a run went as a whole: the servers did not crash, a majority went on alone, in the end all had everything, and
+//! each told its log as it came.
 //!
 //! The runner tells in notes what only it has seen; their words are made and read here.
 
 use super::Input;
+use super::tally::Tally;
 use crate::history::{Event, Outcome};
 use crate::verdict::{Finding, Violation};
 
@@ -11,6 +13,8 @@ const SOUND: &str = "no crash in the log of ";
 const CORE: &str = "left alone: ";
 const CONVERGED: &str = "every member has revision ";
 const UNCONVERGED: &str = "members stayed behind: ";
+const HEARD: &str = "the log was heard of ";
+const LEFT_OUT: &str = "a watch left out ";
 
 /// The phase in which a majority is left alone.
 pub const LIVENESS: &str = "liveness";
@@ -43,11 +47,21 @@ pub fn unconverged(who: &str) -> Event {
     note(format!("{UNCONVERGED}{who}"))
 }
 
+/// A member's log was kept by watches of everything, to the end of the run.
+pub fn heard(member: &str) -> Event {
+    note(format!("{HEARD}{member}"))
+}
+
+/// Such a watch passed over these revisions, from … to.
+pub fn left_out(member: &str, from: u64, to: u64) -> Event {
+    note(format!("{LEFT_OUT}{from} to {to} of {member}"))
+}
+
 const fn note(text: String) -> Event {
     Event::Note { text }
 }
 
-/// `no-crash`, `core-progress` and `converged`; the latter two only of runs that come to that.
+/// `no-crash`, `core-progress`, `converged` and `log-heard`; each only of runs that come to that.
 pub fn check(input: &Input<'_>) -> Vec<Finding> {
     let phases = input.history.phases();
     let has = |name| phases.iter().any(|phase| phase.name == name);
@@ -61,7 +75,21 @@ pub fn check(input: &Input<'_>) -> Vec<Finding> {
     if has(CONVERGE) {
         findings.push(convergence(input));
     }
+    findings.extend(Some(log_heard(input)).filter(|finding| finding.checked > 0));
     findings
+}
+
+/// Whoever watches everything, from the first revision that he does not know, is told every revision.
+fn log_heard(input: &Input<'_>) -> Finding {
+    let mut tally = Tally::of("log-heard");
+    for (line, text) in notes(input) {
+        if let Some(left_out) = text.strip_prefix(LEFT_OUT) {
+            tally.test(Some((format!("a watch of everything left out {left_out}"), vec![line])));
+        } else if text.starts_with(HEARD) {
+            tally.test(None);
+        }
+    }
+    tally.finish()
 }
 
 fn no_crash(input: &Input<'_>) -> Finding {
@@ -188,5 +216,15 @@ mod tests {
         assert_eq!(ended(Some(converged(7))), "converged Pass");
         assert_eq!(ended(Some(unconverged("n2 is at 5 of 7"))), "converged Fail");
         assert_eq!(ended(None), "converged Inconclusive");
+    }
+
+    #[test]
+    fn a_watch_of_everything_must_not_pass_over_a_revision() {
+        let mut script = Script::begin();
+        assert_eq!(verdicts(&script.history()), "");
+        script.event(0, heard("n1"));
+        assert_eq!(verdicts(&script.history()), "log-heard Pass");
+        script.event(0, left_out("n2", 5, 8));
+        assert_eq!(verdicts(&script.history()), "log-heard Fail");
     }
 }

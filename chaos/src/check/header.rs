@@ -41,7 +41,8 @@ fn headers<'i>(input: &'i Input<'_>) -> Vec<Seen<'i>> {
     }
     for watch in &input.watches {
         let mut stream = (0, 0);
-        for (place, answer) in &watch.answers {
+        // API servers put no header above what they tell.
+        for (place, answer) in watch.answers.iter().filter(|(_, answer)| answer.header.cluster != 0) {
             let body = answer.events.iter().map(|event| revision_of(&event.change)).max().unwrap_or(0);
             let (member, from) = (watch.open.member.as_str(), watch.opened.line);
             seen.push(Seen { header: &answer.header, member, from, stream, line: place.line, body });

@@ -29,10 +29,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use self::object::Object;
-pub use self::settled::{SETTLE, deployments};
+pub use self::settled::{SETTLE, deployments, lacking};
 use super::Input;
 use super::tally::Tally;
-use crate::history::{Change, LogEntry};
+use crate::history::{Change, History, LogEntry};
 use crate::verdict::Finding;
 
 const KEYS: &str = "/registry/";
@@ -97,9 +97,7 @@ impl Step<'_> {
 
 /// Every invariant that the log puts to the test.
 pub fn findings(input: &Input<'_>) -> Vec<Finding> {
-    let logs = input.history.logs();
-    let longest = logs.values().max_by_key(|log| log.last().map_or(0, |entry| entry.revision));
-    let Some(log) = longest else { return Vec::new() };
+    let log = &merged(input.history);
     let mut findings = judge(log);
     findings.extend(fences::guards(&input.operations, log));
     if input.known.as_ref().is_ok_and(|known| known.is_whole) {
@@ -109,6 +107,13 @@ pub fn findings(input: &Input<'_>) -> Vec<Finding> {
     }
     findings.retain(|finding| finding.checked > 0);
     findings
+}
+
+/// What any member tells: one that was sent a snapshot does not tell what was before.
+fn merged(history: &History) -> Vec<LogEntry<'_>> {
+    let logs = history.logs().into_values().flatten();
+    let by_revision: BTreeMap<u64, LogEntry<'_>> = logs.map(|entry| (entry.revision, entry)).collect();
+    by_revision.into_values().collect()
 }
 
 /// The verdicts of all invariants over a log.

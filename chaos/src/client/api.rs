@@ -2,31 +2,31 @@
 //!
 //! Each call has a connection of its own: who was not reached was certainly not asked.
 
-use std::sync::Arc;
+mod manage;
+mod stream;
+mod target;
+
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use http::{Method, Request as HttpRequest, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
+use super::Recorder;
 use super::outcome::{TIMEOUT, UNCONNECTED};
-use super::{Identity, Recorder};
 use crate::history::{Event, Failure, Fence, Reply, Request, Verb, mark};
+
+pub use manage::Refusal;
+pub use stream::ObjectStream;
+pub use target::ApiTarget;
 
 /// The code of a write that was refused because its fence is not the Lease's.
 pub const FENCED: &str = "Fenced";
 /// How the server begins what it says of those.
 const FENCED_WORD: &str = "fenced:";
-const FENCE_HEADER: &str = "navarch-fence";
+pub(crate) const FENCE_HEADER: &str = "navarch-fence";
 const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
@@ -35,64 +35,9 @@ const RESOURCES: &[(&str, &str, &str)] = &[
     ("configmaps", "v1", "ConfigMap"),
     ("deployments", "apps/v1", "Deployment"),
     ("leases", "coordination.k8s.io/v1", "Lease"),
+    ("namespaces", "v1", "Namespace"),
+    ("pods", "v1", "Pod"),
 ];
-
-/// One member's API server, and who asks it.
-#[derive(Clone)]
-pub struct ApiTarget {
-    /// Its name in the history.
-    pub member: String,
-    /// `HOST:PORT`
-    authority: String,
-    server: ServerName<'static>,
-    tls: TlsConnector,
-}
-
-impl std::fmt::Debug for ApiTarget {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApiTarget").field("member", &self.member).finish_non_exhaustive()
-    }
-}
-
-impl ApiTarget {
-    /// `authority` is `HOST:PORT`.
-    ///
-    /// # Errors
-    /// When that is no address, or a certificate is none.
-    pub fn new(member: &str, authority: &str, identity: &Identity) -> Result<Self> {
-        let (host, _) = authority.rsplit_once(':').with_context(|| format!("{authority} has no port"))?;
-        let server = ServerName::try_from(host.to_owned()).with_context(|| format!("{host} is no host"))?;
-        let tls = TlsConnector::from(Arc::new(tls(identity)?));
-        Ok(Self { member: member.to_owned(), authority: authority.to_owned(), server, tls })
-    }
-
-    async fn connect(&self) -> std::io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(&self.authority).await?;
-        stream.set_nodelay(true)?;
-        self.tls.connect(self.server.clone(), stream).await
-    }
-}
-
-fn tls(identity: &Identity) -> Result<ClientConfig> {
-    let certificates = |pem: &str| -> Result<Vec<CertificateDer<'static>>> {
-        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-        let read = read.context("no PEM certificates")?;
-        ensure!(!read.is_empty(), "no certificate where one should be");
-        Ok(read)
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&identity.ca_pem)? {
-        roots.add(certificate).context("no certificate of an authority")?;
-    }
-    let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes()).context("no PEM key")?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .context("no TLS version is usable")?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(certificates(&identity.certificate_pem)?, key)
-        .context("certificate and key do not fit")
-}
 
 /// One process: it asks one API server one thing at a time.
 pub struct Api {
@@ -181,46 +126,85 @@ impl Api {
 }
 
 /// Of a call that was sent, and whose answer was not understood.
-fn open_end(request: &Request, code: &str, message: String) -> Reply {
+pub(crate) fn open_end(request: &Request, code: &str, message: String) -> Reply {
     let failure = Failure { code: code.to_owned(), message };
     if request.writes() { Reply::Unknown(failure) } else { Reply::Refused(failure) }
 }
 
 async fn exchange(target: &ApiTarget, request: &Request) -> Reply {
-    let unsent = |why: String| Reply::Refused(Failure { code: UNCONNECTED.to_owned(), message: why });
-    let stream = match target.connect().await {
-        Ok(stream) => stream,
-        Err(error) => return unsent(error.to_string()),
-    };
-    let (mut sender, connection) = match hyper::client::conn::http1::handshake(TokioIo::new(stream)).await {
-        Ok(opened) => opened,
-        Err(error) => return unsent(error.to_string()),
-    };
     let asked = match encode(target, request) {
         Ok(asked) => asked,
         Err(error) => return unsent(error.to_string()),
     };
+    match send(target, asked).await {
+        Ok((status, body)) => understand(request, status, &body),
+        Err(Unanswered::Unsent(why)) => unsent(why),
+        Err(Unanswered::Broken(why)) => open_end(request, "Broken", why),
+    }
+}
+
+fn unsent(why: String) -> Reply {
+    Reply::Refused(Failure { code: UNCONNECTED.to_owned(), message: why })
+}
+
+/// Why there is no answer.
+enum Unanswered {
+    /// Nobody was asked.
+    Unsent(String),
+    Broken(String),
+}
+
+/// The status and the body of what is answered.
+async fn send(target: &ApiTarget, asked: HttpRequest<Full<Bytes>>) -> Result<(u16, Bytes), Unanswered> {
+    let unsent = |why: String| Unanswered::Unsent(why);
+    let stream = target.connect().await.map_err(|error| unsent(error.to_string()))?;
+    let opened = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = opened.map_err(|error| unsent(error.to_string()))?;
     // The connection works while its answer is read, and ends with it.
     let answered = async {
         let response = sender.send_request(asked).await?;
         let status = response.status();
-        Ok::<_, hyper::Error>((status, response.into_body().collect().await?.to_bytes()))
+        Ok::<_, hyper::Error>((status.as_u16(), response.into_body().collect().await?.to_bytes()))
     };
+    tokio::pin!(answered);
     let answered = tokio::select! {
         biased;
-        answered = answered => answered.map_err(|error| error.to_string()),
-        ended = connection => Err(match ended {
-            Err(error) => error.to_string(),
-            Ok(()) => "the server closed the connection".to_owned(),
-        }),
+        answered = &mut answered => answered.map_err(|error| error.to_string()),
+        ended = connection => match ended {
+            Err(error) => Err(error.to_string()),
+            // What was answered before it was closed is there.
+            Ok(()) => answered.await.map_err(|error| error.to_string()),
+        },
     };
-    match answered {
-        Ok((status, body)) => understand(request, status.as_u16(), &body),
-        Err(why) => open_end(request, "Broken", why),
+    answered.map_err(Unanswered::Broken)
+}
+
+/// A request without a body to a path of the server.
+fn request_to(target: &ApiTarget, method: Method, path: &str) -> http::request::Builder {
+    let asked = HttpRequest::builder()
+        .method(method)
+        .uri(format!("{}{path}", target.base))
+        .header(header::HOST, &target.authority);
+    match &target.token {
+        Some(token) => asked.header(header::AUTHORIZATION, format!("Bearer {token}")),
+        None => asked,
     }
 }
 
 fn encode(target: &ApiTarget, request: &Request) -> Result<HttpRequest<Full<Bytes>>, http::Error> {
+    let (head, body) = plain(request)?.into_parts();
+    let mut asked = request_to(target, head.method, head.uri.path());
+    if let Some(headers) = asked.headers_mut() {
+        headers.extend(head.headers);
+    }
+    asked.body(Full::new(body))
+}
+
+/// The request, as it is sent to any server and by anybody.
+///
+/// # Errors
+/// When its key or its fence do not fit into a request.
+pub(crate) fn plain(request: &Request) -> Result<HttpRequest<Bytes>, http::Error> {
     let (method, kind) = match request.verb {
         Verb::Get => (Method::GET, JSON),
         Verb::Create => (Method::POST, JSON),
@@ -228,17 +212,14 @@ fn encode(target: &ApiTarget, request: &Request) -> Result<HttpRequest<Full<Byte
         Verb::Patch => (Method::PATCH, MERGE_PATCH),
         Verb::Delete => (Method::DELETE, JSON),
     };
-    let mut asked = HttpRequest::builder()
-        .method(method)
-        .uri(path(&request.key, request.verb == Verb::Create))
-        .header(header::HOST, &target.authority)
-        .header(header::CONTENT_TYPE, kind);
+    let path = path(&request.key, request.verb == Verb::Create);
+    let mut asked = HttpRequest::builder().method(method).uri(path).header(header::CONTENT_TYPE, kind);
     if let Some(fence) = &request.fence {
         let lease = fence.lease.strip_prefix("/registry/leases/").unwrap_or(&fence.lease);
         let proof = format!("{lease}; holder={}; epoch={}", fence.holder, fence.epoch);
         asked = asked.header(FENCE_HEADER, proof);
     }
-    asked.body(Full::new(Bytes::from(body(request))))
+    asked.body(Bytes::from(body(request)))
 }
 
 fn body(request: &Request) -> Vec<u8> {
@@ -283,7 +264,8 @@ fn path(key: &str, of_collection: bool) -> String {
     }
 }
 
-fn understand(request: &Request, status: u16, body: &[u8]) -> Reply {
+/// What an answer says.
+pub(crate) fn understand(request: &Request, status: u16, body: &[u8]) -> Reply {
     let Ok(object) = serde_json::from_slice::<Value>(body) else {
         return open_end(request, &status.to_string(), "the answer is no JSON".to_owned());
     };

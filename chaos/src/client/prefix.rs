@@ -21,6 +21,10 @@ impl Prefix {
         Self(Some(prefix.into()))
     }
 
+    pub(super) const fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
     pub(super) fn key(&self, key: &str) -> String {
         format!("{}{key}", self.0.as_deref().unwrap_or_default())
     }

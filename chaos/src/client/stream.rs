@@ -28,14 +28,20 @@ pub struct Stream {
 pub enum StreamEnd {
     /// The server closed it without a word.
     Closed,
+    /// Its time was over, as was asked for.
+    Over,
     Failed(Failure),
 }
 
 impl StreamEnd {
-    pub fn failure(self) -> Failure {
+    /// None: nothing went wrong.
+    pub fn failure(self) -> Option<Failure> {
         match self {
-            Self::Failed(failure) => failure,
-            Self::Closed => Failure { code: "Closed".to_owned(), message: "the server closed it".to_owned() },
+            Self::Failed(failure) => Some(failure),
+            Self::Closed => {
+                Some(Failure { code: "Closed".to_owned(), message: "the server closed it".to_owned() })
+            }
+            Self::Over => None,
         }
     }
 }

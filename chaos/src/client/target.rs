@@ -52,6 +52,11 @@ impl Target {
         Self { prefix, ..self }
     }
 
+    /// Whether it is seen as a whole.
+    pub const fn sees_everything(&self) -> bool {
+        self.prefix.is_none()
+    }
+
     /// A connection that nobody else uses.
     pub fn connect(&self) -> Channel {
         (self.connect)()

@@ -91,3 +91,20 @@ async fn a_call_that_nobody_took_certainly_did_nothing() {
     assert_eq!(told(client.recorder()), ["1 asks run-1", "1 refused Unconnected"]);
     assert!(client.recorder().take_unresolved().is_empty());
 }
+
+#[tokio::test]
+async fn who_asks_twice_uses_one_id_and_stays_where_he_was() {
+    let (_listener, port) = mute().await;
+    let (nobody, closed) = mute().await;
+    drop(nobody);
+    let mut client = client(port);
+    let another = self::client(closed).target.named("n2".to_owned());
+    assert!(!client.call_twice(put(), another).await);
+    assert_eq!(
+        told(client.recorder()),
+        ["1 asks run-1", "1 unknown Timeout", "2 asks run-1", "2 refused Unconnected"]
+    );
+    let unresolved = client.recorder().take_unresolved();
+    assert_eq!(unresolved.iter().map(|call| call.process).collect::<Vec<_>>(), [1]);
+    assert_eq!(client.member(), "n1");
+}

@@ -2,18 +2,38 @@
 
 use std::time::Duration;
 
-use super::{Recorder, Stream, Target};
-use crate::history::{Change, Event, Failure, WatchAnswer, WatchOpen};
+use super::{ApiTarget, ObjectStream, Recorder, Stream, StreamEnd, Target};
+use crate::history::{Event, Failure, WatchAnswer, WatchOpen};
+use crate::model::revision_of;
 
 /// How long the stream may take to open.
 const OPEN_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Where the answers come from.
+pub enum Feed {
+    Keys(Box<Stream>),
+    Objects(Box<ObjectStream>),
+}
+
+impl Feed {
+    /// The next answer. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn next(&mut self) -> Result<WatchAnswer, StreamEnd> {
+        match self {
+            Self::Keys(stream) => stream.next().await,
+            Self::Objects(stream) => stream.next().await,
+        }
+    }
+}
 
 /// One watch, from its opening to its end. To go on after its end, open another at [`Watching::next_revision`].
 pub struct Watching {
     recorder: Recorder,
     process: u32,
     watch: u64,
-    stream: Stream,
+    feed: Feed,
     /// The first revision of which nothing was said yet.
     next_revision: u64,
     is_over: bool,
@@ -22,16 +42,36 @@ pub struct Watching {
 impl Watching {
     /// Opens a watch; its number is given here. None: it could not be opened, which the history says.
     pub async fn open(recorder: &Recorder, target: &Target, wanted: WatchOpen) -> Option<Self> {
-        let (recorder, process) = (recorder.clone(), recorder.process());
-        let watch = recorder.watch();
-        let open = WatchOpen { watch, member: target.member.clone(), ..wanted };
-        recorder.history.record(process, Event::WatchOpen(open.clone()));
-        match Stream::open(target, &open, OPEN_TIME_MAX).await {
-            Ok(stream) => {
-                Some(Self { recorder, process, watch, stream, next_revision: open.start, is_over: false })
+        let (process, open) = begin(recorder, &target.member, wanted);
+        let opened = Stream::open(target, &open, OPEN_TIME_MAX).await;
+        Self::opened(recorder, process, &open, opened.map(|stream| Feed::Keys(Box::new(stream))))
+    }
+
+    /// As [`Self::open`], of objects; the server ends it after a time.
+    pub async fn open_objects(
+        recorder: &Recorder,
+        target: &ApiTarget,
+        wanted: WatchOpen,
+        lasts: Duration,
+    ) -> Option<Self> {
+        let (process, open) = begin(recorder, &target.member, wanted);
+        let opened = ObjectStream::open(target, &open, lasts, OPEN_TIME_MAX).await;
+        Self::opened(recorder, process, &open, opened.map(|stream| Feed::Objects(Box::new(stream))))
+    }
+
+    fn opened(
+        recorder: &Recorder,
+        process: u32,
+        open: &WatchOpen,
+        opened: Result<Feed, StreamEnd>,
+    ) -> Option<Self> {
+        let (recorder, watch) = (recorder.clone(), open.watch);
+        match opened {
+            Ok(feed) => {
+                Some(Self { recorder, process, watch, feed, next_revision: open.start, is_over: false })
             }
             Err(end) => {
-                recorder.history.record(process, Event::WatchEnd { watch, error: Some(end.failure()) });
+                recorder.history.record(process, Event::WatchEnd { watch, error: end.failure() });
                 None
             }
         }
@@ -47,7 +87,7 @@ impl Watching {
         if self.is_over {
             return None;
         }
-        match self.stream.next().await {
+        match self.feed.next().await {
             Ok(answer) => {
                 self.recorder.history.record(self.process, Event::WatchAnswer(answer.clone()));
                 self.next_revision = next_revision(self.next_revision, &answer);
@@ -57,14 +97,31 @@ impl Watching {
                 Some(answer)
             }
             Err(end) => {
-                self.end(Some(end.failure()));
+                self.end(end.failure());
                 None
             }
         }
     }
 
+    /// Asks how far it has come; who watches objects cannot ask that.
     pub fn ask_for_progress(&self) {
-        self.stream.ask_for_progress();
+        if let Feed::Keys(stream) = &self.feed {
+            stream.ask_for_progress();
+        }
+    }
+
+    /// Ends it once it has told everything up to `newest`; or after `within`.
+    pub async fn catch_up(mut self, newest: u64, within: Duration) {
+        let _late = tokio::time::timeout(within, async {
+            while self.next_revision <= newest {
+                self.ask_for_progress();
+                if self.next().await.is_none() {
+                    return;
+                }
+            }
+        })
+        .await;
+        self.close();
     }
 
     /// Ends it by the client's will.
@@ -87,13 +144,17 @@ impl Drop for Watching {
     }
 }
 
+/// Gives a watch its number and a process, and tells that it is opened.
+fn begin(recorder: &Recorder, member: &str, wanted: WatchOpen) -> (u32, WatchOpen) {
+    let (process, watch) = (recorder.process(), recorder.watch());
+    let open = WatchOpen { watch, member: member.to_owned(), ..wanted };
+    recorder.history.record(process, Event::WatchOpen(open.clone()));
+    (process, open)
+}
+
 /// Where one goes on after an answer. A part of a revision does not count: it will come again whole.
 fn next_revision(before: u64, answer: &WatchAnswer) -> u64 {
-    let modified = |change: &Change| match change {
-        Change::Put { kv } => kv.modified,
-        Change::Delete { modified, .. } => *modified,
-    };
-    let last = answer.events.last().map(|event| modified(&event.change));
+    let last = answer.events.last().map(|event| revision_of(&event.change));
     let heard = match last {
         Some(last) if answer.fragment => last,
         Some(last) => last + 1,
@@ -107,7 +168,7 @@ fn next_revision(before: u64, answer: &WatchAnswer) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Header, WatchEvent};
+    use crate::history::{Change, Header, WatchEvent};
 
     fn answer(revision: u64, events: &[u64]) -> WatchAnswer {
         let deletion = |modified: &u64| WatchEvent {

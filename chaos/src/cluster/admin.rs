@@ -1,6 +1,6 @@
 //! What an operator asks of a cluster: members, leaders, compactions.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use proto::etcdserverpb::cluster_client::ClusterClient;
 use proto::etcdserverpb::kv_client::KvClient;
 use proto::etcdserverpb::maintenance_client::MaintenanceClient;
@@ -27,86 +27,58 @@ impl Endpoint {
     /// # Errors
     /// When it does not answer in time.
     pub async fn list(&self) -> Result<Vec<Listed>> {
-        self.in_time(async {
-            let mut cluster = ClusterClient::new(self.connect().await?);
-            let listed = cluster.member_list(MemberListRequest { linearizable: true }).await;
-            let members =
-                listed.with_context(|| format!("{} lists no members", self.member))?.into_inner().members;
-            let listed = members.into_iter().map(|member| Listed {
-                id: member.id,
-                name: member.name,
-                is_learner: member.is_learner,
-                peer_urls: member.peer_ur_ls,
-            });
-            Ok(listed.collect())
-        })
-        .await
+        let list = MemberListRequest { linearizable: true };
+        let asked = async |channel| ClusterClient::new(channel).member_list(list).await;
+        let members = self.ask("lists no members", asked).await?.into_inner().members;
+        let listed = members.into_iter().map(|member| Listed {
+            id: member.id,
+            name: member.name,
+            is_learner: member.is_learner,
+            peer_urls: member.peer_ur_ls,
+        });
+        Ok(listed.collect())
     }
 
     pub(super) async fn remove(&self, id: u64) -> Result<()> {
-        self.in_time(async {
-            let mut cluster = ClusterClient::new(self.connect().await?);
-            let removed = cluster.member_remove(MemberRemoveRequest { id }).await;
-            removed.with_context(|| format!("{} removes no member", self.member))?;
-            Ok(())
-        })
-        .await
+        let remove = MemberRemoveRequest { id };
+        let asked = async |channel| ClusterClient::new(channel).member_remove(remove).await;
+        self.ask("removes no member", asked).await.map(drop)
     }
 
     pub(super) async fn add(&self, peer_url: String) -> Result<()> {
-        self.in_time(async {
-            let mut cluster = ClusterClient::new(self.connect().await?);
-            let add = MemberAddRequest { peer_ur_ls: vec![peer_url], is_learner: false };
-            cluster.member_add(add).await.with_context(|| format!("{} adds no member", self.member))?;
-            Ok(())
-        })
-        .await
+        let add = MemberAddRequest { peer_ur_ls: vec![peer_url], is_learner: false };
+        let asked = async |channel| ClusterClient::new(channel).member_add(add).await;
+        self.ask("adds no member", asked).await.map(drop)
     }
 
     /// Asks the member, which leads, to hand over to another.
     pub(super) async fn move_leader(&self, target_id: u64) -> Result<()> {
-        self.in_time(async {
-            let mut maintenance = MaintenanceClient::new(self.connect().await?);
-            let moved = maintenance.move_leader(MoveLeaderRequest { target_id }).await;
-            moved.with_context(|| format!("{} does not hand over", self.member))?;
-            Ok(())
-        })
-        .await
+        let hand_over = MoveLeaderRequest { target_id };
+        let asked = async |channel| MaintenanceClient::new(channel).move_leader(hand_over).await;
+        self.ask("does not hand over", asked).await.map(drop)
     }
 
     pub(super) async fn compact(&self, revision: i64) -> Result<()> {
-        self.in_time(async {
-            let mut kv = KvClient::new(self.connect().await?);
-            let compacted = kv.compact(CompactionRequest { revision, physical: false }).await;
-            compacted.with_context(|| format!("{} does not compact", self.member))?;
-            Ok(())
-        })
-        .await
+        let compact = CompactionRequest { revision, physical: false };
+        let asked = async |channel| KvClient::new(channel).compact(compact).await;
+        self.ask("does not compact", asked).await.map(drop)
     }
 
     pub(super) async fn defragment(&self) -> Result<()> {
-        self.in_time(async {
-            let mut maintenance = MaintenanceClient::new(self.connect().await?);
-            let done = maintenance.defragment(DefragmentRequest {}).await;
-            done.with_context(|| format!("{} does not defragment", self.member))?;
-            Ok(())
-        })
-        .await
+        let asked = async |channel| MaintenanceClient::new(channel).defragment(DefragmentRequest {}).await;
+        self.ask("does not defragment", asked).await.map(drop)
     }
 
     /// Takes a whole snapshot, and keeps nothing but its size.
     pub(super) async fn snapshot(&self) -> Result<usize> {
-        self.in_time(async {
-            let mut maintenance = MaintenanceClient::new(self.connect().await?);
-            let answer = maintenance.snapshot(SnapshotRequest {}).await;
-            let mut pieces =
-                answer.with_context(|| format!("{} gives no snapshot", self.member))?.into_inner();
+        let asked = async |channel| {
+            let mut pieces = MaintenanceClient::new(channel).snapshot(SnapshotRequest {}).await?.into_inner();
             let mut bytes = 0;
-            while let Some(piece) = pieces.message().await.context("the snapshot breaks off")? {
+            while let Some(piece) = pieces.message().await? {
                 bytes += piece.blob.len();
             }
             Ok(bytes)
-        })
-        .await
+        };
+        self.ask("gives no whole snapshot", asked).await
     }
 }

@@ -7,6 +7,7 @@ use proto::etcdserverpb::kv_client::KvClient;
 use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use proto::etcdserverpb::{RangeRequest, StatusRequest, StatusResponse};
 use tokio::time::timeout;
+use tonic::Status;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint as Address, Identity};
 
 use super::admin::Listed;
@@ -38,8 +39,7 @@ impl Endpoint {
         Ok(address)
     }
 
-    /// A connection of its own.
-    pub(super) async fn connect(&self) -> Result<Channel> {
+    async fn connect(&self) -> Result<Channel> {
         self.address()?.connect().await.with_context(|| format!("cannot connect to {}", self.member))
     }
 
@@ -48,12 +48,8 @@ impl Endpoint {
     /// # Errors
     /// When the member does not answer in time.
     pub async fn status(&self) -> Result<StatusResponse> {
-        self.in_time(async {
-            let mut maintenance = MaintenanceClient::new(self.connect().await?);
-            let answer = maintenance.status(StatusRequest::default()).await;
-            Ok(answer.with_context(|| format!("{} tells no status", self.member))?.into_inner())
-        })
-        .await
+        let asked = async |channel| MaintenanceClient::new(channel).status(StatusRequest::default()).await;
+        Ok(self.ask("tells no status", asked).await?.into_inner())
     }
 
     /// Whether the member votes and answers a read with consensus, so that it is in touch with a majority.
@@ -61,19 +57,23 @@ impl Endpoint {
         // A member that has just joined may not know yet that it is a learner.
         let votes = |listed: &Listed| listed.name == self.member && !listed.is_learner;
         ensure!(self.list().await?.iter().any(votes), "{} does not vote", self.member);
-        self.in_time(async {
-            let mut kv = KvClient::new(self.connect().await?);
-            let anything =
-                RangeRequest { key: b"/".to_vec().into(), count_only: true, ..RangeRequest::default() };
-            kv.range(anything).await.with_context(|| format!("{} serves no read", self.member))?;
-            Ok(())
-        })
-        .await
+        let anything =
+            RangeRequest { key: b"/".to_vec().into(), count_only: true, ..RangeRequest::default() };
+        let asked = async |channel| KvClient::new(channel).range(anything).await;
+        self.ask("serves no read", asked).await.map(drop)
     }
 
-    /// The handshake too: the kernel accepts connections for a process that stands still.
-    pub(super) async fn in_time<T>(&self, question: impl Future<Output = Result<T>>) -> Result<T> {
-        let answer = timeout(ASK_MAX, question).await;
-        answer.with_context(|| format!("{} has not answered within {ASK_MAX:?}", self.member))?
+    /// One question on a connection of its own; `failed` says what a member does that does not answer it. The time is for
+    /// the handshake too: the kernel accepts connections for a process that stands still.
+    pub(super) async fn ask<T>(
+        &self,
+        failed: &str,
+        question: impl AsyncFnOnce(Channel) -> Result<T, Status>,
+    ) -> Result<T> {
+        let answer = timeout(ASK_MAX, async {
+            let channel = self.connect().await?;
+            question(channel).await.with_context(|| format!("{} {failed}", self.member))
+        });
+        answer.await.with_context(|| format!("{} has not answered within {ASK_MAX:?}", self.member))?
     }
 }

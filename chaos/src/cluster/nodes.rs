@@ -31,7 +31,8 @@ impl Cluster {
     /// When there is no such member.
     pub fn api(&self, name: &str) -> Result<ApiTarget> {
         let address = self.member(name)?.address;
-        ApiTarget::new(name, &format!("{address}:{API_PORT}"), self.certificates.administrator())
+        let url = format!("https://{address}:{API_PORT}");
+        ApiTarget::new(name, &url, self.certificates.administrator())
     }
 
     /// Starts the nodes that are asked for; they come up by themselves.

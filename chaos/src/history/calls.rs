@@ -14,6 +14,9 @@ use super::{Event, Failure, History, Place};
 /// The annotation that says which call wrote an object last.
 pub const MARK: &str = "chaos.navarch/mark";
 
+/// How an API server's log says that it let a leader's write through.
+const LANDED: &str = "a leader's write landed ";
+
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Request {
@@ -112,6 +115,26 @@ impl Verb {
     }
 }
 
+impl Landed {
+    /// What an API server says of a leader's write, if the line is that:
+    /// `… a leader's write landed revision=9 namespace=kube-system lease=deployment holder=n1-x epoch=3`
+    pub fn heard(member: &str, line: &str) -> Option<Self> {
+        let (_, fields) = line.split_once(LANDED)?;
+        let field = |name: &str| {
+            fields
+                .split(' ')
+                .find_map(|field| field.split_once('=').filter(|(key, _)| *key == name))
+                .map(|(_, value)| value)
+        };
+        let fence = Fence {
+            lease: format!("/registry/leases/{}/{}", field("namespace")?, field("lease")?),
+            holder: field("holder")?.to_owned(),
+            epoch: field("epoch")?.parse().ok()?,
+        };
+        Some(Self { member: member.to_owned(), revision: field("revision")?.parse().ok()?, fence })
+    }
+}
+
 impl Reply {
     /// For people.
     pub fn tell(&self) -> String {
@@ -195,4 +218,19 @@ impl History {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 const fn is_zero(value: &u64) -> bool {
     *value == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leaders_write_is_found_in_a_log() {
+        let line = "2026-11-21T15:00:00Z DEBUG request: apiserver::chain::fence: a leader's write landed \
+                    revision=9 namespace=kube-system lease=deployment holder=n1-x epoch=3";
+        let found = Landed::heard("n1", line).unwrap();
+        assert_eq!(found.revision, 9);
+        assert_eq!(found.fence.to_string(), "n1-x of /registry/leases/kube-system/deployment in epoch 3");
+        assert_eq!(Landed::heard("n1", "INFO became the leader"), None);
+    }
 }

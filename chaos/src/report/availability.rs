@@ -1,6 +1,6 @@
 //! When the cluster took writes and when it did not: acknowledgments, failures and terms over time.
 
-use super::calls::{Call, Class, is_write};
+use super::calls::{Call, Class};
 
 /// Every list is sorted by its first number; times are nanoseconds since the run began.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Availability {
         let mut headers = Vec::new();
         let mut attempts: Option<(u64, u64)> = None;
         for call in calls {
-            if is_write(&call.invoke.op) {
+            if call.is_write() {
                 let end = call.end.unwrap_or(call.at);
                 attempts = Some(attempts.map_or((call.at, end), |(first, last)| (first, last.max(end))));
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::calls::{Call, kind};
+use super::calls::Call;
 
 /// Of the calls of one kind that were answered with success; in microseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub(super) fn by_kind(calls: &[Call<'_>]) -> Vec<Latency> {
     let mut kinds: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for call in calls {
         if let Some(latency_ns) = call.latency_ns() {
-            kinds.entry(kind(&call.invoke.op)).or_default().push(latency_ns);
+            kinds.entry(call.kind()).or_default().push(latency_ns);
         }
     }
     kinds

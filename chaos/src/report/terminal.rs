@@ -47,7 +47,7 @@ fn calls(summary: &Summary) -> String {
         count(operations.unknown)
     );
     for latency in &summary.latency {
-        if matches!(latency.kind.as_str(), "put" | "txn" | "range") {
+        if matches!(latency.kind.as_str(), "put" | "txn" | "range" | "object update" | "object get") {
             let [p50, p99] = [latency.p50_us, latency.p99_us].map(|us| duration(us * 1_000));
             let _infallible = write!(text, "; {} p50 {p50} p99 {p99}", latency.kind);
         }

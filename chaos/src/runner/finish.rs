@@ -13,7 +13,7 @@ use super::{DEADLINE, Stage};
 use crate::check::{course, kubernetes};
 use crate::client::{Asker, Client, Recorder, Target, Unresolved};
 use crate::cluster::Cluster;
-use crate::history::{Event, Fence, Landed, Op, Range};
+use crate::history::{Event, Landed, Op, Range};
 use crate::scenario::{Plan, Strike};
 use crate::workloads::Workload;
 
@@ -29,9 +29,6 @@ const RESOLVE_TRIES: u64 = 3;
 const RESOLVE_AGE_MAX: Duration = Duration::from_secs(4 * 60);
 /// Words in a server's log that end a run.
 const CRASH_WORDS: &[&str] = &["panicked at", "invariant", "panic:", "fatal error:", "SIGSEGV"];
-
-/// How an API server's log says that it let a leader's write through.
-const LANDED: &str = "a leader's write landed ";
 
 /// What the store says of itself, and its revision, before anything is done.
 pub(super) async fn first_look(target: &Target) -> Result<(String, u64)> {
@@ -188,31 +185,13 @@ pub(super) fn read_server_logs(recorder: &Recorder, cluster: &Cluster) -> Result
         let bytes = fs::read(cluster.log(&member)?).with_context(|| format!("cannot read {member}'s log"))?;
         let text = String::from_utf8_lossy(&bytes);
         for line in text.lines() {
-            if let Some(landed) = landed(&member, line) {
+            if let Some(landed) = Landed::heard(&member, line) {
                 recorder.history.record(0, Event::Landed(landed));
             }
         }
         recorder.history.record(0, course::log(&member, crash(&text)));
     }
     Ok(())
-}
-
-/// What an API server says of a leader's write, if the line is that:
-/// `… a leader's write landed revision=9 namespace=kube-system lease=deployment holder=n1-x epoch=3`
-fn landed(member: &str, line: &str) -> Option<Landed> {
-    let (_, fields) = line.split_once(LANDED)?;
-    let field = |name: &str| {
-        fields
-            .split(' ')
-            .find_map(|field| field.split_once('=').filter(|(key, _)| *key == name))
-            .map(|(_, value)| value)
-    };
-    let fence = Fence {
-        lease: format!("/registry/leases/{}/{}", field("namespace")?, field("lease")?),
-        holder: field("holder")?.to_owned(),
-        epoch: field("epoch")?.parse().ok()?,
-    };
-    Some(Landed { member: member.to_owned(), revision: field("revision")?.parse().ok()?, fence })
 }
 
 fn crash(log: &str) -> Option<&str> {
@@ -230,16 +209,6 @@ pub(super) fn forget_disks(servers: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_leaders_write_is_found_in_a_log() {
-        let line = "2026-11-21T15:00:00Z DEBUG request: apiserver::chain::fence: a leader's write landed \
-                    revision=9 namespace=kube-system lease=deployment holder=n1-x epoch=3";
-        let found = landed("n1", line).unwrap();
-        assert_eq!(found.revision, 9);
-        assert_eq!(found.fence.to_string(), "n1-x of /registry/leases/kube-system/deployment in epoch 3");
-        assert_eq!(landed("n1", "INFO became the leader"), None);
-    }
 
     #[test]
     fn a_crash_is_found_in_a_log() {

@@ -5,19 +5,17 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{DEADLINE, FINISH_TIME_MAX, Judgement, Machine, Setting, Stage, finish, folder, judge};
 use crate::check::course;
-use crate::client::Client;
-use crate::history::{self, Begin, Event, Op, Put, Step};
-use crate::live::{Live, LiveNemesis, OWN, Site};
-use crate::scenario::{Plan, Scenario, Stroke};
+use crate::client::{Api, ApiTarget, Ask, Client, marked};
+use crate::history::{self, Begin, Event, Op, Put, Reply, Verb, version};
+use crate::live::{Home, Live, LiveNemesis, Site};
+use crate::scenario::{self, Plan, Scenario, Stroke, Through};
 use crate::workloads::PREFIX;
-
-/// Reads of the past go back by no more than this, and there was nothing of ours.
-const PAST: u64 = 1000;
 
 /// Does what the plan says on a cluster that runs already, and judges it. When `stop` is cancelled it mends, cleans up and
 /// says that it was stopped.
@@ -31,14 +29,23 @@ pub async fn run_live(
     machine: &Machine<'_>,
     stop: &CancellationToken,
 ) -> Result<Judgement> {
+    let terms = live.terms();
+    ensure!(!scenario.live_work(terms).is_empty(), "{}", nothing_to_do(scenario, live));
     let site = live.find().await?;
     let folder = folder(plan, machine)?;
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or("run");
-    let prefix = format!("{OWN}{name}-{}/", machine.entropy.name_suffix(5));
-    (machine.watch)(&format!("{} of cluster {}, below {prefix}", site.version, site.name));
-    let run = Run { scenario, plan, live, site: &site, stop };
-    let performed = run.perform(machine, &folder, &prefix).await;
-    site.empty(&prefix).await?;
+    let home = match site.settle(name, &machine.entropy.name_suffix(5)).await {
+        Ok(home) => home,
+        Err(error) => {
+            // There is nothing to be kept; what else is there is somebody's.
+            let _not_empty = fs::remove_dir(&folder);
+            return Err(error);
+        }
+    };
+    (machine.watch)(&format!("{} of cluster {}, {}", site.version, site.name, home.tell()));
+    let run = Run { scenario, plan, live, site: &site, home: &home, stop };
+    let performed = run.perform(machine, &folder).await;
+    home.leave().await?;
     let trouble = performed.err().map(|error| format!("{error:#}"));
     fs::write(folder.join("schedule.json"), serde_json::to_string_pretty(plan)?)
         .context("cannot write schedule.json")?;
@@ -46,24 +53,39 @@ pub async fn run_live(
     Ok(Judgement { folder, summary })
 }
 
+/// That none of a scenario's work is for who is seen like this, and whose is.
+fn nothing_to_do(scenario: &Scenario, live: &Live) -> String {
+    let terms = live.terms();
+    let others = scenario::ALL.iter().filter(|other| !other.live_work(terms).is_empty());
+    let others: Vec<&str> = others.map(|other| other.name).collect();
+    let seen = match terms.through {
+        Through::Store => "a store's endpoints",
+        Through::Kubernetes => "a Kubernetes API",
+    };
+    format!(
+        "nothing of {} can be done with {seen}; of these something can: {}",
+        scenario.name,
+        others.join(", ")
+    )
+}
+
 struct Run<'a> {
     scenario: &'a Scenario,
     plan: &'a Plan,
     live: &'a Live,
     site: &'a Site,
+    home: &'a Home,
     stop: &'a CancellationToken,
 }
 
 impl Run<'_> {
     /// Everything but the judgement.
-    async fn perform(&self, machine: &Machine<'_>, folder: &std::path::Path, prefix: &str) -> Result<()> {
-        let tasks = self.scenario.live_work(self.live.terms);
-        ensure!(!tasks.is_empty(), "nothing of {} can be done with these endpoints", self.scenario.name);
-        let targets = self.site.below(prefix);
+    async fn perform(&self, machine: &Machine<'_>, folder: &std::path::Path) -> Result<()> {
+        let Home { targets, apis, namespace, heard_from, .. } = self.home.clone();
+        let tasks = self.scenario.live_work(self.live.terms());
         let begin = self.begin(machine);
         let first = begin.revision + 1;
-        let heard_from = self.site.revision + 1;
-        let setting = Setting { begin, tasks, targets, apis: Vec::new(), heard_from };
+        let setting = Setting { begin, tasks, targets, apis, namespace, heard_from };
         let stage = Stage::around(self.scenario, machine, folder, setting)?;
         // Watches from just below what is forgotten are still of the run.
         stage.arena.recorder.forget(first + 1);
@@ -76,10 +98,10 @@ impl Run<'_> {
         Begin {
             scenario: self.plan.scenario.clone(),
             seed: self.plan.seed,
-            system: self.live.terms.system(),
+            system: self.live.terms().system(),
             version: self.site.version.clone(),
-            members: self.site.targets.iter().map(|target| target.member.clone()).collect(),
-            revision: self.site.revision.saturating_sub(PAST).max(1),
+            members: self.home.members.clone(),
+            revision: self.home.begin,
             // A cluster that is not ours may know none.
             has_request_ids: false,
             command: machine.command.clone(),
@@ -87,6 +109,9 @@ impl Run<'_> {
     }
 
     async fn play(&self, stage: &Stage, first: u64) -> Result<()> {
+        if stage.arena.targets.is_empty() {
+            last_object(stage, "begin").await?;
+        }
         stage.begin_work().await?;
         stage.phase("safety");
         self.break_things(stage).await;
@@ -94,7 +119,7 @@ impl Run<'_> {
         stage.end_work().await?;
         stage.phase("final");
         // Who lags behind may read what is old.
-        self.level(stage).await?;
+        self.level(stage, "first").await?;
         finish::final_reads(stage).await;
         stage.end_looks().await?;
         self.tell_logs(stage, first).await?;
@@ -106,9 +131,9 @@ impl Run<'_> {
     async fn break_things(&self, stage: &Stage) {
         let began = Instant::now();
         let at = |ms| began + Duration::from_millis(ms);
-        let mut nemesis = LiveNemesis::new(self.live.pids.clone(), self.site.targets.len());
-        let strikes = if self.live.terms.faults { &self.plan.strikes[..] } else { &[] };
-        let members: Vec<String> = self.site.targets.iter().map(|target| target.member.clone()).collect();
+        let mut nemesis = LiveNemesis::new(self.live.pids.clone(), self.home.members.len());
+        let strikes = if self.live.faults { &self.plan.strikes[..] } else { &[] };
+        let members = &self.home.members;
         for strike in strikes {
             self.until(at(strike.at_ms)).await;
             if self.stop.is_cancelled() {
@@ -117,19 +142,11 @@ impl Run<'_> {
             let leader = stage.observer.leader();
             let faults = match &strike.stroke {
                 Stroke::Exact { fault } => vec![fault.clone()],
-                Stroke::Aimed { blow, throw } => blow.faults(&members, leader.as_deref(), *throw),
+                Stroke::Aimed { blow, throw } => blow.faults(members, leader.as_deref(), *throw),
             };
             let lasts = Duration::from_millis(strike.lasts_ms);
             let tell = |step: history::Fault| {
-                match &step.step {
-                    Step::Installed { .. } => {
-                        stage
-                            .observer
-                            .fault_began(step.fault, format!("{} {}", step.kind, step.target.join(" ")));
-                    }
-                    Step::Healed { .. } => stage.observer.fault_ended(step.fault),
-                    Step::Skipped { .. } | Step::Indeterminate { .. } => {}
-                }
+                stage.observer.fault(&step);
                 stage.arena.recorder.history.record(0, Event::Fault(step));
             };
             for fault in faults {
@@ -150,7 +167,7 @@ impl Run<'_> {
     /// Has every member tell everything up to a last write.
     async fn tell_logs(&self, stage: &Stage, first: u64) -> Result<()> {
         stage.phase(course::CONVERGE);
-        let (last, behind) = self.level(stage).await?;
+        let (last, behind) = self.level(stage, "last").await?;
         let recorder = &stage.arena.recorder;
         let told =
             if behind.is_empty() { course::converged(last) } else { course::unconverged(&behind.join(", ")) };
@@ -162,18 +179,12 @@ impl Run<'_> {
     }
 
     /// Writes, and waits until every member tells that: the write's revision, and who does not.
-    async fn level(&self, stage: &Stage) -> Result<(u64, Vec<String>)> {
-        let put = Put { key: format!("{PREFIX}end"), value: String::new(), lease: 0, previous: false };
-        let mut last = None;
-        let until = Instant::now() + FINISH_TIME_MAX;
-        for target in stage.arena.targets.iter().cycle() {
-            let mut client = Client::new(stage.arena.recorder.clone(), target.clone(), "end", DEADLINE);
-            last = client.ask(Op::Put(put.clone())).await.map(|(header, _)| header.revision);
-            if last.is_some() || Instant::now() > until {
-                break;
-            }
-        }
-        let Some(last) = last else { bail!("the cluster does not take a last write") };
+    async fn level(&self, stage: &Stage, name: &str) -> Result<(u64, Vec<String>)> {
+        let last = if stage.arena.targets.is_empty() {
+            last_object(stage, name).await?
+        } else {
+            last_key(stage).await?
+        };
         let mut behind = Vec::new();
         for collector in &stage.collectors {
             if !collector.reaches(last, finish::CONVERGE_TIME_MAX).await {
@@ -182,4 +193,47 @@ impl Run<'_> {
         }
         Ok((last, behind))
     }
+}
+
+/// Has some member take one more write: its revision.
+async fn last_key(stage: &Stage) -> Result<u64> {
+    let put = Put { key: format!("{PREFIX}end"), value: String::new(), lease: 0, previous: false };
+    let until = Instant::now() + FINISH_TIME_MAX;
+    for target in stage.arena.targets.iter().cycle() {
+        let mut client = Client::new(stage.arena.recorder.clone(), target.clone(), "end", DEADLINE);
+        if let Some((header, _)) = client.ask(Op::Put(put.clone())).await {
+            return Ok(header.revision);
+        }
+        if Instant::now() > until {
+            break;
+        }
+    }
+    bail!("the cluster does not take a last write")
+}
+
+/// Has some API server take one more object: its resourceVersion. Then it is read from each of them.
+async fn last_object(stage: &Stage, name: &str) -> Result<u64> {
+    let until = Instant::now() + FINISH_TIME_MAX;
+    let api = |target: &ApiTarget| Api::new(stage.arena.recorder.clone(), target.clone(), "end", DEADLINE);
+    let mut why = String::new();
+    for (number, target) in stage.arena.apis.iter().cycle().enumerate() {
+        let name = format!("{name}-{number}");
+        let key = format!("/registry/configmaps/{}/{name}", stage.arena.namespace);
+        let object = marked(json!({"metadata": {"name": name}}), &name);
+        match api(target).call(Ask::new(Verb::Create, &key).with(object)).await {
+            Reply::Ok { object } => {
+                for target in stage.arena.apis.iter() {
+                    api(target).call(Ask::new(Verb::Get, &key)).await;
+                }
+                return Ok(version(&object));
+            }
+            Reply::Refused(failure) | Reply::Unknown(failure) => {
+                why = format!("{}: {}: {}", target.member, failure.code, failure.message);
+            }
+        }
+        if Instant::now() > until {
+            break;
+        }
+    }
+    bail!("the cluster does not take an object in {}: {why}", stage.arena.namespace)
 }

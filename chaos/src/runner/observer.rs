@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, Counts};
-use crate::history::{Answer, Header, Op};
+use crate::history::{Answer, Fault, Header, Op, Step};
 use crate::workloads::Arena;
 
 const ASK_EVERY: Duration = Duration::from_millis(250);
@@ -20,6 +20,8 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(super) struct Observer {
     view: Arc<Mutex<View>>,
+    /// Whether there is anybody to be asked.
+    asks: bool,
 }
 
 #[derive(Default)]
@@ -32,7 +34,7 @@ struct View {
 
 impl Observer {
     pub(super) fn start(arena: &Arena, tell: Arc<dyn Fn(&str) + Send + Sync>, tasks: &Tasks) -> Self {
-        let observer = Self { view: Arc::default() };
+        let observer = Self { view: Arc::default(), asks: !arena.targets.is_empty() };
         for target in arena.targets.iter() {
             let client = Client::new(arena.recorder.clone(), target.clone(), "observer", ASK_TIME_MAX);
             let (asking, stop) = (observer.clone(), tasks.stop().clone());
@@ -72,12 +74,18 @@ impl Observer {
         self.view().phase = name.to_owned();
     }
 
-    pub(super) fn fault_began(&self, number: u64, what: String) {
-        self.view().faults.insert(number, what);
-    }
-
-    pub(super) fn fault_ended(&self, number: u64) {
-        self.view().faults.remove(&number);
+    /// What is not known to be broken is not shown as such.
+    pub(super) fn fault(&self, told: &Fault) {
+        match told.step {
+            Step::Installed { .. } => {
+                let what = format!("{} {}", told.kind, told.target.join(" "));
+                self.view().faults.insert(told.fault, what);
+            }
+            Step::Healed { .. } => {
+                self.view().faults.remove(&told.fault);
+            }
+            Step::Skipped { .. } | Step::Indeterminate { .. } => {}
+        }
     }
 
     async fn ask(&self, mut client: Client, stop: &CancellationToken) {
@@ -104,15 +112,17 @@ impl Observer {
 
     /// `t+37s safety | leader n2 term 9 | 412 ok/s 3 unknown | kill n2`
     fn line(&self, elapsed: Duration, before: Counts, now: Counts) -> String {
-        let leader = self
-            .latest()
-            .map_or_else(|| "no leader".to_owned(), |(member, term)| format!("leader {member} term {term}"));
+        let leader = match self.latest() {
+            Some((member, term)) => format!(" | leader {member} term {term}"),
+            None if self.asks => " | no leader".to_owned(),
+            None => String::new(),
+        };
         let view = self.view();
         let faults: Vec<&str> = view.faults.values().map(String::as_str).collect();
         let faults = if faults.is_empty() { "no fault".to_owned() } else { faults.join(", ") };
         let (ok, unknown) = (now.ok - before.ok, now.unknown);
         let phase = &view.phase;
-        format!("t+{}s {phase} | {leader} | {ok} ok/s, {unknown} unknown | {faults}", elapsed.as_secs())
+        format!("t+{}s {phase}{leader} | {ok} ok/s, {unknown} unknown | {faults}", elapsed.as_secs())
     }
 
     fn view(&self) -> MutexGuard<'_, View> {
@@ -126,7 +136,7 @@ mod tests {
 
     #[test]
     fn who_led_in_the_latest_term_leads() {
-        let observer = Observer { view: Arc::default() };
+        let observer = Observer { view: Arc::default(), asks: true };
         assert_eq!(observer.leader(), None);
         let says = |member: &str, id, leader, term| {
             let header = Header { cluster: 1, member: id, revision: 5, term };
@@ -137,12 +147,18 @@ mod tests {
         says("n3", 3, 2, 4);
         assert_eq!(observer.leader().as_deref(), Some("n2"));
         observer.phase("safety");
-        observer.fault_began(7, "kill n2".to_owned());
-        let (before, now) =
-            (Counts { ok: 10, refused: 0, unknown: 1 }, Counts { ok: 50, refused: 9, unknown: 3 });
-        assert_eq!(
-            observer.line(Duration::from_secs(12), before, now),
-            "t+12s safety | leader n2 term 4 | 40 ok/s, 3 unknown | kill n2"
-        );
+        let fault = |fault, step| {
+            observer.fault(&Fault { fault, kind: "kill".to_owned(), target: vec!["n2".to_owned()], step });
+        };
+        fault(7, Step::Installed { evidence: String::new() });
+        fault(8, Step::Indeterminate { reason: String::new() });
+        let line = || {
+            let (before, now) =
+                (Counts { ok: 10, refused: 0, unknown: 1 }, Counts { ok: 50, refused: 9, unknown: 3 });
+            observer.line(Duration::from_secs(12), before, now)
+        };
+        assert_eq!(line(), "t+12s safety | leader n2 term 4 | 40 ok/s, 3 unknown | kill n2");
+        fault(7, Step::Healed { evidence: String::new() });
+        assert_eq!(line(), "t+12s safety | leader n2 term 4 | 40 ok/s, 3 unknown | no fault");
     }
 }

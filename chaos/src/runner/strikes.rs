@@ -11,7 +11,7 @@ use crate::client::Recorder;
 use crate::cluster::Cluster;
 use crate::dice::Dice;
 use crate::faults::{Fault, Nemesis};
-use crate::history::{self, Event, Step};
+use crate::history::{self, Event};
 use crate::scenario::{Aim, Blow, Plan, Scenario, Strike, Stroke};
 
 /// How often who cannot be mended is tried again.
@@ -107,14 +107,7 @@ impl<'a> Strikes<'a> {
     }
 
     fn told(&self, step: history::Fault) {
-        match &step.step {
-            Step::Installed { .. } | Step::Indeterminate { .. } => {
-                let what = format!("{} {}", step.kind, step.target.join(" "));
-                self.observer.fault_began(step.fault, what);
-            }
-            Step::Healed { .. } => self.observer.fault_ended(step.fault),
-            Step::Skipped { .. } => {}
-        }
+        self.observer.fault(&step);
         self.recorder.history.record(0, Event::Fault(step));
     }
 

@@ -39,6 +39,11 @@ const fn brief(blow: Blow) -> Plague {
     Plague { blow, pause_ms: (500, 1500), lasts_ms: (100, 500) }
 }
 
+/// As often as a cluster can cope with, so that many are measured.
+const fn in_turn(blow: Blow) -> Plague {
+    Plague { blow, pause_ms: (1000, 2000), lasts_ms: (1500, 2000) }
+}
+
 const HOUR_MS: i64 = 3_600_000;
 /// A link over half of the world, in bad weather.
 const FAR: Impairment =
@@ -126,6 +131,19 @@ pub const ALL: &[Scenario] = &[
             often(Blow::Pause(Aim::Follower)),
             often(Blow::Pause(Aim::Majority)),
         ],
+        require: Require { ok: 1000, faults: 3 },
+        ..BASE
+    },
+    Scenario {
+        name: "failover",
+        claims: "who loses a leader, killed, standing still or cut off, soon has another: how soon, the report says",
+        work: &[KV, REGISTER],
+        plagues: &[
+            in_turn(Blow::Kill(Aim::Leader)),
+            in_turn(Blow::Pause(Aim::Leader)),
+            in_turn(Blow::Isolate(Aim::Leader)),
+        ],
+        seconds: 120,
         require: Require { ok: 1000, faults: 3 },
         ..BASE
     },
@@ -297,9 +315,22 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "S-18",
         claims: "a request that is asked again under its id happens once",
-        work: &[BANK, APPEND],
+        work: &[BANK, APPEND, Work { workload: "again", workers: 6, per_second: 30 }],
         plagues: &[often(Blow::Kill(Aim::Leader)), often(Blow::Pause(Aim::Leader))],
         require: Require { ok: 300, faults: 2 },
+        ..BASE
+    },
+    Scenario {
+        name: "A-03",
+        claims: "a watch of objects tells every change once and in order, at whichever API server it goes on",
+        work: &[
+            SOME_KV,
+            Work { workload: "objects", workers: 6, per_second: 60 },
+            Work { workload: "object-watch", workers: 9, per_second: 0 },
+        ],
+        plagues: &[often(Blow::Pause(Aim::Any)), often(Blow::Pause(Aim::Leader))],
+        require: Require { ok: 150, faults: 2 },
+        refused: &[("Conflict", 5)],
         ..BASE
     },
     Scenario {

@@ -11,11 +11,15 @@ use crate::workloads::Workload;
 
 /// Work that does something to everybody's keys.
 const DESTRUCTIVE: &[&str] = &["compact", "tombstone"];
-/// Work for API servers, which are not among the endpoints.
-const NOT_OF_A_STORE: &[&str] = &["objects", "deployments", "fenced"];
+/// Work for the Kubernetes API, which a store does not have.
+const NOT_OF_A_STORE: &[&str] = &["objects", "object-watch", "deployments", "fenced"];
+/// Of that, what may be done in a namespace of any cluster, and means something there.
+const OF_ANY_KUBERNETES: &[&str] = &["objects", "object-watch"];
+
+type Reasons = &'static [(&'static str, &'static str)];
 
 /// Properties that nobody can judge who sees only a part of the keys, and not the machines; with the reason.
-const NOT_JUDGED: &[(&str, &str)] = &[
+const NOT_JUDGED: Reasons = &[
     ("log-dense", "the revisions between ours belong to others"),
     ("hash-equal", "a hash is of everybody's keys"),
     ("member-identity", "it takes the members' hashes"),
@@ -23,10 +27,31 @@ const NOT_JUDGED: &[(&str, &str)] = &[
     ("no-crash", "the servers' logs are not ours"),
     ("core-progress", "no minority is left broken"),
 ];
+/// Further ones, of who sees the Kubernetes API only.
+const NOT_OF_OBJECTS: Reasons = &[
+    ("log-exact", "API servers do not tell how often a key was written"),
+    ("write-kept", NO_STORE),
+    ("exactly-once", NO_STORE),
+    ("response-exact", NO_STORE),
+    ("strict-serializability", NO_STORE),
+    ("header-identity", NO_STORE),
+    ("header-term", NO_STORE),
+    ("header-revision", NO_STORE),
+];
+const NO_STORE: &str = "the store's own API was not asked";
+
+/// What is known of the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Through {
+    #[default]
+    Store,
+    Kubernetes,
+}
 
 /// What the owner has agreed to. In a history it is a part of the system's name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
+    pub through: Through,
     pub faults: bool,
     /// Compaction and the like.
     pub destructive: bool,
@@ -39,10 +64,15 @@ pub struct NotJudged {
     pub reason: String,
 }
 
+const KUBERNETES: &str = "+kubernetes";
+const FAULTS: &str = "+faults";
+const DESTRUCTION: &str = "+destructive";
+
 impl Terms {
-    /// `live`, `live+faults` …
+    /// `live`, `live+kubernetes+faults` …
     pub fn system(self) -> String {
-        let words = [(self.faults, "+faults"), (self.destructive, "+destructive")];
+        let is_kubernetes = self.through == Through::Kubernetes;
+        let words = [(is_kubernetes, KUBERNETES), (self.faults, FAULTS), (self.destructive, DESTRUCTION)];
         let said = words.iter().filter(|(is_said, _)| *is_said).map(|(_, word)| *word);
         std::iter::once("live").chain(said).collect()
     }
@@ -50,12 +80,31 @@ impl Terms {
     /// None, of a cluster that the run started itself.
     pub fn of(begin: &Begin) -> Option<Self> {
         let rest = begin.system.strip_prefix("live")?;
-        Some(Self { faults: rest.contains("+faults"), destructive: rest.contains("+destructive") })
+        let through = if rest.contains(KUBERNETES) { Through::Kubernetes } else { Through::Store };
+        Some(Self { through, faults: rest.contains(FAULTS), destructive: rest.contains(DESTRUCTION) })
     }
 
     fn allow(self, work: &Work) -> bool {
-        (self.destructive || !DESTRUCTIVE.contains(&work.workload))
-            && !NOT_OF_A_STORE.contains(&work.workload)
+        match self.through {
+            Through::Store => {
+                (self.destructive || !DESTRUCTIVE.contains(&work.workload))
+                    && !NOT_OF_A_STORE.contains(&work.workload)
+            }
+            Through::Kubernetes => OF_ANY_KUBERNETES.contains(&work.workload),
+        }
+    }
+
+    /// The properties that cannot be judged, and why.
+    fn unseen(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let more = match self.through {
+            Through::Store => &[][..],
+            Through::Kubernetes => NOT_OF_OBJECTS,
+        };
+        NOT_JUDGED.iter().chain(more).copied()
+    }
+
+    fn judges(self, property: &str) -> bool {
+        self.unseen().all(|(unseen, _)| unseen != property)
     }
 }
 
@@ -64,8 +113,7 @@ pub fn not_judged(begin: &Begin) -> Vec<NotJudged> {
     let Some(terms) = Terms::of(begin) else { return Vec::new() };
     let said =
         |property: &str, reason: &str| NotJudged { property: property.to_owned(), reason: reason.to_owned() };
-    let mut all: Vec<NotJudged> =
-        NOT_JUDGED.iter().map(|(property, reason)| said(property, reason)).collect();
+    let mut all: Vec<NotJudged> = terms.unseen().map(|(property, reason)| said(property, reason)).collect();
     let left_out = Scenario::named(&begin.scenario).map_or(&[][..], |scenario| scenario.work);
     for work in left_out.iter().filter(|work| !terms.allow(work)) {
         all.push(said(&format!("everything about {}", work.workload), "that work was left out"));
@@ -84,12 +132,11 @@ impl Scenario {
 
     /// As [`Self::claimed`], of a live cluster.
     pub fn live_claimed(&self, terms: Terms, findings: Vec<Finding>) -> Vec<Finding> {
-        let is_judged = |property: &str| NOT_JUDGED.iter().all(|(not, _)| *not != property);
         let work = self.live_work(terms);
         let workloads = work.iter().filter_map(|work| Workload::named(work.workload));
         let claimed = workloads.flat_map(|workload| workload.tests).chain(super::ALWAYS);
-        let claimed = claimed.copied().filter(|property| is_judged(property)).collect();
-        let findings = findings.into_iter().filter(|finding| is_judged(&finding.property)).collect();
+        let claimed = claimed.copied().filter(|property| terms.judges(property)).collect();
+        let findings = findings.into_iter().filter(|finding| terms.judges(&finding.property)).collect();
         super::among(claimed, findings)
     }
 
@@ -114,9 +161,11 @@ mod tests {
 
     #[test]
     fn the_terms_are_a_part_of_the_history() {
-        for (faults, destructive) in [(false, false), (true, false), (false, true), (true, true)] {
-            let terms = Terms { faults, destructive };
-            assert_eq!(Terms::of(&live("S-01", terms)), Some(terms), "{}", terms.system());
+        for through in [Through::Store, Through::Kubernetes] {
+            for (faults, destructive) in [(false, false), (true, false), (false, true), (true, true)] {
+                let terms = Terms { through, faults, destructive };
+                assert_eq!(Terms::of(&live("S-01", terms)), Some(terms), "{}", terms.system());
+            }
         }
         let Event::Begin(ours) = begin() else { unreachable!("it begins") };
         assert_eq!(Terms::of(&ours), None);
@@ -125,24 +174,43 @@ mod tests {
 
     #[test]
     fn what_cannot_be_judged_is_said_and_never_passes() {
-        let scenario = Scenario::named("S-01").unwrap();
-        let terms = Terms::default();
-        let finding = |property: &str| Finding {
-            property: property.to_owned(),
-            checked: 9,
-            violations: Vec::new(),
-            inconclusive: None,
-        };
-        let all = NOT_JUDGED.iter().map(|(property, _)| finding(property)).collect();
-        let found = scenario.live_claimed(terms, all);
-        let said = not_judged(&live("S-01", terms));
-        for (property, _) in NOT_JUDGED {
-            assert!(found.iter().all(|finding| finding.property != *property), "{property} was judged");
-            assert!(said.iter().any(|said| said.property == *property), "{property} is not said");
+        for (name, through) in [("S-01", Through::Store), ("A-03", Through::Kubernetes)] {
+            let scenario = Scenario::named(name).unwrap();
+            let terms = Terms { through, ..Terms::default() };
+            let finding = |property: &str| Finding {
+                property: property.to_owned(),
+                checked: 9,
+                violations: Vec::new(),
+                inconclusive: None,
+            };
+            let all = terms.unseen().map(|(property, _)| finding(property)).collect();
+            let found = scenario.live_claimed(terms, all);
+            let said = not_judged(&live(name, terms));
+            for (property, _) in terms.unseen() {
+                assert!(found.iter().all(|finding| finding.property != property), "{property} was judged");
+                assert!(said.iter().any(|said| said.property == property), "{property} is not said");
+            }
+            assert!(!found.is_empty());
+            assert!(
+                found.iter().all(|finding| finding.verdict() == Verdict::Inconclusive),
+                "the rest is missing"
+            );
         }
-        assert!(
-            found.iter().all(|finding| finding.verdict() == Verdict::Inconclusive),
-            "the rest is missing"
+    }
+
+    #[test]
+    fn each_api_has_its_own_work() {
+        let names = |scenario: &str, through| {
+            let terms = Terms { through, ..Terms::default() };
+            let work = Scenario::named(scenario).unwrap().live_work(terms);
+            work.iter().map(|work| work.workload).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names("A-03", Through::Kubernetes), "objects object-watch");
+        assert_eq!(names("A-03", Through::Store), "kv");
+        assert_eq!(
+            names("C-10", Through::Kubernetes),
+            "",
+            "fences are ours, pods cost their nodes something"
         );
     }
 

@@ -7,7 +7,7 @@ mod watching;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{LeaseId, Tasks};
+use base::{LeaseId, Revision, Tasks};
 use store::{Op as StoreOp, Status, Store, StoreError, WriteOptions};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -15,9 +15,22 @@ use tokio::time::{sleep, timeout};
 use super::record::{Unresolved, writes};
 use super::world::{Phase, World};
 use crate::dice::Dice;
-use crate::history::{Answer, Failure, Header, Invoke, Op, Outcome, Put, Range};
+use crate::history::{Answer, Failure, Header, Invoke, Kv, Op, Outcome, Put, Range};
 use mix::Mix;
 pub(super) use watching::hear_again;
+
+/// All that is there below a prefix, at a revision or now, which is told.
+pub(super) async fn everything_below(
+    store: &Store,
+    prefix: &str,
+    at: Option<Revision>,
+) -> Result<(Revision, Vec<Kv>), StoreError> {
+    // The first key behind all of them: the prefix ends with a slash.
+    let end = format!("{}0", prefix.trim_end_matches('/'));
+    let range = Range { key: prefix.to_owned(), end: Some(end), ..Range::default() };
+    let found = store.range(store::Range { revision: at, ..convert::range(&range) }).await?;
+    Ok((found.revision, found.kvs.into_iter().map(convert::kv).collect()))
+}
 
 const WORKLOAD: &str = "mixed";
 /// How much longer than the store itself a client waits.

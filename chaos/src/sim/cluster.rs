@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use turmoil::Sim;
 
 use super::client::{self, Seat};
+use super::control::{self, Site};
 use super::disk::{self, Death, Mood, Whims};
 use super::membership;
 use super::network::{Network, Outbound};
@@ -40,6 +41,7 @@ pub(super) struct Cluster {
 /// One node, over all of its lives.
 pub(super) struct Member {
     pub(super) name: String,
+    number: u64,
     disk: Mutex<MemoryDisk>,
     pub(super) whims: Arc<Whims>,
     pub(super) clock: Arc<WallClock>,
@@ -85,7 +87,8 @@ impl Cluster {
                 let whims = Arc::new(Whims::new(Dice::of(plan.seed, "disk", number), mood));
                 Arc::new(Member {
                     name,
-                    disk: Mutex::new(MemoryDisk::simulated(whims.clone())),
+                    number,
+                    disk: Mutex::new(MemoryDisk::simulated(whims.clone(), plan.segment_bytes)),
                     whims,
                     clock: Arc::new(WallClock::new(world.clone())),
                     world: world.clone(),
@@ -201,7 +204,7 @@ impl Member {
 
     /// Puts an empty disk in the place of the one that it has. It must be dead.
     pub(super) fn change_disk(&self) {
-        *lock(&self.disk) = MemoryDisk::simulated(self.whims.clone());
+        *lock(&self.disk) = MemoryDisk::simulated(self.whims.clone(), self.plan.segment_bytes);
     }
 
     /// Of a node that runs.
@@ -268,7 +271,7 @@ impl Member {
         if self.is_spare() {
             self.world.membership.invitation(&self.name).await;
         }
-        let entrance = Entrance::open(self.config(), self.clock.clone(), entropy)?;
+        let entrance = Entrance::open(self.config(), self.clock.clone(), entropy.clone())?;
         let door = (entrance.badge(), entrance.service());
         tasks.spawn_infallible("network", network.serve(left, door, tasks.stop().clone()));
         let node = entrance.enter(peers, &tasks).await?;
@@ -278,6 +281,11 @@ impl Member {
         tasks.spawn_infallible("witness", witness(seat.clone()));
         if !self.is_spare() {
             client::start(&seat, self.plan.crowd, seed, &tasks);
+            if self.plan.has_control_plane {
+                let (clock, number) = (self.clock.clone(), self.number);
+                let site = Site { seat: seat.clone(), clock, entropy, seed, number, life };
+                control::start(&site, &tasks)?;
+            }
             let dice = Dice::of(seed, "membership", 0);
             tasks.spawn_infallible("membership", membership::serve(seat.clone(), dice));
             tasks.spawn_infallible("end", self.clone().end(seat));
@@ -368,7 +376,8 @@ async fn witness(seat: Seat) {
         {
             let status = status.borrow_and_update();
             if status.role == Role::Leader {
-                lock(&seat.world.leaders).note(status.term, &seat.member);
+                let vote = (status.term, status.node_id.get());
+                lock(&seat.world.leaders).note(seat.world.elapsed(), vote, &seat.member);
             }
         }
         if status.changed().await.is_err() {
@@ -386,6 +395,10 @@ async fn operate(seat: Seat) {
             return;
         }
         tokio::time::sleep(OPERATOR_WAITS).await;
+        // It may be well by now: what an operator hears is old, and a member that is rebuilt serves nobody meanwhile.
+        if !is_damaged(&status.borrow_and_update()) {
+            continue;
+        }
         let rebuilt = seat.store.rebuild().await;
         seat.world.trace(format_args!("{} is rebuilt: {rebuilt:?}", seat.member), &[]);
     }

@@ -4,26 +4,36 @@
 //! everybody but the leader, and a leader that keeps a majority without that member, is a healthy cluster: whoever asks
 //! there waits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Who was seen to lead in each term.
+/// When each leader was first seen: by the number of its vote, which is the term and the leader's id in it.
+///
+/// A term may have several leaders: whoever asks for votes in the term of a leader with a lesser id gets those of members
+/// that hear no leader. But each vote has a majority, and no member gives one that is less than the last that it gave.
 #[derive(Default)]
-pub(super) struct Leaders(BTreeMap<u64, BTreeSet<String>>);
+pub(super) struct Leaders(BTreeMap<(u64, u64), (Duration, String)>);
 
 impl Leaders {
-    pub(super) fn note(&mut self, term: u64, leader: &str) {
-        self.0.entry(term).or_default().insert(leader.to_owned());
+    pub(super) fn note(&mut self, now: Duration, vote: (u64, u64), leader: &str) {
+        self.0.entry(vote).or_insert_with(|| (now, leader.to_owned()));
     }
 
-    pub(super) fn terms(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         self.0.len() as u64
     }
 
-    /// Terms with more than one leader.
-    pub(super) fn contested(&self) -> Vec<String> {
-        let contested = self.0.iter().filter(|(_, leaders)| leaders.len() > 1);
-        contested.map(|(term, leaders)| format!("term {term} has been led by {leaders:?}")).collect()
+    /// Those that were elected after one with a greater vote; `late` is how much later who was elected may know it.
+    pub(super) fn out_of_order(&self, late: Duration) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (vote, (at, leader)) in &self.0 {
+            let mut greater = self.0.range(vote..).skip(1);
+            let sooner = greater.find(|(_, (sooner, _))| *sooner + late < *at);
+            wrong.extend(sooner.map(|(other, (sooner, first))| {
+                format!("{leader} led in {vote:?} at {at:?}, after {first} in {other:?} at {sooner:?}")
+            }));
+        }
+        wrong
     }
 }
 
@@ -66,14 +76,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_leaders_of_a_term_are_one_too_many() {
+    fn no_leader_comes_after_one_with_a_greater_vote() {
+        let ms = Duration::from_millis;
         let mut leaders = Leaders::default();
-        for (term, leader) in [(1, "n1"), (2, "n2"), (1, "n1")] {
-            leaders.note(term, leader);
+        for (at, vote, leader) in
+            [(0, (1, 1), "n1"), (100, (1, 3), "n3"), (500, (2, 2), "n2"), (900, (1, 1), "n1")]
+        {
+            leaders.note(ms(at), vote, leader);
         }
-        assert_eq!((leaders.terms(), leaders.contested().len()), (2, 0));
-        leaders.note(2, "n3");
-        assert_eq!(leaders.contested(), [r#"term 2 has been led by {"n2", "n3"}"#]);
+        assert_eq!((leaders.count(), leaders.out_of_order(ms(50)).len()), (3, 0));
+        leaders.note(ms(520), (2, 1), "n1");
+        assert_eq!(leaders.out_of_order(ms(50)).len(), 0, "its votes were under way");
+        leaders.note(ms(1000), (1, 2), "n2");
+        assert_eq!(leaders.out_of_order(ms(50)), ["n2 led in (1, 2) at 1s, after n3 in (1, 3) at 100ms"]);
     }
 
     #[test]

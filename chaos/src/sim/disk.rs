@@ -1,10 +1,10 @@
-//! What a node's disk does: how long a sync takes, when one fails, and what is left when the power goes.
+//! What a node's disk does: how long a sync takes, when one or a write fails, and what is left when the power goes.
 
 use std::io::ErrorKind;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use store::{DiskWhims, MemoryDisk, SyncFate, Unsynced};
+use store::{DiskWhims, MemoryDisk, SyncFate};
 
 use super::world::lock;
 use crate::dice::Dice;
@@ -15,13 +15,16 @@ const SYNC_MAX: Duration = Duration::from_millis(3);
 const UNLUCKY_SYNC_MAX: Duration = Duration::from_millis(60);
 const UNLUCKY_ONE_IN: u64 = 50;
 
+/// Of the writes of a disk that fails; all others fail when they are synced.
+const FAILING_WRITES_PERCENT: u64 = 50;
+
 /// How a disk behaves until it is told otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mood {
     Healthy,
     /// Each sync takes up to so long.
     Slow(Duration),
-    /// No sync succeeds.
+    /// No sync succeeds, nor does each write.
     Failing(ErrorKind),
     /// Says that it has synced, and has not.
     Lying,
@@ -57,35 +60,45 @@ impl DiskWhims for Whims {
             Mood::Lying => SyncFate::Forgotten { after: self.healthy() },
         }
     }
+
+    fn write(&self) -> Option<ErrorKind> {
+        match *lock(&self.mood) {
+            Mood::Failing(kind) => self.dice.percent(FAILING_WRITES_PERCENT).then_some(kind),
+            Mood::Healthy | Mood::Slow(_) | Mood::Lying => None,
+        }
+    }
 }
 
 /// How a node dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Death {
-    /// Its process ends: what it wrote to the log stays, what was not flushed of the tables goes.
+    /// Its process ends, at any step of a write: what it wrote to the log stays, what was not flushed of the tables goes.
     Killed,
-    /// The power goes: of what was not synced a beginning stays, the last write of which was torn.
+    /// The power goes: of what was not synced any part stays, torn or whole.
     PowerLost,
 }
 
 /// Leaves on the disk what survives the death; returns what may be told of it.
 pub(super) fn bury(disk: &MemoryDisk, death: Death, dice: &Dice) -> String {
-    let at_risk = disk.unsynced();
-    let some = |of: usize| usize::try_from(dice.below(of as u64 + 1)).unwrap_or(0);
-    let log_writes = match death {
-        Death::Killed => at_risk.log_writes,
-        Death::PowerLost => some(at_risk.log_writes),
-    };
+    let before = disk.unsynced();
+    let chance = chance(dice);
     // Tables reach the device when it pleases them; a process that ends takes the rest with it.
-    let kept = Unsynced { log_writes, row_batches: some(at_risk.row_batches) };
-    disk.crash(kept);
+    let row_batches = usize::try_from(chance(before.row_batches as u64)).unwrap_or(0);
+    match death {
+        Death::Killed => disk.kill(row_batches, &chance),
+        Death::PowerLost => disk.cut_power(row_batches, &chance),
+    }
     format!(
-        "lost {} of {} unsynced writes of the log, {} of {} batches of rows",
-        at_risk.log_writes - kept.log_writes,
-        at_risk.log_writes,
-        at_risk.row_batches - kept.row_batches,
-        at_risk.row_batches
+        "{} writes of the log were not synced; lost {} of {} batches of rows",
+        before.log_writes,
+        before.row_batches - row_batches,
+        before.row_batches
     )
+}
+
+/// A number up to the given one.
+pub(super) fn chance(dice: &Dice) -> impl Fn(u64) -> u64 {
+    |most| dice.below(most + 1)
 }
 
 #[cfg(test)]
@@ -104,7 +117,10 @@ mod tests {
         assert!(fates.iter().any(|fate| matches!(fate, SyncFate::Durable { after } if *after > SYNC_MAX)));
         whims.set(Mood::Failing(ErrorKind::StorageFull));
         assert_eq!(whims.sync(), SyncFate::Fails(ErrorKind::StorageFull));
+        let failed = (0..200).filter(|_| whims.write() == Some(ErrorKind::StorageFull)).count();
+        assert!((50..150).contains(&failed), "{failed}");
         whims.set(Mood::Lying);
+        assert_eq!(whims.write(), None);
         assert!(matches!(whims.sync(), SyncFate::Forgotten { .. }));
     }
 }

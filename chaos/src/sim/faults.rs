@@ -13,7 +13,7 @@ use std::time::Duration;
 use store::Health;
 
 use super::cluster::Cluster;
-use super::disk::{Death, Mood};
+use super::disk::{self, Death, Mood};
 use super::membership::What;
 use super::plan::{Kind, Plan};
 use super::world::World;
@@ -31,6 +31,7 @@ const LOSS_PERCENT_MAX: u64 = 40;
 const SYNC_MAX: Duration = Duration::from_millis(500);
 const CLOCK_WRONG_MAX_MS: u64 = 48 * 3600 * 1000;
 const ROTTEN_ROWS_MAX: u64 = 4;
+const ROTTEN_BITS_MAX: u64 = 3;
 /// Below every reserve.
 const LITTLE_ROOM: (u64, u64) = (1000, 1_000_000_000);
 
@@ -203,6 +204,7 @@ impl Faults {
             Kind::Rot => self.rot(cluster),
             Kind::FullDisk => self.fill_disk(cluster),
             Kind::Wipe => self.wipe(cluster),
+            Kind::LogRot => self.rot_log(cluster),
             Kind::Members => Some(self.change_members(cluster)),
         };
         if let Some(begun) = begun {
@@ -442,6 +444,25 @@ impl Faults {
         self.damaged.insert(node);
         let targets = vec![cluster.members[node].name.clone()];
         Some(Begun { targets, evidence: format!("{rotten} rows cannot be read"), undo: Undo::Nothing })
+    }
+
+    /// What was synced is not as it was any more. The founder comes back as another member, if it is seen.
+    fn rot_log(&mut self, cluster: &mut Cluster) -> Option<Begun> {
+        let node = self.node_that_may_be_damaged(cluster)?;
+        if cluster.members[node].is_spare() {
+            return None;
+        }
+        let death = if self.dice.percent(50) { Death::Killed } else { Death::PowerLost };
+        let cost = cluster.kill(node, death);
+        let bits = 1 + self.dice.below(ROTTEN_BITS_MAX);
+        let disk = cluster.members[node].disk();
+        let rotten = (0..bits).filter(|_| disk.rot_log(&disk::chance(&self.dice))).count();
+        if rotten > 0 {
+            self.damaged.insert(node);
+        }
+        let targets = vec![cluster.members[node].name.clone()];
+        let evidence = format!("{cost}; {rotten} bits of its log have changed");
+        Some(Begun { targets, evidence, undo: Undo::Start(vec![node]) })
     }
 
     fn change_members(&mut self, cluster: &Cluster) -> Begun {

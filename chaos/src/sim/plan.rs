@@ -29,7 +29,7 @@ pub enum Kind {
     Clock,
     /// A node's syncs take long.
     SlowDisk,
-    /// A node's syncs fail, until it is started again.
+    /// A node's syncs and writes fail, until it is started again.
     FailingDisk,
     /// Rows of a node's tables cannot be read any more.
     Rot,
@@ -39,10 +39,12 @@ pub enum Kind {
     Members,
     /// A node's disk is replaced by an empty one.
     Wipe,
+    /// A node ends, and bits of its log change before it is started again.
+    LogRot,
 }
 
 impl Kind {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Partition,
         Self::OneWay,
         Self::Delay,
@@ -57,6 +59,7 @@ impl Kind {
         Self::FullDisk,
         Self::Members,
         Self::Wipe,
+        Self::LogRot,
     ];
 
     pub(super) const fn name(self) -> &'static str {
@@ -75,6 +78,7 @@ impl Kind {
             Self::FullDisk => "full-disk",
             Self::Members => "members",
             Self::Wipe => "wipe",
+            Self::LogRot => "log-rot",
         }
     }
 }
@@ -97,10 +101,17 @@ pub struct Plan {
     pub timings: Timings,
     pub snapshot_every_entries: u64,
     pub watch_ring_bytes: usize,
+    /// Of a node's log.
+    pub segment_bytes: u64,
     /// Every disk says that it has synced, and has not: what a run must find out.
     pub disks_lie: bool,
+    /// Founders are control nodes: API server, controllers and scheduler run beside their stores.
+    pub has_control_plane: bool,
     pub(super) crowd: Crowd,
 }
+
+/// Of all runs: one with a control plane costs several times as much as one without.
+const CONTROL_PLANE_PERCENT: u64 = 20;
 
 /// How many nodes wait to become members, where members change.
 const SPARES: u64 = 2;
@@ -110,6 +121,11 @@ impl Plan {
     pub(super) fn spares(&self) -> Vec<String> {
         let count = if self.faults.contains(&Kind::Members) { SPARES } else { 0 };
         (self.nodes + 1..=self.nodes + count).map(|number| format!("n{number}")).collect()
+    }
+
+    /// How long a vote that was given may be on its way and still count: then whoever asked for it asks anew.
+    pub(super) fn votes_under_way_max(&self) -> Duration {
+        2 * self.timings.election_max
     }
 
     pub fn of(seed: u64) -> Self {
@@ -140,7 +156,9 @@ impl Plan {
             timings,
             snapshot_every_entries: pick(&[3, 10, 50, 1000]),
             watch_ring_bytes: usize::try_from(pick(&[1, 600, 5000, 1_000_000])).unwrap_or(1),
+            segment_bytes: pick(&[2048, 8192, 64 * 1024]),
             disks_lie: false,
+            has_control_plane: Dice::of(seed, "control plane", 0).percent(CONTROL_PLANE_PERCENT),
             crowd: Crowd {
                 clients: 1 + dice.below(3),
                 watchers: 1 + dice.below(2),
@@ -157,7 +175,8 @@ impl fmt::Display for Plan {
         write!(
             f,
             "{} nodes, {} clients and {} watchers each, a pause of {:?}; {} a fault at most every {:?}; packets take \
-             up to {:?}; heartbeats every {:?}, requests up to {:?}; a snapshot every {} entries, a ring of {} bytes",
+             up to {:?}; heartbeats every {:?}, requests up to {:?}; a snapshot every {} entries, a ring of {} bytes, \
+             segments of {}{}",
             self.nodes,
             self.crowd.clients,
             self.crowd.watchers,
@@ -169,6 +188,8 @@ impl fmt::Display for Plan {
             self.timings.request_timeout,
             self.snapshot_every_entries,
             self.watch_ring_bytes,
+            self.segment_bytes,
+            if self.has_control_plane { "; with a control plane" } else { "" },
         )
     }
 }

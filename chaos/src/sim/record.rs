@@ -225,7 +225,11 @@ impl Record {
     }
 
     pub(super) fn tell(&self, event: Event) {
-        self.write(&mut lock(&self.state), FAULTS, event);
+        self.tell_of(FAULTS, event);
+    }
+
+    pub(super) fn tell_of(&self, process: u32, event: Event) {
+        self.write(&mut lock(&self.state), process, event);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which of the store's bugs on purpose (`store/src/seeded.rs`) the simulation finds, and by what: a bug that it does not
+//! Which of the bugs on purpose (`store/src/seeded.rs`) the simulation finds, and by what: a bug that it does not
 //! find any more is a hole in it.
 
 use store::seeded::Bug;
@@ -12,10 +12,10 @@ pub struct Trap {
 
 /// In the order of the bugs; only those that were seen to be found.
 pub const ALL: &[Trap] = &[
-    trap(Bug::AckBeforeSync, &["log-agreement", "sim-one-leader"]),
-    trap(Bug::VoteNotSynced, &["sim-one-leader"]),
+    trap(Bug::AckBeforeSync, &["log-agreement", "sim-leader-order"]),
     trap(Bug::AppliedApart, &["hash-equal"]),
     trap(Bug::ReadWithoutReadIndex, &["strict-serializability"]),
+    trap(Bug::DamagedLogIsCut, &["header-term", "log-agreement", "sim-leader-order", "sim-no-panic"]),
     trap(Bug::CompactionEatsLiveKey, &["historical-read", "response-exact"]),
     trap(Bug::CompactedIsRead, &["revision-errors"]),
     trap(Bug::RevisionGoesBack, &["historical-read", "strict-serializability"]),
@@ -24,6 +24,7 @@ pub const ALL: &[Trap] = &[
     trap(Bug::PastReadOffByOne, &["historical-read"]),
     trap(Bug::CompareIgnoresRevision, &["response-exact"]),
     trap(Bug::InstallSkipsWatches, &["watch-resumable", "watch-reliable"]),
+    trap(Bug::DeposedLeaderWrites, &["fence-landed"]),
 ];
 
 const fn trap(bug: Bug, properties: &'static [&'static str]) -> Trap {
@@ -46,8 +47,8 @@ mod tests {
         assert!(ALL.is_sorted_by_key(|trap| trap.bug));
         assert!(ALL.windows(2).all(|pair| pair[0].bug != pair[1].bug));
         assert!(ALL.iter().all(|trap| !trap.properties.is_empty()));
-        let trap = trap(Bug::VoteNotSynced, &["sim-one-leader"]);
+        let trap = trap(Bug::VoteNotSynced, &["sim-leader-order"]);
         assert_eq!(trap.sprung(&["sim-progress"]), None);
-        assert_eq!(trap.sprung(&["sim-progress", "sim-one-leader"]), Some("sim-one-leader"));
+        assert_eq!(trap.sprung(&["sim-progress", "sim-leader-order"]), Some("sim-leader-order"));
     }
 }

@@ -4,15 +4,17 @@
 use std::collections::BTreeMap;
 
 use super::faults::REMOVED;
-use super::plan::Plan;
+use super::plan::{Kind, Plan};
 use super::record::writes;
 use crate::history::{Event, Line, Op, Outcome};
 use crate::verdict::{Finding, Violation};
 
 /// Reads that are asked of each member at the end.
 const READS: usize = 4;
-/// How a node may end whose disk fails.
-const FATAL_SYNC: &str = "cannot write the Raft log";
+/// Why a node may end whose disk fails.
+const DISK_FAILS: &str = "the simulated disk fails";
+/// Why a node may end whose rows rot: it gets them from another when it starts again.
+const ROTTEN: &str = "its checksum does not hold";
 
 /// What a write is told while a disk is full.
 const NO_ROOM: &str = "ResourceExhausted";
@@ -24,19 +26,25 @@ pub(super) const OWN: &str = "sim-";
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) panicked: bool,
+    /// What API servers said of requests that panicked.
+    pub(super) request_panics: Vec<String>,
+    /// What the control plane had not brought about in time.
+    pub(super) lacking: Vec<String>,
     /// The majority that was left alone, and the line of the history from which on it counts.
     pub(super) core: Vec<String>,
     pub(super) core_from_line: u64,
     /// Those of it that were within a leader's reach for most of the time.
     pub(super) served: Vec<String>,
-    /// How many terms had a leader, and those that had two.
-    pub(super) terms: u64,
-    pub(super) contested: Vec<String>,
+    /// How many leaders were elected, and those of them that cannot have been.
+    pub(super) leaders: u64,
+    pub(super) usurpers: Vec<String>,
     pub(super) has_converged: bool,
     /// How the members were when they had not converged.
     pub(super) states: Vec<String>,
     pub(super) reads_answered: Vec<usize>,
     pub(super) have_told: bool,
+    /// A founder whose data were damaged was not given a place again, though all was well.
+    pub(super) is_homeless: bool,
     /// A spare stayed a member, though every founder was well and asked to remove it.
     pub(super) is_crowded: bool,
     pub(super) contradictions: Vec<String>,
@@ -46,21 +54,28 @@ pub(super) struct Seen {
 
 pub(super) fn judge(plan: &Plan, lines: &[Line], seen: &Seen) -> Vec<Finding> {
     let panicked = seen.panicked.then(|| "a task panicked; the reason is on stderr".to_owned());
-    let mut findings = vec![finding("sim-no-panic", 1, panicked)];
+    let panics = panicked.into_iter().chain(seen.request_panics.iter().cloned());
+    let mut findings = vec![finding("sim-no-panic", 1, panics)];
     if seen.panicked {
         return findings;
     }
     let spares = plan.spares();
     let is_expected = |(name, why): &(String, String)| {
-        why.contains(FATAL_SYNC) || why.contains(REMOVED) && spares.contains(name)
+        why.contains(DISK_FAILS)
+            || why.contains(ROTTEN) && plan.faults.contains(&Kind::Rot)
+            || why.contains(REMOVED) && spares.contains(name)
     };
     let unexpected =
         seen.ends.iter().filter(|end| !is_expected(end)).map(|(name, why)| format!("{name}: {why}"));
     findings.push(finding("sim-nodes-live", plan.nodes, unexpected));
     let crowded = seen.is_crowded.then(|| "a spare could not be removed".to_owned());
-    findings.push(finding("sim-members", 1, crowded));
+    let homeless = seen.is_homeless.then(|| "a founder has no place".to_owned());
+    findings.push(finding("sim-members", 2, crowded.into_iter().chain(homeless)));
     findings.push(progress(lines, seen));
-    findings.push(finding("sim-one-leader", seen.terms, seen.contested.iter().cloned()));
+    findings.push(finding("sim-leader-order", seen.leaders, seen.usurpers.iter().cloned()));
+    if plan.has_control_plane {
+        findings.push(finding("sim-settled", 1, seen.lacking.iter().cloned()));
+    }
     let apart = (!seen.has_converged).then(|| seen.states.join("; "));
     findings.push(finding("sim-converges", plan.nodes, apart));
     let unread = seen.reads_answered.iter().zip(1..).filter(|(answered, _)| **answered < READS);
@@ -142,6 +157,7 @@ fn finding(property: &str, checked: u64, wrong: impl IntoIterator<Item = String>
 mod tests {
     use super::*;
     use crate::history::{Answer, Failure, Header, Invoke, Put, Range};
+    use crate::verdict::Verdict;
 
     fn call(lines: &mut Vec<Line>, member: &str, op: Op, outcome: Outcome) {
         let invoke = Invoke { member: member.to_owned(), workload: String::new(), request_id: None, op };
@@ -170,6 +186,21 @@ mod tests {
 
     fn stuck(lines: &[Line], seen: &Seen) -> usize {
         progress(lines, seen).violations.len()
+    }
+
+    #[test]
+    fn what_a_control_plane_leaves_undone_is_told() {
+        let plan = Plan { has_control_plane: true, ..Plan::of(1) };
+        let verdict_of = |seen: &Seen, property: &str| {
+            let findings = judge(&plan, &[], seen);
+            let found = findings.iter().find(|finding| finding.property == property);
+            found.map(Finding::verdict)
+        };
+        let seen = Seen { lacking: vec!["x".to_owned()], ..Seen::default() };
+        assert_eq!(verdict_of(&seen, "sim-settled"), Some(Verdict::Fail));
+        assert_eq!(verdict_of(&Seen::default(), "sim-settled"), Some(Verdict::Pass));
+        let seen = Seen { request_panics: vec!["a request panicked".to_owned()], ..Seen::default() };
+        assert_eq!(verdict_of(&seen, "sim-no-panic"), Some(Verdict::Fail));
     }
 
     #[test]

@@ -24,6 +24,8 @@ const EPOCH_S: i64 = 1_767_225_600;
 pub(super) enum Phase {
     /// Clients work, whatever happens.
     Work,
+    /// Users ask for nothing new, and the control plane finishes what it is at.
+    Settle,
     /// Clients finish what they are at.
     Rest,
     /// Every member is read, through its front door.
@@ -39,6 +41,10 @@ pub(super) struct World {
     pub(super) leaders: Mutex<Leaders>,
     pub(super) membership: Membership,
     pub(super) links: Links,
+    /// What the control plane still has to bring about, once somebody has looked.
+    pub(super) lacking: Mutex<Option<Vec<String>>>,
+    /// Requests of an API server that panicked.
+    pub(super) panics: Mutex<Vec<String>>,
     pub(super) phase: watch::Sender<Phase>,
 }
 
@@ -54,6 +60,8 @@ impl World {
                 leaders: Mutex::default(),
                 membership: Membership::new(spares),
                 links: Links { dice: Dice::of(seed, "losses", 0), losses: Mutex::default() },
+                lacking: Mutex::default(),
+                panics: Mutex::default(),
                 phase: watch::Sender::new(Phase::Work),
             }
         })

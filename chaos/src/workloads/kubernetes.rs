@@ -4,12 +4,17 @@
 mod deployments;
 mod fenced;
 mod objects;
+mod watches;
+
+pub(crate) use deployments::deployment;
 
 use base::Tasks;
 
 use super::{Arena, Share, Shift, Worker, Workload, nothing};
 use crate::client::Api;
 use crate::dice::Dice;
+
+pub(super) const WATCHES: Workload = watches::WORKLOAD;
 
 pub(super) const OBJECTS: Workload = Workload {
     name: "objects",
@@ -25,7 +30,10 @@ pub(super) const OBJECTS: Workload = Workload {
     ],
     prepare: nothing,
     final_reads: nothing,
-    start: |arena, share, tasks| start("objects", arena, share, tasks, objects::Editor::new),
+    start: |arena, share, tasks| {
+        let editor = |number, dice| objects::Editor::new(number, dice, &arena.namespace);
+        start("objects", arena, share, tasks, editor);
+    },
 };
 
 pub(super) const DEPLOYMENTS: Workload = Workload {
@@ -68,20 +76,16 @@ fn start<W: Worker<Api>>(
     tasks: &Tasks,
     make: impl Fn(u64, Dice) -> W,
 ) {
-    let count = arena.apis.len() as u64;
     for number in 0..share.workers {
-        let at = |at: u64| arena.apis.get(usize::try_from(at % count.max(1)).unwrap_or(0)).cloned();
-        let Some(target) = at(number) else { return };
+        let Some(target) = arena.api(number).cloned() else { return };
         let api = Api::new(arena.recorder.clone(), target, name, arena.deadline);
         let worker = make(number, Dice::of(arena.seed, name, number));
         let shift = Shift::new(arena, share, number);
         tasks.spawn_infallible(
             format!("{name} {number}"),
             shift.work(worker, api, |arena, dice, api| {
-                let others: Vec<_> =
-                    arena.apis.iter().filter(|target| target.member != api.member()).collect();
-                if let Some(target) = dice.pick(&others) {
-                    api.turn_to((*target).clone());
+                if let Some(target) = arena.another_api(api.member(), dice) {
+                    api.turn_to(target.clone());
                 }
             }),
         );

@@ -69,11 +69,7 @@ impl Watcher {
                 None => {
                     self.next = Some(wanted);
                     self.turn();
-                    tokio::select! {
-                        biased;
-                        () = self.arena.stop.cancelled() => {}
-                        () = tokio::time::sleep(RETRY_PAUSE) => {}
-                    }
+                    self.arena.rest(RETRY_PAUSE).await;
                 }
             }
         }
@@ -86,7 +82,9 @@ impl Watcher {
             let ask_at = Instant::now() + self.dice.between(Duration::ZERO, 2 * ASK_EVERY);
             tokio::select! {
                 biased;
-                () = self.arena.stop.cancelled() => return self.catch_up(watching).await,
+                () = self.arena.stop.cancelled() => {
+                    return watching.catch_up(self.arena.recorder.newest(), CATCH_UP_TIME_MAX).await;
+                }
                 () = tokio::time::sleep_until(until) => break,
                 answer = watching.next() => is_alive = answer.is_some_and(|answer| answer.canceled.is_none()),
                 () = tokio::time::sleep_until(ask_at) => watching.ask_for_progress(),
@@ -101,21 +99,6 @@ impl Watcher {
         if self.dice.percent(40) {
             self.turn();
         }
-    }
-
-    /// Everything that was written so far must be told before the end.
-    async fn catch_up(&self, mut watching: Watching) {
-        let newest = self.arena.recorder.newest();
-        let _late = tokio::time::timeout(CATCH_UP_TIME_MAX, async {
-            while watching.next_revision() <= newest {
-                watching.ask_for_progress();
-                if watching.next().await.is_none() {
-                    return;
-                }
-            }
-        })
-        .await;
-        watching.close();
     }
 
     fn turn(&mut self) {

@@ -5,3 +5,4 @@ pub(crate) mod admission;
 pub(crate) mod authn;
 pub(crate) mod authz;
 pub(crate) mod fence;
+pub(crate) mod impersonation;

@@ -1,14 +1,18 @@
 //! From a request body to an object: JSON, YAML or protobuf, checked against the schema of its kind.
 
 use bytes::Bytes;
-use kinds::Kind;
+use kinds::custom::Custom;
 use kinds::schema::{self, DecodeError, Decoded};
+use kinds::{Kind, tree};
 use serde_json::Value;
 
 use crate::negotiation::{BodyFormat, body_format};
 use crate::query::FieldValidation;
 use crate::server::{Call, Shared};
 use crate::status::Status;
+
+/// How custom objects may be sent: nobody has a protobuf message for them.
+const CUSTOM_BODIES: &[&str] = &["application/json", "application/yaml"];
 
 /// What a body must be: a definition of the schema, and the words for it.
 #[derive(Clone, Copy)]
@@ -17,11 +21,19 @@ pub(crate) struct Expected<'a> {
     pub(crate) group: &'a str,
     pub(crate) version: &'a str,
     pub(crate) kind: &'a str,
+    /// Of a custom kind: what its definition says.
+    pub(crate) custom: Option<&'static Custom>,
 }
 
 impl Expected<'_> {
     pub(crate) fn object(kind: &'static Kind) -> Expected<'static> {
-        Expected { definition: kind.definition, group: kind.group, version: kind.version, kind: kind.kind }
+        Expected {
+            definition: kind.definition,
+            group: kind.group,
+            version: kind.version,
+            kind: kind.kind,
+            custom: kind.custom,
+        }
     }
 
     fn api_version(&self) -> String {
@@ -42,10 +54,10 @@ pub(crate) fn decode(
 ) -> Result<Value, Status> {
     let Call { server, headers, body, .. } = call;
     let format = body_format(headers)?;
-    let ty = server
-        .schema
-        .type_of(expected.definition)
-        .ok_or_else(|| Status::internal(format!("the schema lacks {}", expected.definition)))?;
+    if let Some(custom) = expected.custom {
+        return decode_custom(call, (expected, custom), format, validation, warnings);
+    }
+    let ty = server.type_of(expected.definition)?;
     let decoded = match format {
         BodyFormat::Json => schema::decode_json(&server.schema, ty, body),
         BodyFormat::Yaml => schema::decode_yaml(&server.schema, ty, body),
@@ -61,6 +73,46 @@ pub(crate) fn decode(
     check_type(server, expected, &mut value)?;
     judge_unknown(expected, unknown, validation, warnings)?;
     Ok(value)
+}
+
+/// A custom object: of the wrong kind or with unknown fields like any other, while the types of its fields are left to
+/// validation.
+fn decode_custom(
+    call: &Call<'_>,
+    (expected, custom): (Expected<'_>, &Custom),
+    format: BodyFormat,
+    validation: FieldValidation,
+    warnings: &mut Vec<String>,
+) -> Result<Value, Status> {
+    let Call { server, body, .. } = call;
+    let is_yaml = match format {
+        BodyFormat::Json => false,
+        BodyFormat::Yaml => true,
+        BodyFormat::Protobuf => return Err(Status::unsupported_media_type(CUSTOM_BODIES)),
+    };
+    let document =
+        schema::read_object(body, is_yaml).map_err(|error| refused(server, expected, body, &error))?;
+    let mut value = document.value;
+    if !value.is_object() {
+        return Err(unrecognized(expected, body, &"the body is no object"));
+    }
+    for field in ["kind", "apiVersion"] {
+        if tree::text(&value, field).is_empty() {
+            let why = format!("Object '{}' is missing in '{}'", capital(field), summary(body));
+            return Err(Status::bad_request(why));
+        }
+    }
+    check_type(server, expected, &mut value)?;
+    let gone = custom.settle(&mut value).map_err(|error| refused(server, expected, body, &error))?;
+    let mut unknown: Vec<String> =
+        document.duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
+    unknown.extend(gone);
+    judge_unknown(expected, unknown, validation, warnings)?;
+    Ok(value)
+}
+
+fn capital(field: &str) -> &str {
+    if field == "kind" { "Kind" } else { field }
 }
 
 /// What to do with fields that the schema does not know.

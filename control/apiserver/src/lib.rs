@@ -8,6 +8,7 @@
 mod body;
 mod bootstrap;
 mod chain;
+mod custom;
 mod decode;
 mod discovery;
 mod front;
@@ -18,11 +19,13 @@ mod object;
 mod query;
 mod reply;
 mod request;
+mod reviews;
 mod server;
 mod status;
 mod storage;
 mod subresources;
 mod table;
+mod transactions;
 mod verbs;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use base::Revision;
 use bytes::{BufMut, Bytes, BytesMut};
 use kinds::{Kind, tree};
 use serde_json::{Map, Value, json};
+use store::{Event, EventKind};
 
 use crate::status::Status;
 
@@ -16,11 +17,23 @@ pub(crate) struct Stored {
     pub(crate) revision: Option<Revision>,
 }
 
+/// What an object is at that a draft has changed: no revision yet.
+pub(crate) const DRAFTED: Revision = Revision::new(i64::MAX);
 /// Where the metadata starts. The values before it are names without quotes, so the first match is the one.
 const METADATA: &[u8] = b"\"metadata\":{";
 const METADATA_WITHIN_BYTES: usize = 512;
 
 impl Stored {
+    /// What an event leaves behind; `None` of a deletion.
+    pub(crate) fn after(event: &Event) -> Option<Self> {
+        match event.kind {
+            EventKind::Put => {
+                Some(Self { json: event.kv.value.clone(), revision: Some(event.kv.mod_revision) })
+            }
+            EventKind::Delete => None,
+        }
+    }
+
     /// The parsed object, without resourceVersion.
     pub(crate) fn parse(&self) -> Result<Value, Status> {
         serde_json::from_slice(&self.json).map_err(|error| {
@@ -36,6 +49,14 @@ impl Stored {
             tree::set(&mut object, "metadata.resourceVersion", revision.to_string());
         }
         Ok(object)
+    }
+
+    /// What was drafted as it is once it is committed at `revision`; `None`: it was only tried.
+    pub(crate) fn settled(self, revision: Option<Revision>) -> Self {
+        match self.revision {
+            Some(DRAFTED) => Self { revision, ..self },
+            _ => self,
+        }
     }
 
     /// The bytes as clients see them.

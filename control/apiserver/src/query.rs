@@ -2,11 +2,14 @@
 //!
 //! Unknown options are ignored, as Kubernetes does; unknown values of known options are refused.
 
+use kinds::schema::apply::OnConflict;
 use kinds::{FieldError, FieldErrors};
 use serde_json::{Value, json};
 
 use crate::request::Query;
 use crate::status::Status;
+use crate::verbs::managing::MANAGER_BYTES_MAX;
+use crate::verbs::past::Moment;
 
 /// Options of LIST and WATCH.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +25,8 @@ pub(crate) struct ListOptions {
     pub(crate) bookmarks: bool,
     pub(crate) send_initial_events: Option<bool>,
     pub(crate) timeout_seconds: Option<u64>,
+    /// Not the present.
+    pub(crate) moment: Option<Moment>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +39,8 @@ pub(crate) enum VersionMatch {
 pub(crate) enum ListUse {
     List,
     Watch,
+    /// What is listed is deleted.
+    Delete,
 }
 
 impl ListOptions {
@@ -53,13 +60,21 @@ impl ListOptions {
             bookmarks: query.flag("allowWatchBookmarks"),
             send_initial_events: query.find("sendInitialEvents").map(|_| query.flag("sendInitialEvents")),
             timeout_seconds: integer(query, "timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()),
+            moment: None,
         };
-        let errors = match list_use {
-            ListUse::List => options.list_errors(matching),
+        let mut errors = match list_use {
+            ListUse::List | ListUse::Delete => options.list_errors(matching),
             ListUse::Watch => options.watch_errors(matching),
         };
+        let moment = match list_use {
+            ListUse::List => Moment::parse(query, &mut errors),
+            ListUse::Watch | ListUse::Delete => {
+                Moment::refuse(query, &mut errors);
+                None
+            }
+        };
         refuse("ListOptions", errors)?;
-        Ok(options)
+        Ok(Self { moment, ..options })
     }
 
     fn list_errors(&self, matching: &str) -> FieldErrors {
@@ -113,6 +128,22 @@ impl ListOptions {
     }
 }
 
+/// Options of GET.
+pub(crate) struct GetOptions {
+    pub(crate) resource_version: String,
+    /// Not the present.
+    pub(crate) moment: Option<Moment>,
+}
+
+impl GetOptions {
+    pub(crate) fn parse(query: &Query) -> Result<Self, Status> {
+        let mut errors = FieldErrors::new();
+        let moment = Moment::parse(query, &mut errors);
+        refuse("GetOptions", errors)?;
+        Ok(Self { resource_version: query.get("resourceVersion").to_owned(), moment })
+    }
+}
+
 /// Options of POST, PUT and PATCH.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WriteOptions {
@@ -132,6 +163,31 @@ impl WriteOptions {
     /// `options_kind`: `CreateOptions`, `UpdateOptions` or `PatchOptions`.
     pub(crate) fn parse(query: &Query, options_kind: &str) -> Result<Self, Status> {
         let mut errors = FieldErrors::new();
+        if options_kind == "PatchOptions" && query.find("force").is_some() {
+            errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
+        }
+        Self::parse_common(query, options_kind, errors)
+    }
+
+    /// Options of a server-side apply.
+    pub(crate) fn parse_apply(query: &Query) -> Result<(Self, OnConflict), Status> {
+        let mut errors = FieldErrors::new();
+        if query.get("fieldManager").is_empty() {
+            errors.push(FieldError::required("fieldManager", "is required for apply patch"));
+        }
+        let on_conflict = if query.flag("force") { OnConflict::Force } else { OnConflict::Refuse };
+        Ok((Self::parse_common(query, "PatchOptions", errors)?, on_conflict))
+    }
+
+    fn parse_common(query: &Query, options_kind: &str, mut errors: FieldErrors) -> Result<Self, Status> {
+        let manager = query.get("fieldManager");
+        if manager.len() > MANAGER_BYTES_MAX {
+            errors.push(FieldError::too_long("fieldManager", MANAGER_BYTES_MAX));
+        }
+        if manager.chars().any(char::is_control) {
+            let detail = "should only contain printable characters";
+            errors.push(FieldError::invalid("fieldManager", manager, detail));
+        }
         let dry_run = dry_run(query.all("dryRun"), &mut errors);
         let field_validation = match query.get("fieldValidation") {
             "" | "Warn" => FieldValidation::Warn,
@@ -143,9 +199,6 @@ impl WriteOptions {
                 FieldValidation::Warn
             }
         };
-        if options_kind == "PatchOptions" && query.flag("force") {
-            errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
-        }
         refuse(options_kind, errors)?;
         Ok(Self { dry_run, field_validation })
     }

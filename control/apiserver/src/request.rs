@@ -135,6 +135,11 @@ impl Query {
         self.0.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
+    /// All but `key`.
+    pub(crate) fn without(&self, key: &str) -> Self {
+        Self(self.0.iter().filter(|(k, _)| k != key).cloned().collect())
+    }
+
     /// A boolean as Kubernetes reads it: present and neither `false` nor `0`.
     pub(crate) fn flag(&self, key: &str) -> bool {
         self.find(key).is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "false" | "0"))
@@ -146,7 +151,7 @@ fn form_decode(text: &str) -> String {
 }
 
 /// Decodes `%41`; what is not valid stays as it is.
-fn percent_decode(text: &str) -> String {
+pub(crate) fn percent_decode(text: &str) -> String {
     if !text.contains('%') {
         return text.to_owned();
     }

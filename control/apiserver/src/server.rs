@@ -3,20 +3,22 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use base::{Clock, Entropy};
+use base::{Clock, Entropy, Tasks};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::header::HeaderValue;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use kinds::schema::Schema;
+use kinds::schema::{Schema, TypeId};
 use kinds::{CellContext, Kind, Registry, Verb};
 use store::Store;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body};
 use crate::chain::authn::Identity;
-use crate::chain::authz::authorize;
+use crate::chain::authz::{Attributes, Authorizer, method_verb, name_of};
+use crate::chain::impersonation;
 use crate::discovery::{self, Documents};
 use crate::metrics;
 use crate::negotiation::{Accepted, Encoding, Offer, Shape, accepted};
@@ -25,7 +27,8 @@ use crate::reply::{self, Rendering, Reply};
 use crate::request::{Query, RequestInfo, ResourcePath, Target};
 use crate::status::Status;
 use crate::storage::Storage;
-use crate::{subresources, table, verbs};
+use crate::transactions::{self, Sent, Transaction};
+use crate::{reviews, subresources, table, verbs};
 
 /// What a server is made of.
 pub struct ApiConfig {
@@ -40,8 +43,8 @@ pub struct ApiConfig {
     pub toleration_seconds: i64,
     /// Where clients reach this server: `host:port`, for discovery and the service `kubernetes`.
     pub address: String,
-    /// Ends watches and logs that are being followed.
-    pub stop: CancellationToken,
+    /// Takes what the server does by itself. Its end also ends watches and logs that are being followed.
+    pub tasks: Tasks,
 }
 
 /// Serves the API. A cheap handle; clones are the same server.
@@ -63,11 +66,36 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) schema: Arc<Schema>,
     pub(crate) documents: Documents,
+    /// Counts the changes of the registry's custom kinds.
+    pub(crate) custom_changes: watch::Sender<u64>,
+    pub(crate) authorizer: Authorizer,
 }
+
+impl Shared {
+    /// The type of a definition.
+    pub(crate) fn type_of(&self, definition: &str) -> Result<TypeId, Status> {
+        let ty = self.schema.type_of(definition);
+        ty.ok_or_else(|| Status::internal(format!("the schema lacks {definition}")))
+    }
+
+    /// The type of a kind, in the graph that it is in: custom kinds have one each.
+    pub(crate) fn type_of_kind(&self, kind: &Kind) -> Result<TypeIn<'_>, Status> {
+        match kind.custom {
+            Some(custom) => Ok((&custom.graph, custom.ty)),
+            None => Ok((&self.schema, self.type_of(kind.definition)?)),
+        }
+    }
+}
+
+/// A graph, and a type in it.
+pub(crate) type TypeIn<'a> = (&'a Schema, TypeId);
 
 /// One request for a resource, its body read.
 pub(crate) struct Call<'a> {
     pub(crate) server: &'a Arc<Shared>,
+    pub(crate) who: &'a Identity,
+    /// Where it reads and writes: the server's, or a draft.
+    pub(crate) storage: &'a Storage,
     pub(crate) kind: &'static Kind,
     pub(crate) path: &'a ResourcePath,
     pub(crate) query: &'a Query,
@@ -82,6 +110,12 @@ impl Call<'_> {
         self.path.name.as_deref().unwrap_or_default()
     }
 
+    /// Refuses who may not create what this write makes, though it is no POST: a PUT or an apply of an absent object.
+    pub(crate) async fn authorize_creation(&self) -> Result<(), Status> {
+        let asked = Attributes::on(Verb::Create, self.path, self.name());
+        self.server.authorizer.authorize(self.who, &asked).await
+    }
+
     pub(crate) fn scope(&self) -> crate::storage::Scope {
         let namespace = if self.kind.namespaced { self.path.namespace.clone() } else { None };
         crate::storage::Scope { kind: self.kind, namespace }
@@ -92,20 +126,23 @@ impl ApiServer {
     pub fn new(config: ApiConfig) -> Self {
         let registry = Registry::builtin();
         let schema = Schema::builtin();
+        let storage = Storage::new(config.store);
         metrics::describe();
         Self {
             shared: Arc::new(Shared {
-                storage: Storage { store: config.store },
+                authorizer: Authorizer::start(storage.clone(), &config.tasks),
+                storage,
                 clock: config.clock,
                 entropy: config.entropy,
                 nodes: config.nodes,
                 metrics: config.metrics,
                 toleration_seconds: config.toleration_seconds,
                 address: config.address,
-                stop: config.stop,
+                stop: config.tasks.stop().clone(),
                 registry,
                 schema,
                 documents: Documents::default(),
+                custom_changes: watch::Sender::new(0),
             }),
         }
     }
@@ -148,22 +185,68 @@ impl ApiServer {
         info: &RequestInfo,
         request: Request<Body>,
     ) -> Result<Response<Body>, Status> {
-        let who = who.impersonated(request.headers())?;
-        authorize(&who, request.method(), info)?;
+        let wanted = impersonation::wanted(request.headers())?;
+        let method = method_verb(request.method());
+        let who = self.authorized((who, wanted), info, &method).await?;
         match &info.target {
             Target::NonResource => {
                 let (head, _) = request.into_parts();
                 discovery::serve(&self.shared, info, head).await
             }
             Target::UnknownMethod => Err(Status::method_not_allowed()),
-            Target::Resource { verb, path } => self.resource(*verb, path, &info.query, request).await,
+            Target::Resource { verb: Verb::Create, path } if transactions::is_path(path) => {
+                self.transaction(&who, &info.query, request).await
+            }
+            Target::Resource { verb, path } => self.resource(&who, (*verb, path), &info.query, request).await,
         }
+    }
+
+    /// Several writes at once. Each must be allowed for itself.
+    async fn transaction(
+        &self,
+        who: &Identity,
+        query: &Query,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Status> {
+        let accepted = accepted(request.headers(), Offer::Plain)?;
+        let (parts, body) = request.into_parts();
+        let body = body::read(body).await?;
+        let sent = Sent { server: &self.shared, who, query, headers: &parts.headers, body };
+        let transaction = Transaction::parse(&sent)?;
+        for (number, operation) in transaction.operations().iter().enumerate() {
+            let name = operation.path.name.as_deref().unwrap_or_default();
+            let asked = Attributes::on(operation.verb, &operation.path, name);
+            let allowed = self.shared.authorizer.authorize(who, &asked).await;
+            allowed.map_err(|status| status.within(&operation.title(number)))?;
+        }
+        let reply = transaction.run(&sent).await?;
+        reply.render(&self.shared.rendering(&accepted, query)?)
+    }
+
+    /// As whom the request is served, if they may. Who has not said who they are is asked to.
+    async fn authorized(
+        &self,
+        (who, wanted): (Identity, Option<Identity>),
+        info: &RequestInfo,
+        method: &str,
+    ) -> Result<Identity, Status> {
+        let authorizer = &self.shared.authorizer;
+        let nobody = who.is_anonymous();
+        let judged = async {
+            let who = impersonation::impersonated(authorizer, who, wanted).await?;
+            authorizer.authorize(&who, &Attributes::of(info, method, &name_of(info))).await?;
+            Ok(who)
+        };
+        judged.await.map_err(|status: Status| match nobody && status.reason() == "Forbidden" {
+            true => Status::unauthorized(),
+            false => status,
+        })
     }
 
     async fn resource(
         &self,
-        verb: Verb,
-        path: &ResourcePath,
+        who: &Identity,
+        (verb, path): (Verb, &ResourcePath),
         query: &Query,
         request: Request<Body>,
     ) -> Result<Response<Body>, Status> {
@@ -189,6 +272,8 @@ impl ApiServer {
         let body = body::read(request_body).await?;
         let call = Call {
             server: &self.shared,
+            who,
+            storage: &self.shared.storage,
             kind,
             path,
             query,
@@ -196,7 +281,8 @@ impl ApiServer {
             accepted: &accepted,
             body,
         };
-        let reply = dispatch(&call, verb).await?;
+        let mut reply = dispatch(&call, verb).await?;
+        reply.warnings.extend(kind.custom.and_then(|custom| custom.deprecation.clone()));
         let rendering = self.shared.rendering(&accepted, query)?;
         let response = reply.render(&rendering)?;
         Ok(if head_only { response.map(|_| body::empty()) } else { response })
@@ -219,7 +305,7 @@ fn is_across_namespaces(verb: Verb, path: &ResourcePath) -> bool {
     path.name.is_none() && matches!(verb, Verb::List | Verb::Watch)
 }
 
-async fn dispatch(call: &Call<'_>, verb: Verb) -> Result<Reply, Status> {
+pub(crate) async fn dispatch(call: &Call<'_>, verb: Verb) -> Result<Reply, Status> {
     if let Some(name) = &call.path.subresource {
         let subresource = call.kind.subresource(name).ok_or_else(Status::no_such_resource)?;
         if !subresource.verbs.contains(&verb) {
@@ -234,7 +320,10 @@ async fn dispatch(call: &Call<'_>, verb: Verb) -> Result<Reply, Status> {
         Verb::Get => verbs::get::get(call).await,
         Verb::List => verbs::list::list(call).await,
         Verb::Watch => verbs::watch::watch(call).await,
-        Verb::Create => verbs::create::create(call).await,
+        Verb::Create => match call.kind.strategy.review {
+            Some(review) => reviews::answer(call, review).await,
+            None => verbs::create::create(call).await,
+        },
         Verb::Update => verbs::update::update(call).await,
         Verb::Patch => verbs::patch::patch(call).await,
         Verb::Delete => verbs::delete::delete(call).await,

@@ -3,6 +3,7 @@
 //! Texts are part of the API: kubectl, client-go and people parse them.
 
 use http::StatusCode;
+use kinds::schema::apply::{Conflict, Conflicts};
 use kinds::{FieldErrors, Kind};
 use serde_json::{Map, Value, json};
 use store::StoreError;
@@ -243,6 +244,14 @@ impl Status {
         Self::invalid_named(&kind.resource(), name, errors).about(kind, name).causes(errors)
     }
 
+    /// As [`Status::invalid`], of a body that is no object.
+    pub(crate) fn invalid_body(group: &str, kind: &str, errors: &FieldErrors) -> Self {
+        Self::invalid_named(&format!("{kind}.{group}"), "", errors)
+            .detail("group", group)
+            .detail("kind", kind)
+            .causes(errors)
+    }
+
     /// A patch whose outcome is no object of the kind.
     pub(crate) fn invalid_patch(errors: &FieldErrors) -> Self {
         Self::invalid_named("", "", errors).causes(errors)
@@ -255,6 +264,33 @@ impl Status {
             "Invalid",
             "the server rejected our request due to an error in our request",
         )
+    }
+
+    /// The body names another object than the path does.
+    pub(crate) fn misnamed(own: &str, name: &str) -> Self {
+        Self::bad_request(format!(
+            "the name of the object ({own}) does not match the name on the URL ({name})"
+        ))
+    }
+
+    /// An applied configuration that is none of its type.
+    pub(crate) fn untyped(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "", message)
+    }
+
+    /// An apply of fields that others manage.
+    pub(crate) fn apply_conflict(conflicts: &Conflicts) -> Self {
+        let mut status = Self::new(StatusCode::CONFLICT, "Conflict", conflicts.to_string());
+        let cause = |conflict: &Conflict| {
+            json!({
+                "reason": "FieldManagerConflict",
+                "message": format!("conflict with {}", conflict.manager),
+                "field": conflict.path.to_string(),
+            })
+        };
+        let causes = conflicts.iter().map(cause).collect();
+        status.0.details.insert("causes".to_owned(), Value::Array(causes));
+        status
     }
 
     pub(crate) fn version_on_create() -> Self {
@@ -321,6 +357,17 @@ impl Status {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
     }
 
+    pub(crate) fn transaction_contended() -> Self {
+        let message = "what the transaction relies on is changed by too many writers at once";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
+    }
+
+    /// The same, and where it happened.
+    pub(crate) fn within(mut self, place: &str) -> Self {
+        self.0.message = format!("{place}: {}", self.0.message);
+        self
+    }
+
     /// Something that we stored or computed is not what it must be.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         let message = format!("Internal error occurred: {}", message.into());
@@ -336,9 +383,10 @@ impl Status {
 impl From<StoreError> for Status {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Compacted { .. } | StoreError::BeforeHistory { .. } => {
+            StoreError::Compacted { .. } => {
                 Self::expired("The resourceVersion for the provided list is too old.")
             }
+            StoreError::BeforeHistory { .. } => Self::expired(error.to_string()),
             StoreError::NoLeader => Self::unavailable("the store has no leader"),
             StoreError::NoSpace => Self::internal("etcdserver: mvcc: database space exceeded"),
             StoreError::Timeout => Self::new(

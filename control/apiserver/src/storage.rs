@@ -3,6 +3,7 @@
 //! A write names the revision that it replaces and the other keys that must not have moved since they were
 //! looked at; the store refuses it otherwise. Nothing here retries: callers decide what a lost race means.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::Revision;
@@ -12,8 +13,11 @@ use store::{
     Compare, Delete, Op, OpResult, Put, Range, RangeResult, Span, Store, StoreError, Txn, Watch, Watcher,
 };
 
+use self::draft::Draft;
 use crate::object::Stored;
 use crate::status::Status;
+
+mod draft;
 
 /// How long a read waits for a revision that this server has not seen yet.
 const WAIT_FOR_REVISION: Duration = Duration::from_secs(3);
@@ -75,14 +79,19 @@ pub(crate) struct Page {
 #[derive(Clone)]
 pub(crate) struct Storage {
     pub(crate) store: Store,
+    /// Where writes wait for each other, if they do.
+    draft: Option<Arc<Draft>>,
 }
 
 impl Scope {
-    /// `/registry/<plural>/` or `/registry/<plural>/<namespace>/`.
+    /// `/registry/<plural>/` or `/registry/<plural>/<namespace>/`; of custom kinds the group comes first, which has a
+    /// dot and so is no plural.
     pub(crate) fn prefix(&self) -> String {
+        let plural = self.kind.plural;
+        let group = self.kind.custom.map(|_| format!("{}/", self.kind.group)).unwrap_or_default();
         match &self.namespace {
-            Some(namespace) => format!("/registry/{}/{namespace}/", self.kind.plural),
-            None => format!("/registry/{}/", self.kind.plural),
+            Some(namespace) => format!("/registry/{group}{plural}/{namespace}/"),
+            None => format!("/registry/{group}{plural}/"),
         }
     }
 
@@ -92,8 +101,31 @@ impl Scope {
 }
 
 impl Storage {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, draft: None }
+    }
+
+    /// The same objects, but writes wait until they are [committed](Self::commit) together. Reads see them already.
+    pub(crate) fn drafting(&self) -> Self {
+        Self { store: self.store.clone(), draft: Some(Arc::default()) }
+    }
+
+    /// Commits what was drafted, as one revision; `None` if something that it relied on has moved.
+    pub(crate) async fn commit(&self) -> Result<Option<Revision>, Status> {
+        match self.draft.as_ref().and_then(|draft| draft.transaction()) {
+            Some(txn) => {
+                let outcome = self.store.txn(txn).await?;
+                Ok(outcome.succeeded.then_some(outcome.revision))
+            }
+            None => Ok(Some(self.store.read_barrier().await?)),
+        }
+    }
+
     /// One object; `None` when absent.
     pub(crate) async fn get(&self, key: &str, freshness: Freshness) -> Result<Option<Stored>, Status> {
+        if let Some(planned) = self.draft.as_ref().and_then(|draft| draft.planned(key)) {
+            return Ok(planned);
+        }
         let found = self.range(Range::key(key.to_owned()), freshness).await?;
         Ok(found.kvs.into_iter().next().map(stored))
     }
@@ -114,7 +146,10 @@ impl Storage {
             Freshness::At(revision) => revision,
             Freshness::Newest | Freshness::Any | Freshness::NotOlderThan(_) => found.revision,
         };
-        let items = found.kvs.into_iter().map(|kv| (kv.key.clone(), stored(kv))).collect();
+        let mut items = found.kvs.into_iter().map(|kv| (kv.key.clone(), stored(kv))).collect();
+        if let Some(draft) = self.draft.as_ref().filter(|_| limit == 0 && start.is_empty()) {
+            items = draft.overlay(prefix, items);
+        }
         Ok(Page { items, more: found.more, count: found.count, revision })
     }
 
@@ -126,6 +161,14 @@ impl Storage {
         change: Change,
         guards: &[Guard],
     ) -> Result<Written, Status> {
+        if let Some(draft) = &self.draft {
+            let now = self.get(key, Freshness::Newest).await?;
+            let at = now.as_ref().and_then(|now| now.revision).unwrap_or(Revision::new(0));
+            return Ok(match at == expected {
+                true => Written::At(draft.plan(key, expected, change, guards)),
+                false => Written::Lost(now),
+            });
+        }
         let mut compares = vec![Compare::mod_revision(key.to_owned(), expected)];
         compares.extend(guards.iter().map(|guard| Compare::mod_revision(guard.key.clone(), guard.revision)));
         let op = match change {
@@ -145,16 +188,18 @@ impl Storage {
         Ok(if at == expected { Written::GuardMoved } else { Written::Lost(current.map(stored)) })
     }
 
-    /// Events of `prefix` after `after`, or from now on.
-    pub(crate) fn watch(&self, prefix: &str, after: Option<Revision>) -> Result<Watcher, StoreError> {
+    /// Events of `prefix` from those of revision `from` on, or from now on.
+    pub(crate) fn watch(&self, prefix: &str, from: Option<Revision>) -> Result<Watcher, StoreError> {
         let watch = Watch { prev_kv: true, ..Watch::of(Span::prefix(prefix.to_owned())) };
-        self.store.watch(match after {
-            Some(revision) => watch.from(revision.next()),
+        self.store.watch(match from {
+            Some(revision) => watch.from(revision),
             None => watch,
         })
     }
 
     async fn range(&self, mut range: Range, freshness: Freshness) -> Result<RangeResult, Status> {
+        // A draft is begun anew when something has moved, and must see it then.
+        let freshness = if self.draft.is_some() { Freshness::Newest } else { freshness };
         match freshness {
             Freshness::Newest => {}
             Freshness::Any => range.serializable = true,

@@ -1,11 +1,17 @@
 //! The API over `handle`, on a store in memory. Expected texts are those of a real server (`api-probes.txt`).
 
+mod applies;
 pub(crate) mod bench;
+mod classes;
 mod deletes;
 mod discovery;
 mod fencing;
+mod limits;
+mod past;
 mod patches;
+mod priorities;
 mod reads;
+mod transactions;
 mod watches;
 mod workloads;
 mod writes;

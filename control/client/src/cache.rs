@@ -49,11 +49,14 @@ type Handler<K> = Arc<dyn Fn(&Change<K>) + Send + Sync>;
 pub struct Cache<K> {
     state: Arc<RwLock<State<K>>>,
     progress: watch::Receiver<Progress>,
+    /// The newest revision that any reader waits for.
+    wanted: Arc<watch::Sender<Revision>>,
 }
 
 impl<K> Clone for Cache<K> {
     fn clone(&self) -> Self {
-        Self { state: self.state.clone(), progress: self.progress.clone() }
+        let (progress, wanted) = (self.progress.clone(), self.wanted.clone());
+        Self { state: self.state.clone(), progress, wanted }
     }
 }
 
@@ -86,8 +89,9 @@ impl<K: HasMetadata + Send + Sync + 'static> Cache<K> {
             indexes: Vec::new(),
             handlers: Vec::new(),
         }));
-        let cache = Self { state: state.clone(), progress: seen };
-        (cache, CacheWriter { state, progress })
+        let (wanted, asked) = watch::channel(Revision::default());
+        let cache = Self { state: state.clone(), progress: seen, wanted: Arc::new(wanted) };
+        (cache, CacheWriter { state, progress, wanted: asked })
     }
 
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
@@ -174,6 +178,17 @@ impl<K: HasMetadata + Send + Sync + 'static> Cache<K> {
         self.is_synced() && self.get(key).is_none_or(|object| object.uid() != uid || object.is_terminating())
     }
 
+    /// Until the cache shows the state at `revision` or a later one, also when none of its own objects have changed
+    /// since: the informer asks for it.
+    pub async fn reach(&self, revision: Revision) {
+        self.wanted.send_if_modified(|wanted| {
+            let is_more = *wanted < revision;
+            *wanted = revision.max(*wanted);
+            is_more
+        });
+        self.wait_until(|cache| cache.has_seen(revision)).await;
+    }
+
     /// Until the cache moves, or `timeout` is over.
     pub async fn moved(&self, timeout: Duration) {
         let mut progress = self.progress.clone();
@@ -209,11 +224,24 @@ impl<K: HasMetadata + Send + Sync + 'static> Cache<K> {
 pub(crate) struct CacheWriter<K> {
     state: Arc<RwLock<State<K>>>,
     progress: watch::Sender<Progress>,
+    wanted: watch::Receiver<Revision>,
 }
 
 impl<K: HasMetadata + Send + Sync + 'static> CacheWriter<K> {
     pub(crate) fn progress(&self) -> Progress {
         *self.progress.borrow()
+    }
+
+    /// What a reader waits for, once that is beyond both what is known and `asked`.
+    pub(crate) async fn wanted_beyond(&self, asked: Revision) -> Revision {
+        let mut wanted = self.wanted.clone();
+        let beyond = wanted.wait_for(|wanted| *wanted > asked && *wanted > self.progress().revision);
+        let wish = beyond.await.map(|wanted| *wanted).ok();
+        match wish {
+            Some(wanted) => wanted,
+            // No reader is left.
+            None => std::future::pending().await,
+        }
     }
 
     /// What a list says replaces everything.

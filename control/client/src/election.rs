@@ -14,13 +14,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use base::{Clock, Entropy};
+use base::{Clock, Entropy, Revision};
 
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::fence::{Deadline, Fence};
 use crate::metrics::LEADER_ELECTION_MASTER_STATUS;
-use crate::object::ObjectKey;
+use crate::object::{HasMetadata, ObjectKey};
 
 /// Where the leases of control-plane elections live.
 const NAMESPACE: &str = "kube-system";
@@ -62,6 +62,7 @@ pub struct Election {
 #[derive(Clone, Debug)]
 pub struct Leadership {
     fence: Fence,
+    since: Revision,
     lost: CancellationToken,
 }
 
@@ -69,6 +70,12 @@ impl Leadership {
     /// What each write of this term must carry.
     pub fn fence(&self) -> Fence {
         self.fence.clone()
+    }
+
+    /// The revision that began the term: whatever a former leader wrote is there or before. Who decides by an older
+    /// view decides by what its predecessor has changed since.
+    pub fn since(&self) -> Revision {
+        self.since
     }
 
     /// Cancelled when the term is over: all of the leader's work ends with it.
@@ -121,7 +128,7 @@ impl Election {
             info!(lease = %self.name, identity = %self.identity, epoch = won.fence.epoch, "became the leader");
             gauge.set(1.0);
             let (lost, deadline) = (won.lost.clone(), won.deadline.clone());
-            let leadership = Leadership { fence: won.fence.clone(), lost: won.lost };
+            let leadership = Leadership { fence: won.fence.clone(), since: won.since, lost: won.lost };
             {
                 let work = lead(leadership);
                 tokio::pin!(work);
@@ -146,11 +153,11 @@ impl Election {
     async fn acquire(&mut self) -> Won {
         loop {
             let began = Instant::now();
-            match self.attempt().await {
-                Ok(Some(epoch)) => {
+            match self.attempt(Aim::Win).await {
+                Ok(Some(Held { epoch, since })) => {
                     let deadline = Deadline::at(began + self.config.renew_deadline);
                     let fence = Fence::new((NAMESPACE, &self.name), &self.identity, epoch, deadline.clone());
-                    return Won { fence, deadline, lost: CancellationToken::new() };
+                    return Won { fence, deadline, since, lost: CancellationToken::new() };
                 }
                 Ok(None) => {}
                 Err(error) if error.is_conflict() || error.is_already_exists() => {
@@ -186,7 +193,7 @@ impl Election {
                 if began >= deadline.get() {
                     return;
                 }
-                match tokio::time::timeout_at(deadline.get(), self.attempt()).await {
+                match tokio::time::timeout_at(deadline.get(), self.attempt(Aim::Keep)).await {
                     Ok(Ok(Some(_))) if Instant::now() < deadline.get() => {
                         deadline.set(began + self.config.renew_deadline);
                         break;
@@ -201,12 +208,12 @@ impl Election {
         }
     }
 
-    /// One step: takes or renews the lease if it may. The epoch when it is ours.
-    async fn attempt(&mut self) -> Result<Option<i32>, ClientError> {
+    /// One step: takes or renews the lease if it may.
+    async fn attempt(&mut self, aim: Aim) -> Result<Option<Held>, ClientError> {
         let key = ObjectKey::namespaced(NAMESPACE, &self.name);
         let mut lease = match self.client.get::<Lease>(&key).await {
             Ok(lease) => lease,
-            Err(error) if error.is_not_found() => return self.create().await.map(Some),
+            Err(error) if error.is_not_found() && aim == Aim::Win => return self.create().await.map(Some),
             Err(error) => return Err(error),
         };
         let seen = lease.spec.clone().unwrap_or_default();
@@ -214,15 +221,25 @@ impl Election {
             self.observed = Some((seen.clone(), Instant::now()));
         }
         let ours = seen.holder_identity.as_deref() == Some(self.identity.as_str());
-        if !ours && !is_free(&seen) && !self.has_run_out() {
+        let may = match aim {
+            Aim::Keep => ours,
+            Aim::Win => ours || is_free(&seen) || self.has_run_out(),
+        };
+        if !may {
             return Ok(None);
         }
-        let spec = self.spec(&seen, ours);
-        let epoch = spec.lease_transitions.unwrap_or_default();
+        let spec = self.spec(&seen, aim);
         lease.spec = Some(spec);
         let written = self.client.replace(&lease).await?;
-        self.observed = Some((written.spec.unwrap_or_default(), Instant::now()));
-        Ok(Some(epoch))
+        Ok(Some(self.took(written)))
+    }
+
+    fn took(&mut self, written: Lease) -> Held {
+        let since = written.revision();
+        let spec = written.spec.unwrap_or_default();
+        let epoch = spec.lease_transitions.unwrap_or_default();
+        self.observed = Some((spec, Instant::now()));
+        Held { epoch, since }
     }
 
     fn has_run_out(&self) -> bool {
@@ -231,31 +248,35 @@ impl Election {
         since.elapsed() >= agreed.unwrap_or(self.config.lease_duration)
     }
 
-    async fn create(&mut self) -> Result<i32, ClientError> {
+    async fn create(&mut self) -> Result<Held, ClientError> {
         let lease = Lease {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
                 namespace: Some(NAMESPACE.to_owned()),
                 ..ObjectMeta::default()
             },
-            spec: Some(self.spec(&LeaseSpec::default(), false)),
+            spec: Some(self.spec(&LeaseSpec::default(), Aim::Win)),
         };
         let written = self.client.create(&lease).await?;
-        let spec = written.spec.unwrap_or_default();
-        let epoch = spec.lease_transitions.unwrap_or_default();
-        self.observed = Some((spec, Instant::now()));
-        Ok(epoch)
+        Ok(self.took(written))
     }
 
-    fn spec(&self, before: &LeaseSpec, ours: bool) -> LeaseSpec {
+    /// A term has an epoch of its own, also after one of ours: what that left under way must not land in it.
+    fn spec(&self, before: &LeaseSpec, aim: Aim) -> LeaseSpec {
         let now = MicroTime(self.clock.now());
         let epoch = before.lease_transitions.unwrap_or_default();
         LeaseSpec {
             holder_identity: Some(self.identity.clone()),
             lease_duration_seconds: i32::try_from(self.config.lease_duration.as_secs().max(1)).ok(),
-            acquire_time: if ours { before.acquire_time.clone() } else { Some(now.clone()) },
+            acquire_time: match aim {
+                Aim::Keep => before.acquire_time.clone(),
+                Aim::Win => Some(now.clone()),
+            },
             renew_time: Some(now),
-            lease_transitions: Some(if ours { epoch } else { epoch.saturating_add(1) }),
+            lease_transitions: Some(match aim {
+                Aim::Keep => epoch,
+                Aim::Win => epoch.saturating_add(1),
+            }),
             preferred_holder: None,
             strategy: None,
         }
@@ -284,9 +305,25 @@ const FIRST_TRY_MS_MAX: u64 = 300;
 const RETRY_UNHELD: Duration = Duration::from_millis(250);
 const RENEW_RETRY: Duration = Duration::from_millis(250);
 
+/// What a lease is written for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    /// To go on with a term.
+    Keep,
+    /// To begin one.
+    Win,
+}
+
+/// A lease that is ours, as last written.
+struct Held {
+    epoch: i32,
+    since: Revision,
+}
+
 struct Won {
     fence: Fence,
     deadline: Deadline,
+    since: Revision,
     lost: CancellationToken,
 }
 

@@ -53,9 +53,19 @@ impl<K: HasMetadata + DeserializeOwned + Send + Sync + 'static> Informer<K> {
         entropy: &Arc<dyn Entropy>,
         tasks: &Tasks,
     ) -> Cache<K> {
+        Self::start_until(client, (resource, options), entropy, tasks, tasks.stop().clone())
+    }
+
+    /// The same, and ends with `stop`: for a resource that may vanish.
+    pub fn start_until(
+        client: &Client,
+        (resource, options): (ApiResource, ListOptions),
+        entropy: &Arc<dyn Entropy>,
+        tasks: &Tasks,
+        stop: CancellationToken,
+    ) -> Cache<K> {
         let (cache, writer) = Cache::new();
         let informer = Self { client: client.clone(), resource, options, entropy: entropy.clone(), writer };
-        let stop = tasks.stop().clone();
         let name = format!("informer {}", informer.resource.plural);
         tasks.spawn_infallible(name, informer.run(stop));
         cache
@@ -71,10 +81,19 @@ impl<K: HasMetadata + DeserializeOwned + Send + Sync + 'static> Informer<K> {
 
     async fn follow(&self) {
         let mut failures = 0;
+        // A watch that begins anew tells soon how far it is; once for each wish is enough.
+        let mut asked = Revision::default();
         loop {
             let began = Instant::now();
             let failed = match self.writer.progress() {
-                now if now.synced => self.watch(now.revision).await.err(),
+                now if now.synced => tokio::select! {
+                    biased;
+                    wanted = self.writer.wanted_beyond(asked) => {
+                        asked = wanted;
+                        continue;
+                    }
+                    ended = self.watch(now.revision) => ended.err(),
+                },
                 _ => match self.list().await {
                     Ok(()) => continue,
                     Err(error) => Some(error),

@@ -25,7 +25,7 @@ use self::request::{Target, parse_fence};
 use crate::client::Client;
 use crate::transport::{Body, Transport, TransportError};
 
-const BOOKMARK_EVERY: Duration = Duration::from_secs(1);
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 
 /// A cheap handle; clones share one API.
 #[derive(Clone)]
@@ -35,6 +35,7 @@ pub struct MemoryApi {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     unreachable: Arc<AtomicBool>,
+    held: Arc<AtomicBool>,
     /// Watches of an older generation end.
     generation: Arc<AtomicU64>,
 }
@@ -47,6 +48,7 @@ impl MemoryApi {
             clock,
             entropy,
             unreachable: Arc::default(),
+            held: Arc::default(),
             generation: Arc::default(),
         }
     }
@@ -59,6 +61,17 @@ impl MemoryApi {
     pub fn set_unreachable(&self, unreachable: bool) {
         self.unreachable.store(unreachable, Ordering::SeqCst);
         self.cut_watches();
+    }
+
+    /// Another server of the same API; only its watches can be held without the others'.
+    pub fn another(&self) -> Self {
+        Self { held: Arc::default(), ..self.clone() }
+    }
+
+    /// While set, watches of this server tell nothing, as when it hears nothing itself.
+    pub fn hold_watches(&self, held: bool) {
+        self.held.store(held, Ordering::SeqCst);
+        self.changed.notify_waiters();
     }
 
     /// Ends every open watch, as a server does after its timeout.
@@ -123,6 +136,7 @@ impl MemoryApi {
             api: self.clone(),
             target: target.clone(),
             next: from,
+            is_present: false,
             generation: self.generation.load(Ordering::SeqCst),
         };
         let frames = futures::stream::unfold(watcher, |mut watcher| async move {
@@ -140,10 +154,7 @@ impl Transport for MemoryApi {
             if self.unreachable.load(Ordering::SeqCst) {
                 return Err(TransportError::Unreachable("switched off".into()));
             }
-            Ok(self.answer(&request).unwrap_or_else(|refusal| {
-                let status = StatusCode::from_u16(refusal.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                reply(status, &refusal.status())
-            }))
+            Ok(self.answer(&request).unwrap_or_else(|refusal| refuse(&refusal)))
         })
     }
 }
@@ -152,6 +163,8 @@ struct Watcher {
     api: MemoryApi,
     target: Target,
     next: i64,
+    /// The client was told that it has seen what there was.
+    is_present: bool,
     generation: u64,
 }
 
@@ -166,6 +179,10 @@ impl Watcher {
             if api.generation.load(Ordering::SeqCst) != self.generation {
                 return None;
             }
+            if api.held.load(Ordering::SeqCst) {
+                changed.await;
+                continue;
+            }
             let lines = match api.lock().since(&self.target, self.next) {
                 Ok((lines, newest)) => {
                     self.next = newest;
@@ -179,12 +196,23 @@ impl Watcher {
             if !lines.is_empty() {
                 return Some(lines);
             }
-            if tokio::time::timeout(BOOKMARK_EVERY, changed).await.is_err() {
+            let arrives = !std::mem::replace(&mut self.is_present, true);
+            if arrives || tokio::time::timeout(BOOKMARK_EVERY, changed).await.is_err() {
                 let object = json!({ "metadata": { "resourceVersion": self.next.to_string() } });
                 return Some(format!("{}\n", json!({ "type": "BOOKMARK", "object": object })));
             }
         }
     }
+}
+
+/// The answer of a server that refuses, for transports that put one in its place.
+pub fn refused(code: StatusCode, reason: &'static str, message: &str) -> Response<Body> {
+    refuse(&Refusal::new(code.as_u16(), reason, message))
+}
+
+fn refuse(refusal: &Refusal) -> Response<Body> {
+    let status = StatusCode::from_u16(refusal.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    reply(status, &refusal.status())
 }
 
 fn reply(status: StatusCode, body: &Value) -> Response<Body> {

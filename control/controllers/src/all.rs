@@ -1,6 +1,8 @@
 //! Every controller, one line each.
 
 use crate::Shared;
+use crate::cluster_role_aggregation::ClusterRoleAggregationController;
+use crate::custom_resources::CustomResourcesController;
 use crate::deployment::DeploymentController;
 use crate::driver::{self, Controller};
 use crate::garbage_collector::GarbageCollector;
@@ -30,6 +32,8 @@ impl Entry {
 
 /// What [`crate::run`] starts.
 pub const ALL: &[Entry] = &[
+    Entry::of::<ClusterRoleAggregationController>(),
+    Entry::of::<CustomResourcesController>(),
     Entry::of::<DeploymentController>(),
     Entry { name: GarbageCollector::NAME, start: GarbageCollector::start },
     Entry::of::<NamespaceController>(),

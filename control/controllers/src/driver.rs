@@ -1,6 +1,7 @@
 //! Runs a controller: connects its watches to a queue, runs its election, and while it leads feeds keys to its workers.
 //!
-//! The driver retries; a controller does not. Nothing of a term outlives it: workers are dropped with it.
+//! The driver retries; a controller does not. Nothing of a term outlives it: workers are dropped with it. Nothing is
+//! decided by a view that is older than the term, since a former leader may have acted on a newer one.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use base::Revision;
 use client::{
     Backoff, Cache, Change, ClientError, Election, HasMetadata, Informers, Leadership, Object, ObjectKey,
     WorkQueue, controller_of,
@@ -71,19 +73,19 @@ pub(crate) enum ReconcileError {
 }
 
 type Connect = Box<dyn Fn(&Informers, &WorkQueue<ObjectKey>) + Send + Sync>;
-type Synced = Box<dyn Fn(&Informers) -> BoxFuture<'static, ()> + Send + Sync>;
+type Reach = Box<dyn Fn(&Informers, Revision) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// What wakes a controller.
 pub(crate) struct Watches {
     kind: &'static str,
     connect: Vec<Connect>,
-    synced: Vec<Synced>,
+    reach: Vec<Reach>,
 }
 
 impl Watches {
     /// Changes of the controller's own kind.
     pub(crate) fn of<K: Object>() -> Self {
-        let watches = Self { kind: K::KIND, connect: Vec::new(), synced: Vec::new() };
+        let watches = Self { kind: K::KIND, connect: Vec::new(), reach: Vec::new() };
         watches.maps::<K>(|_, change| change.latest().map(|object| object.key()).into_iter().collect())
     }
 
@@ -120,24 +122,26 @@ impl Watches {
 
     /// Wakes nobody, but must be known before anything is decided.
     pub(crate) fn reads<K: Object>(mut self) -> Self {
-        self.synced.push(Box::new(|informers| {
+        self.reach.push(Box::new(|informers, revision| {
             let cache = informers.cache::<K>();
-            Box::pin(async move { cache.synced().await })
+            Box::pin(async move { cache.reach(revision).await })
         }));
         self
     }
 
-    async fn synced(&self, informers: &Informers) {
-        for synced in &self.synced {
-            synced(informers).await;
-        }
+    /// Until everything that is read shows the state at `revision`, or a later one.
+    async fn reach(&self, informers: &Informers, revision: Revision) {
+        futures::future::join_all(self.reach.iter().map(|reach| reach(informers, revision))).await;
     }
 }
 
 /// Starts a controller's candidate.
 pub(crate) fn start<C: Controller>(shared: &Shared) {
-    let config = &shared.config;
-    let controller = Arc::new(C::new(shared));
+    start_with(shared, C::new(shared));
+}
+
+fn start_with<C: Controller>(shared: &Shared, controller: C) {
+    let (config, controller) = (&shared.config, Arc::new(controller));
     let watches = Arc::new(C::watches());
     let queue = WorkQueue::new(C::NAME, Backoff::default());
     for connect in &watches.connect {
@@ -166,7 +170,7 @@ async fn lead<C: Controller>(
     leadership: &Leadership,
 ) {
     let work = async {
-        watches.synced(&term.informers).await;
+        watches.reach(&term.informers, leadership.since()).await;
         queue.clear();
         let known: Cache<C::Kind> = term.informers.cache();
         for object in known.list() {
@@ -224,3 +228,6 @@ fn report(controller: &'static str, key: &ObjectKey, error: &ClientError) {
     metrics::counter!(NAVARCH_CONTROLLERS_RECONCILE_ERRORS_TOTAL, "name" => controller).increment(1);
     warn!(controller, %key, %error, source = ?std::error::Error::source(error), "will be tried again");
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,7 +53,7 @@ impl GarbageCollector {
 
     async fn lead(&self, term: &Term, leadership: &Leadership) {
         let work = async {
-            self.graph.synced().await;
+            self.graph.reach(leadership.since()).await;
             self.queue.clear();
             for item in self.graph.all() {
                 self.queue.add(item);
@@ -124,7 +124,7 @@ impl GarbageCollector {
         if let Some(found) = self.graph.get(&at).filter(|found| found.uid() == owner.uid) {
             return Ok(state(&found));
         }
-        match term.client.get_of::<Partial>(self.graph.resource(&at), &at.key).await {
+        match term.client.get_of::<Partial>(&self.graph.resource(&at), &at.key).await {
             Ok(found) if found.uid() == owner.uid => Ok(state(&found)),
             Ok(_) => Ok(OwnerState::Absent),
             Err(error) if error.is_not_found() => Ok(OwnerState::Absent),
@@ -148,9 +148,9 @@ impl GarbageCollector {
                     resource_version: object.metadata.resource_version.clone(),
                 });
                 let delete = Delete { preconditions, ..Delete::default() }.propagate(policy);
-                term.client.delete_of(resource, &item.key, &delete).await
+                term.client.delete_of(&resource, &item.key, &delete).await
             }
-            Action::DropOwners(uids) => drop_owners(term, resource, object, &uids).await,
+            Action::DropOwners(uids) => drop_owners(term, &resource, object, &uids).await,
             Action::RemoveFinalizer(finalizer) => {
                 let finalizers: Vec<_> =
                     object.metadata.finalizers.iter().flatten().filter(|known| *known != finalizer).collect();
@@ -159,12 +159,12 @@ impl GarbageCollector {
                     "resourceVersion": object.metadata.resource_version,
                     "finalizers": finalizers,
                 } });
-                term.client.merge_patch_of(resource, &item.key, &patch).await.map(|_| ())
+                term.client.merge_patch_of(&resource, &item.key, &patch).await.map(|_| ())
             }
             Action::Orphan(dependent) => {
                 let Some(known) = self.graph.get(&dependent) else { return Ok(()) };
                 let uids = [object.uid().to_owned()];
-                drop_owners(term, self.graph.resource(&dependent), &known, &uids).await
+                drop_owners(term, &self.graph.resource(&dependent), &known, &uids).await
             }
             Action::Look(dependent) => {
                 self.queue.add(dependent);

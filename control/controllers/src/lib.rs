@@ -4,11 +4,14 @@
 //! the lease's epoch.
 
 mod all;
+mod cluster_role_aggregation;
 mod context;
-#[cfg(test)]
-mod crashes;
+mod custom_resources;
 mod deployment;
 mod driver;
+mod emptying;
+#[cfg(test)]
+mod faults;
 mod garbage_collector;
 mod metrics;
 mod namespace;

@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use client::{ApiResource, ClientError, Delete, HasMetadata, ListOptions, ObjectKey, Partial};
+use client::{ApiResource, ClientError, HasMetadata, ObjectKey};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use tracing::info;
 
 use crate::Shared;
 use crate::context::Context;
+use crate::custom_resources::resource_of;
 use crate::driver::{Controller, Next, ReconcileError, Watches};
+use crate::emptying::empty;
 
 /// The finalizer in a namespace's spec that is ours.
 const FINALIZER: &str = "kubernetes";
 /// Content that takes its time is looked at again after this, when no pod's end woke us before.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-const PAGE_LIMIT: u32 = 500;
 
 pub(crate) struct NamespaceController {
     resources: Vec<ApiResource>,
@@ -30,10 +32,12 @@ impl Controller for NamespaceController {
     }
 
     fn watches() -> Watches {
-        Watches::of::<Namespace>().maps::<Pod>(|_, change| {
-            let gone = change.old.as_ref().filter(|_| change.new.is_none());
-            gone.map(|pod| ObjectKey::cluster(pod.namespace())).into_iter().collect()
-        })
+        Watches::of::<Namespace>()
+            .maps::<Pod>(|_, change| {
+                let gone = change.old.as_ref().filter(|_| change.new.is_none());
+                gone.map(|pod| ObjectKey::cluster(pod.namespace())).into_iter().collect()
+            })
+            .reads::<CustomResourceDefinition>()
     }
 
     async fn reconcile(&self, cx: &Context, key: &ObjectKey) -> Result<Next, ReconcileError> {
@@ -44,8 +48,10 @@ impl Controller for NamespaceController {
             return Ok(Next::Done);
         }
         let mut remaining = 0;
-        for resource in &self.resources {
-            remaining += empty(cx, resource, &key.name).await?;
+        let definitions = cx.cache::<CustomResourceDefinition>().list();
+        let custom = definitions.iter().filter_map(|definition| resource_of(definition));
+        for resource in self.resources.iter().cloned().chain(custom.filter(|custom| custom.namespaced)) {
+            remaining += empty(cx, &resource, &key.name).await?;
         }
         if remaining > 0 {
             return Ok(Next::After(LOOK_AGAIN));
@@ -53,43 +59,6 @@ impl Controller for NamespaceController {
         finalize(cx, &namespace).await?;
         Ok(Next::Done)
     }
-}
-
-/// Deletes what is there. How much may still be there afterwards.
-async fn empty(cx: &Context, resource: &ApiResource, namespace: &str) -> Result<usize, ReconcileError> {
-    let mut options = ListOptions {
-        namespace: namespace.to_owned(),
-        limit: PAGE_LIMIT,
-        partial: true,
-        ..ListOptions::default()
-    };
-    let mut remaining = 0;
-    loop {
-        let page = cx.client.list_of::<Partial>(resource, &options).await?;
-        for object in &page.items {
-            remaining += 1;
-            if object.is_terminating() {
-                continue;
-            }
-            let key = ObjectKey::namespaced(namespace, object.name());
-            let delete = Delete::exactly(object).propagate("Background");
-            match cx.client.delete_of(resource, &key, &delete).await {
-                Ok(()) => {}
-                Err(error) if error.is_not_found() || error.is_conflict() => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if page.continuation.is_empty() {
-            break;
-        }
-        options.continuation = page.continuation;
-    }
-    // What was deleted at once is gone: no need to wait for the next look.
-    if remaining > 0 {
-        options.continuation = String::new();
-        remaining = cx.client.list_of::<Partial>(resource, &options).await?.items.len();
-    }
-    Ok(remaining)
 }
 
 async fn finalize(cx: &Context, namespace: &Namespace) -> Result<(), ClientError> {

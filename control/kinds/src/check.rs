@@ -64,6 +64,6 @@ pub(crate) fn row(kind: &Kind, fields: Value) -> String {
     let cell = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     kind.columns
         .iter()
-        .map(|column| format!("{}: {}\n", column.name, cell((column.cell)(&object, &cx))))
+        .map(|column| format!("{}: {}\n", column.name, cell(column.cell_of(&object, &cx))))
         .collect()
 }

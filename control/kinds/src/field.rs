@@ -295,6 +295,11 @@ impl<'a> Field<'a> {
         negative.then(|| self.invalid("must be greater than or equal to 0"))
     }
 
+    /// Refuses each of the fields `names` in here that is a number below zero.
+    pub fn negatives(&self, names: &[&str]) -> impl Iterator<Item = FieldError> {
+        names.iter().filter_map(|name| self.get(name).not_negative())
+    }
+
     /// Refuses any difference from `old`.
     pub fn immutable(&self, old: &Value) -> Option<FieldError> {
         (!crate::tree::same(self.value, old)).then(|| self.invalid("field is immutable"))

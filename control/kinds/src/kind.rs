@@ -2,9 +2,21 @@
 
 use serde_json::Value;
 
+use crate::custom::{Custom, JsonPath};
 use crate::names;
 use crate::selector::SelectorError;
 use crate::{Column, Strategy, meta, tree};
+
+/// Selectable fields: texts at a path, then those that are read another way.
+macro_rules! selectable {
+    ($($path:literal),* $(; $($label:literal => $read:expr),* $(,)?)?) => {
+        &[
+            $(($path, crate::Read::By(|object| crate::tree::text(object, $path).to_owned())),)*
+            $($(($label, crate::Read::By($read)),)*)?
+        ]
+    };
+}
+pub(crate) use selectable;
 
 /// One API kind. A kind is one static, listed in [`crate::ALL`].
 pub struct Kind {
@@ -25,10 +37,34 @@ pub struct Kind {
     pub selectable: &'static [Selectable],
     pub name_rule: NameRule,
     pub strategy: &'static Strategy,
+    /// What the definition of a custom kind says; none for kinds of this program.
+    pub custom: Option<&'static Custom>,
 }
 
 /// A selectable field: its label, and how it is read from an object.
-pub type Selectable = (&'static str, fn(&Value) -> String);
+pub type Selectable = (&'static str, Read);
+
+/// How a text is read from an object.
+#[derive(Clone, Copy)]
+pub enum Read {
+    By(fn(&Value) -> String),
+    /// The first value at a path.
+    At(&'static JsonPath),
+}
+
+impl Read {
+    /// Empty when there is nothing.
+    pub fn of(self, object: &Value) -> String {
+        match self {
+            Self::By(read) => read(object),
+            Self::At(path) => match path.first(object) {
+                None | Some(Value::Null) => String::new(),
+                Some(Value::String(text)) => text.clone(),
+                Some(other) => other.to_string(),
+            },
+        }
+    }
+}
 
 /// What may be done to a resource, in the words of discovery and authorization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +146,16 @@ pub struct Scale {
     /// Dotted path of the present number.
     pub status_replicas: &'static str,
     /// The label selector as text.
-    pub selector: fn(&Value) -> String,
+    pub selector: Read,
+}
+
+impl Scale {
+    /// Of what has a label selector and counts replicas in spec and status.
+    pub const REPLICAS: Self = Self {
+        spec_replicas: "spec.replicas",
+        status_replicas: "status.replicas",
+        selector: Read::By(selector_text),
+    };
 }
 
 impl Subresource {
@@ -134,6 +179,8 @@ impl Subresource {
 /// What names of objects of a kind look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameRule {
+    /// Anything that can be a part of a path.
+    PathSegment,
     /// RFC 1123, dots allowed.
     Subdomain,
     /// RFC 1123, no dots.
@@ -146,6 +193,7 @@ impl NameRule {
     /// What is wrong with `name`, nothing when it is good.
     pub fn check(self, name: &str) -> Option<String> {
         match self {
+            Self::PathSegment => names::path_segment(name),
             Self::Subdomain => names::subdomain(name),
             Self::Label => names::label(name),
             Self::Label1035 => names::label_1035(name),
@@ -162,6 +210,31 @@ impl NameRule {
 }
 
 impl Kind {
+    /// What most kinds have in common; each names what is its own.
+    pub const PLAIN: Self = Self {
+        group: "",
+        version: "v1",
+        kind: "",
+        plural: "",
+        singular: "",
+        short_names: &[],
+        categories: &[],
+        namespaced: true,
+        definition: "",
+        verbs: Verb::ALL,
+        subresources: &[],
+        columns: &[Column::NAME, Column::AGE],
+        selectable: &[],
+        name_rule: NameRule::Subdomain,
+        strategy: &Strategy::PLAIN,
+        custom: None,
+    };
+
+    /// The selectable fields of what keeps a number of pods.
+    pub(crate) const BY_REPLICAS: &[Selectable] = selectable![; "status.replicas" => |object| {
+        tree::int(object, "status.replicas").unwrap_or_default().to_string()
+    }];
+
     /// `v1` or `apps/v1`, as objects write it.
     pub fn api_version(&self) -> String {
         match self.group {
@@ -181,7 +254,7 @@ impl Kind {
     }
 
     pub fn list_kind(&self) -> String {
-        format!("{}List", self.kind)
+        self.custom.map_or_else(|| format!("{}List", self.kind), |custom| custom.list_kind.clone())
     }
 
     pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
@@ -201,7 +274,7 @@ impl Kind {
             "metadata.name" => Ok(meta::name(object).to_owned()),
             "metadata.namespace" => Ok(meta::namespace(object).to_owned()),
             _ => match self.selectable.iter().find(|(name, _)| *name == label) {
-                Some((_, read)) => Ok(read(object)),
+                Some((_, read)) => Ok(read.of(object)),
                 None => Err(self.unknown_field(label)),
             },
         }
@@ -231,20 +304,15 @@ fn qualified(name: &str, group: &str) -> String {
     if group.is_empty() { name.to_owned() } else { format!("{name}.{group}") }
 }
 
-/// Selectable fields: texts at a path, then those that are read another way.
-macro_rules! selectable {
-    ($($path:literal),* $(; $($label:literal => $read:expr),* $(,)?)?) => {
-        &[
-            $(($path, |object| crate::tree::text(object, $path).to_owned()),)*
-            $($(($label, $read),)*)?
-        ]
-    };
-}
-pub(crate) use selectable;
-
 /// The label selector at `spec.selector` as text: what a Scale's status carries.
 pub(crate) fn selector_text(object: &Value) -> String {
     crate::selector::LabelSelector::from_value(tree::get(object, "spec.selector"))
         .map(|selector| selector.to_string())
         .unwrap_or_default()
+}
+
+/// A label selector as a cell shows it.
+pub(crate) fn selector_cell(selector: &Value) -> Value {
+    let text = crate::selector::LabelSelector::from_value(selector).map(|selector| selector.to_string());
+    crate::columns::none_if_empty(text.unwrap_or_default()).into()
 }

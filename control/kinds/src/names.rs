@@ -102,6 +102,30 @@ pub fn label_value(text: &str) -> Vec<String> {
     wrong
 }
 
+/// A subdomain of which the first label is `*`.
+pub fn wildcard_subdomain(text: &str) -> Option<String> {
+    if text.len() > SUBDOMAIN_BYTES_MAX {
+        return Some(too_long(SUBDOMAIN_BYTES_MAX));
+    }
+    let good = text.strip_prefix("*.").is_some_and(|rest| rest.split('.').all(is_label));
+    (!good).then(|| {
+        "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist \
+         of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. \
+         '*.example.com', regex used for validation is \
+         '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+            .to_owned()
+    })
+}
+
+/// What can stand between two slashes of a path.
+pub fn path_segment(text: &str) -> Option<String> {
+    if matches!(text, "." | "..") {
+        return Some(format!("may not be '{text}'"));
+    }
+    let slash = text.contains('/').then(|| "may not contain '/'".to_owned());
+    slash.or_else(|| text.contains('%').then(|| "may not contain '%'".to_owned()))
+}
+
 /// The key of a ConfigMap's or a Secret's entry: a file name.
 pub fn data_key(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();

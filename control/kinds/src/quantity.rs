@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
+use crate::{Field, FieldError, FieldErrors, names};
+
 /// Billionths in one.
 const ONE: i128 = 1_000_000_000;
 /// What Kubernetes caps amounts at.
@@ -217,6 +219,24 @@ impl fmt::Display for Quantity {
 
 fn clamp(number: i128) -> i64 {
     i64::try_from(number).unwrap_or(if number < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// Refuses amounts below zero, and names that no resource has.
+pub(crate) fn validate_resources(amounts: &Field<'_>) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    for (resource, amount) in amounts.entries() {
+        let wrong = names::qualified(resource).into_iter();
+        errors.extend(wrong.map(|wrong| FieldError::invalid(&amount.path, resource, wrong)));
+        errors.extend(not_negative(&amount));
+    }
+    errors
+}
+
+/// Refuses an amount below zero at this field.
+pub(crate) fn not_negative(field: &Field<'_>) -> Option<FieldError> {
+    let amount = Quantity::of(field.value).filter(|amount| amount.is_negative())?;
+    let detail = "must be greater than or equal to 0";
+    Some(FieldError::invalid(&field.path, amount.to_string(), detail))
 }
 
 #[cfg(test)]

@@ -5,9 +5,12 @@
 //! a binary search without hashing. The graph knows shapes only: what a kind is served as, and which values are
 //! legal beyond their type, is the business of the kinds.
 
+pub mod apply;
 mod build;
+mod custom;
 mod decode;
 mod defaults;
+mod document;
 mod json;
 pub mod merge;
 mod node;
@@ -24,6 +27,7 @@ use serde_json::Value;
 
 pub use decode::{DecodeError, Decoded, decode_json, decode_value, decode_yaml};
 pub use defaults::apply_defaults;
+pub use document::{Document, read_document, read_object};
 pub use prune::prune;
 
 /// A name that many fields or types share; interned while the graph is built.
@@ -58,9 +62,11 @@ pub struct Struct {
     pub fields: Box<[Field]>,
     /// `x-kubernetes-map-type: atomic`: one owner, replaced whole.
     pub atomic: bool,
+    /// Fields that it does not name are legal.
+    pub open: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Field {
     pub name: Name,
     pub ty: TypeId,

@@ -21,6 +21,8 @@ pub struct Strategy {
     pub validate_status_update: fn(&Value, &Value) -> FieldErrors,
     pub deletion: Deletion,
     pub generation: Generation,
+    /// What a POST asks, if objects of the kind are questions: it is answered, and nothing is stored.
+    pub review: Option<Review>,
     /// Whether a PUT of an absent object creates it.
     pub create_on_update: bool,
     /// Whether a PUT without resourceVersion overwrites.
@@ -34,9 +36,24 @@ pub enum Deletion {
     /// It may linger: the grace in seconds for an object and the seconds that the client asked for.
     /// Zero: at once.
     Graceful(fn(&Value, Option<i64>) -> i64),
+    /// It is first marked by the function, which may add finalizers.
+    Marked(fn(&mut Value)),
     /// It is first marked by the function (namespace: phase Terminating), and goes when `spec.finalizers` and
     /// `metadata.finalizers` are empty.
     SpecFinalizers(fn(&mut Value)),
+}
+
+/// What a question is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Review {
+    /// Whether the sender may do something.
+    OwnAccess,
+    /// Whether somebody may.
+    Access,
+    /// What the sender may in a namespace.
+    OwnRules,
+    /// Who the sender is.
+    OwnIdentity,
 }
 
 /// What moves `metadata.generation`.
@@ -60,6 +77,7 @@ impl Strategy {
         validate_status_update: |_, _| FieldErrors::new(),
         deletion: Deletion::Immediate,
         generation: Generation::None,
+        review: None,
         create_on_update: false,
         unconditional_update: true,
     };
@@ -69,10 +87,13 @@ impl Kind {
     /// Fills what the user left out.
     pub fn default_fields(&self, object: &mut Value) {
         (self.strategy.defaults)(object);
+        if let Some(custom) = self.custom {
+            custom.apply_defaults(object);
+        }
     }
 
     /// Clears what a client may not set and starts the generation. Name, uid and creation time are set by the
-    /// caller, after this and before validation.
+    /// caller before this.
     pub fn prepare_create(&self, object: &mut Value) {
         for server_set in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
             meta::remove(object, server_set);
@@ -127,6 +148,7 @@ impl Kind {
     pub fn validate_create(&self, object: &Value) -> FieldErrors {
         let mut errors = meta::validate(object, self);
         errors.extend((self.strategy.validate_create)(object));
+        errors.extend(self.custom.iter().flat_map(|custom| custom.errors(object)));
         errors
     }
 
@@ -134,6 +156,7 @@ impl Kind {
     pub fn validate_update(&self, object: &Value, old: &Value) -> FieldErrors {
         let mut errors = meta::validate_update(object, old);
         errors.extend((self.strategy.validate_update)(object, old));
+        errors.extend(self.custom.iter().flat_map(|custom| custom.new_errors(object, old)));
         errors
     }
 
@@ -141,6 +164,7 @@ impl Kind {
     pub fn validate_status_update(&self, object: &Value, old: &Value) -> FieldErrors {
         let mut errors = meta::validate_update(object, old);
         errors.extend((self.strategy.validate_status_update)(object, old));
+        errors.extend(self.custom.iter().flat_map(|custom| custom.new_errors(object, old)));
         errors
     }
 
@@ -153,19 +177,25 @@ impl Kind {
             || !tree::same(tree::get(object, "metadata.annotations"), tree::get(old, "metadata.annotations"));
         match self.strategy.generation {
             Generation::None => false,
-            Generation::Spec => spec_differs(object, old),
-            Generation::SpecOrAnnotations => spec_differs(object, old) || annotations(),
+            Generation::Spec => self.spec_differs(object, old),
+            Generation::SpecOrAnnotations => self.spec_differs(object, old) || annotations(),
         }
     }
-}
 
-fn spec_differs(object: &Value, old: &Value) -> bool {
-    let keys = |value: &Value| -> Vec<String> {
-        value.as_object().into_iter().flat_map(|fields| fields.keys().cloned()).collect()
-    };
-    keys(object)
-        .iter()
-        .chain(&keys(old))
-        .filter(|key| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
-        .any(|key| !tree::same(tree::get(object, key), tree::get(old, key)))
+    /// Whether anything but metadata differs, and status where it is a view of its own.
+    fn spec_differs(&self, object: &Value, old: &Value) -> bool {
+        let keys = |value: &Value| -> Vec<String> {
+            value.as_object().into_iter().flat_map(|fields| fields.keys().cloned()).collect()
+        };
+        let counts = |key: &&String| match key.as_str() {
+            "apiVersion" | "kind" | "metadata" => false,
+            "status" => self.custom.is_some() && !self.has_status(),
+            _ => true,
+        };
+        keys(object)
+            .iter()
+            .chain(&keys(old))
+            .filter(counts)
+            .any(|key| !tree::same(tree::get(object, key), tree::get(old, key)))
+    }
 }

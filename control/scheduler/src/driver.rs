@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base::Clock;
+use base::{Clock, Revision};
 use client::{Cache, Change, Client, HasMetadata, Informers, ObjectKey, Recorder};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -118,10 +118,9 @@ impl Scheduler {
         Self { inputs, client, clock, recorder, queue, snapshot }
     }
 
-    /// Until it is dropped with its term.
-    pub(crate) async fn run(mut self) {
-        self.inputs.pods.synced().await;
-        self.inputs.nodes.synced().await;
+    /// From when the caches show the state at `since`, until it is dropped with its term.
+    pub(crate) async fn run(mut self, since: Revision) {
+        tokio::join!(self.inputs.pods.reach(since), self.inputs.nodes.reach(since));
         self.start_over();
         let mut binds = FuturesUnordered::new();
         let mut flush_at = Instant::now() + FLUSH_EVERY;

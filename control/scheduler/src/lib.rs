@@ -54,7 +54,8 @@ pub fn run(config: SchedulerConfig, tasks: &Tasks) {
                 let recorder = recorder.through(&client, NAME);
                 let (inputs, clock) = (inputs.clone(), config.clock.clone());
                 async move {
-                    let work = driver::Scheduler::new(inputs, client, clock, recorder).run();
+                    let work =
+                        driver::Scheduler::new(inputs, client, clock, recorder).run(leadership.since());
                     tokio::select! {
                         biased;
                         () = leadership.lost().cancelled() => {}

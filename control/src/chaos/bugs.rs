@@ -6,31 +6,34 @@ use anyhow::{Context, Result, ensure};
 use chaos::bugs::{self, Trap};
 use chaos::verdict::Verdict;
 
-use super::gate::{Judged, forget, judged, verdict};
+use super::gate::{Known, Unmet, conclude};
 use crate::cli::chaos::{BugsArgs, PlaceArgs, SystemChoice};
 
 /// Lists the bugs, or passes when each is caught.
 pub(super) async fn run(args: &BugsArgs) -> Result<Verdict> {
     let chosen = chosen(args)?;
     if !args.prove {
-        println!("{:<26} {:<12} {:>4} {:>4}  caught by", "bug", "scenario", "seed", "s");
-        for Trap { bug, scenario, seed, seconds, properties } in chosen {
-            let properties = properties.join(" or ");
-            println!(
-                "{:<26} {scenario:<12} {seed:>4} {seconds:>4}  {properties}: {}",
-                bug.name(),
-                bug.what()
-            );
-        }
+        list(&chosen);
         return Ok(Verdict::Pass);
     }
-    let mut all_caught = true;
+    let mut missed_by = Vec::new();
     for trap in chosen {
         for _ in 0..args.times {
-            all_caught &= is_caught(trap, &args.runs).await?;
+            missed_by.extend(missed(trap, &args.runs).await?);
         }
     }
-    Ok(verdict(all_caught))
+    Ok(conclude(&missed_by, &args.runs))
+}
+
+fn list(chosen: &[&Trap]) {
+    println!("{:<26} {:<12} {:>4} {:>4}  caught by", "bug", "scenario", "seed", "s");
+    for Trap { bug, scenario, seed, seconds, properties } in chosen {
+        let (name, what, properties) = (bug.name(), bug.what(), properties.join(" or "));
+        println!("{name:<26} {scenario:<12} {seed:>4} {seconds:>4}  {properties}: {what}");
+    }
+    for bug in bugs::simulated().filter(|_| chosen.len() == bugs::ALL.len()) {
+        println!("{:<26} {:<22}  {}", bug.name(), "only `make sim-bugs`", bug.what());
+    }
 }
 
 fn chosen(args: &BugsArgs) -> Result<Vec<&'static Trap>> {
@@ -41,24 +44,24 @@ fn chosen(args: &BugsArgs) -> Result<Vec<&'static Trap>> {
     if args.names.is_empty() { Ok(bugs::ALL.iter().collect()) } else { args.names.iter().map(trap).collect() }
 }
 
-/// Runs servers that have the bug, and says what of it was seen.
-pub(super) async fn is_caught(trap: &Trap, runs: &Path) -> Result<bool> {
+/// Runs servers that have the bug. Unmet if that was not seen.
+pub(super) async fn missed(trap: &Trap, runs: &Path) -> Result<Option<Unmet>> {
     ensure!(cfg!(debug_assertions), "this is a release: it has no bugs on purpose");
-    let Trap { bug, scenario, seed, seconds, .. } = trap;
-    let place = PlaceArgs {
-        runs: runs.to_owned(),
-        system: SystemChoice::Navarch,
-        binary: None,
-        seeded_bug: Some(bug.name().to_owned()),
+    let known = Known {
+        scenario: trap.scenario,
+        seed: trap.seed,
+        seconds: trap.seconds,
+        place: PlaceArgs {
+            runs: runs.to_owned(),
+            system: SystemChoice::Navarch,
+            binary: None,
+            seeded_bug: Some(trap.bug.name().to_owned()),
+        },
+        must: format!("must break {}", trap.properties.join(" or ")),
     };
-    let Judged { judgement, took, .. } = judged(scenario, *seed, *seconds, &place).await?;
-    let (name, took, sentence) = (bug.name(), took.as_secs(), &judgement.summary.sentence);
-    let Some(property) = trap.sprung(&judgement.summary) else {
-        let page = judgement.folder.join("report.html");
-        println!("missed  {name:<26} {scenario} seed {seed}, {took} s: {sentence} ({})", page.display());
-        return Ok(false);
+    let caught = |summary: &_| {
+        let (property, violations) = trap.sprung(summary)?;
+        Some(format!("caught by {violations} × {property}"))
     };
-    println!("caught  {name:<26} {scenario} seed {seed}, {took} s, by {property}: {sentence}");
-    forget(&judgement)?;
-    Ok(true)
+    known.unmet(caught).await
 }

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use chaos::client::Identity;
-use chaos::live::Live;
+use chaos::live::{Live, Way};
 use chaos::runner::{self, Judgement};
-use chaos::scenario::{Plan, Scenario, Terms};
+use chaos::scenario::{Plan, Scenario};
 use tokio_util::sync::CancellationToken;
 
-use super::{end_line, machine};
+use super::{end_line, kubeconfig, machine};
 use crate::cli::chaos::{LiveArgs, RunArgs};
 
 /// A signal ends it in order: what was broken is mended, what was written is removed.
@@ -35,25 +35,40 @@ pub(super) async fn run(scenario: &Scenario, plan: &Plan, args: &RunArgs) -> Res
 }
 
 fn live(args: &LiveArgs) -> Result<Live> {
+    let way = if args.against.iter().any(|against| against.contains("://")) {
+        ensure!(
+            args.context.is_empty(),
+            "--context chooses from a kubeconfig, and --against names endpoints"
+        );
+        Way::Store { endpoints: args.against.clone(), identity: identity(args)? }
+    } else {
+        ensure!(args.cacert.is_none(), "the kubeconfig says which certificates are used: leave out --cacert");
+        ensure!(
+            !args.destructive,
+            "nothing can be compacted through the Kubernetes API: leave out --destructive"
+        );
+        Way::Kubernetes(kubeconfig::contexts(&args.against.join(","), &args.context)?)
+    };
+    Ok(Live {
+        way,
+        faults: args.faults,
+        destructive: args.destructive,
+        cluster_name: args.cluster_name.clone(),
+        pids: args.pid.iter().cloned().collect(),
+    })
+}
+
+fn identity(args: &LiveArgs) -> Result<Option<Identity>> {
     let read = |path: &PathBuf| {
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
     };
     let optional = |path: &Option<PathBuf>| path.as_ref().map_or(Ok(String::new()), read);
-    let identity = match &args.cacert {
-        None => None,
-        Some(cacert) => Some(Identity {
-            ca_pem: read(cacert)?,
-            certificate_pem: optional(&args.cert)?,
-            key_pem: optional(&args.key)?,
-        }),
-    };
-    Ok(Live {
-        endpoints: args.against.clone(),
-        identity,
-        terms: Terms { faults: args.faults, destructive: args.destructive },
-        cluster_name: args.cluster_name.clone(),
-        pids: args.pid.iter().cloned().collect(),
-    })
+    let Some(cacert) = &args.cacert else { return Ok(None) };
+    Ok(Some(Identity {
+        ca_pem: read(cacert)?,
+        certificate_pem: optional(&args.cert)?,
+        key_pem: optional(&args.key)?,
+    }))
 }
 
 /// What a person types to have the run again; processes have other numbers then.
@@ -70,7 +85,11 @@ fn repeat(plan: &Plan, args: &LiveArgs) -> String {
     };
     let destructive = if args.destructive { " --destructive" } else { "" };
     let against = args.against.join(",");
+    let contexts = match &args.context[..] {
+        [] => String::new(),
+        contexts => format!(" --context {}", contexts.join(",")),
+    };
     format!(
-        "navarch chaos run {scenario} --seed {seed} --time {seconds} --against {against}{files}{faults}{destructive}"
+        "navarch chaos run {scenario} --seed {seed} --time {seconds} --against {against}{contexts}{files}{faults}{destructive}"
     )
 }

@@ -15,7 +15,7 @@ pub(crate) enum ChaosCommand {
     /// List the scenarios and what each of them claims
     List,
     /// Run a scenario on this machine; exits with 0 for PASS, 1 for FAIL, 2 for INCONCLUSIVE, 3 for HARNESS-ERROR
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Show what a run would do, without doing it
     Plan(PlanArgs),
     /// Do again what an earlier run did
@@ -61,10 +61,14 @@ pub(crate) struct RunArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "A cluster that runs already")]
 pub(crate) struct LiveArgs {
-    /// Run against this cluster instead of servers of our own: each member's client URL, comma-separated. It is worked
-    /// with below a prefix of its own, which is emptied at the end, and watched; nothing is broken without --faults
-    #[arg(long, value_name = "URLS", value_delimiter = ',')]
+    /// Run against this cluster instead of servers of our own: a kubeconfig, or each member's client URL,
+    /// comma-separated. It is worked with in a namespace, or below a prefix, of its own, which is emptied at the end, and
+    /// watched; nothing is broken without --faults
+    #[arg(long, value_name = "KUBECONFIG|URLS", value_delimiter = ',')]
     pub(crate) against: Vec<String>,
+    /// Contexts of the kubeconfig, comma-separated, each for an API server of the same cluster; absent: the current one
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "against")]
+    pub(crate) context: Vec<String>,
     /// Certificate of the servers' authority, PEM
     #[arg(long, value_name = "FILE", requires = "against")]
     pub(crate) cacert: Option<PathBuf>,

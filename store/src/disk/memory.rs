@@ -3,6 +3,7 @@
 //! Clones share the rows, so a node that is stopped and started again on a clone finds what a disk would have kept. A
 //! simulated one also knows what a crash would lose, and does what its [`DiskWhims`] say.
 
+mod device;
 mod log;
 mod simulated;
 
@@ -10,13 +11,14 @@ use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::io;
 use std::ops::Bound;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
 pub(crate) use log::MemoryLog;
-pub use simulated::{DiskWhims, SyncFate, Unsynced};
+pub(crate) use simulated::Simulated;
+pub use simulated::{Chance, DiskWhims, SyncFate, Unsynced};
 
 use super::{APPLIED, Arrived, Frozen, Room, StateDisk, codec};
 use crate::mvcc::tables::{Change, Changes, Cursor, Table, TableError, View};
@@ -43,11 +45,28 @@ pub(crate) struct MemoryTables {
     bytes: Arc<AtomicU64>,
     frozen: Arc<Mutex<Option<Frozen>>>,
     unflushed: Option<Arc<Mutex<Unflushed>>>,
+    /// They were found to be damaged, or are not complete yet.
+    condemned: Arc<AtomicBool>,
     /// What a test says of the room; `None`: there is plenty.
     room: Arc<Mutex<Option<Room>>>,
 }
 
 impl MemoryTables {
+    pub(crate) fn set_condemned(&self, condemned: bool) {
+        self.condemned.store(condemned, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_condemned(&self) -> bool {
+        self.condemned.load(Ordering::Relaxed)
+    }
+
+    /// As they were when they were made.
+    pub(crate) fn empty(&self) {
+        *lock(&self.frozen) = None;
+        self.set_condemned(false);
+        self.replace(Rows::default());
+    }
+
     fn replace(&self, rows: Rows) {
         self.bytes.store(rows.bytes, Ordering::Relaxed);
         if let Some(unflushed) = &self.unflushed {

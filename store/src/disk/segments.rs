@@ -14,22 +14,24 @@
 //! After a failed write nothing is known about the file's end, so every later write is refused.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use thiserror::Error;
 
+use self::folder::Directory;
+pub(crate) use self::folder::{Folder, Storage};
 use self::frame::Frame;
+pub(crate) use self::frame::{WholeFrame, whole_frames};
 use self::index::{Index, Place};
 use self::recovery::Recovered;
 use self::writer::{Spares, Writer};
 use super::{LogDisk, LogHead, LogWrite};
 use crate::seeded::{self, Bug};
 
+mod folder;
 mod frame;
 mod index;
 mod recovery;
@@ -54,7 +56,6 @@ pub(crate) enum LogOpenError {
 pub(crate) struct SegmentedLog {
     files: Mutex<Files>,
     writer: Mutex<Writer>,
-    _lock: File,
 }
 
 /// What readers need. Never held while a device is waited for.
@@ -67,8 +68,9 @@ struct Files {
 #[derive(Clone)]
 struct Segment {
     number: u64,
+    /// For people.
     path: PathBuf,
-    file: Arc<File>,
+    file: Arc<dyn Storage>,
     /// The highest index that was ever written to it.
     highest: Option<u64>,
 }
@@ -80,24 +82,23 @@ impl SegmentedLog {
     }
 
     fn open_with(root: &Path, segment_bytes: u64) -> Result<Self, LogOpenError> {
-        fs::create_dir_all(root)?;
-        let lock = OpenOptions::new().create(true).write(true).truncate(false).open(root.join("LOCK"))?;
-        lock.try_lock().map_err(|error| match error {
-            fs::TryLockError::WouldBlock => {
-                io::Error::new(io::ErrorKind::ResourceBusy, "another process has the log open")
-            }
-            fs::TryLockError::Error(error) => error,
-        })?;
-        let mut spares = Spares::find(root, segment_bytes)?;
-        let Recovered { index, mut segments, end, next_frame } = recovery::recover(root, &mut spares)?;
-        let current = match segments.back() {
-            Some(last) => last.clone(),
+        Self::open_in(Arc::new(Directory::open(root)?), segment_bytes)
+    }
+
+    /// Opens the log in `folder`, which nobody else uses.
+    pub(crate) fn open_in(folder: Arc<dyn Folder>, segment_bytes: u64) -> Result<Self, LogOpenError> {
+        let mut spares = Spares::find(folder.clone(), segment_bytes)?;
+        let Recovered { index, mut segments, end, next_frame } =
+            recovery::recover(folder.as_ref(), &mut spares)?;
+        let (current, written) = match segments.back() {
+            Some(last) => (last.clone(), end),
             None => spares.become_segment(1)?,
         };
         let (file, segment) = (current.file.clone(), current.number);
         let frame = Frame::default();
         // What was read may never have been synced, and from now on it counts: it is synced below.
-        let mut writer = Writer { file, segment, end, next_frame, durable: 0, spares, frame, failed: false };
+        let mut writer =
+            Writer { file, segment, end, written, next_frame, durable: 0, spares, frame, failed: false };
         if segments.is_empty() {
             segments.push_back(current);
             writer.put_head(&index)?;
@@ -105,7 +106,7 @@ impl SegmentedLog {
         writer.sync()?;
         writer.spares.prepare_or_warn();
         let files = Files { index, segments };
-        Ok(Self { files: Mutex::new(files), writer: Mutex::new(writer), _lock: lock })
+        Ok(Self { files: Mutex::new(files), writer: Mutex::new(writer) })
     }
 
     fn files(&self) -> MutexGuard<'_, Files> {
@@ -140,10 +141,11 @@ impl SegmentedLog {
     /// Goes on in the next segment. All before it is durable first, so that a gap between two segments is corruption.
     fn roll(&self, writer: &mut Writer) -> io::Result<()> {
         writer.sync()?;
-        let segment = writer.spares.become_segment(writer.segment + 1)?;
+        let (segment, written) = writer.spares.become_segment(writer.segment + 1)?;
         writer.file = segment.file.clone();
         writer.segment = segment.number;
         writer.end = 0;
+        writer.written = written;
         let index = {
             let mut files = self.files();
             files.segments.push_back(segment);
@@ -169,7 +171,7 @@ impl SegmentedLog {
             // That its entries are purged must be durable before they go.
             writer.sync()?;
             if let Some(segment) = segment {
-                writer.spares.keep(&segment.path)?;
+                writer.spares.keep(&segment.name(), true)?;
             }
         }
     }
@@ -190,13 +192,25 @@ impl Files {
     }
 }
 
+fn segment_name(number: u64) -> String {
+    format!("{SEGMENT}-{number}")
+}
+
 impl Segment {
+    fn new(number: u64, file: Arc<dyn Storage>, folder: &dyn Folder) -> Self {
+        Self { number, path: folder.path_of(&segment_name(number)), file, highest: None }
+    }
+
+    fn name(&self) -> String {
+        segment_name(self.number)
+    }
+
     /// Reads entries that lie close together, and checks them.
     fn read(&self, run: &[(u64, Place)], entries: &mut Vec<(u64, Bytes)>) -> io::Result<()> {
         let (Some((_, first)), Some((_, last))) = (run.first(), run.last()) else { return Ok(()) };
         let bytes = usize::try_from(last.end() - first.offset).map_err(io::Error::other)?;
         let mut buffer = vec![0; bytes];
-        self.file.read_exact_at(&mut buffer, first.offset)?;
+        self.file.read_at(&mut buffer, first.offset)?;
         let buffer = Bytes::from(buffer);
         for (index, place) in run {
             let start = usize::try_from(place.offset - first.offset).map_err(io::Error::other)?;

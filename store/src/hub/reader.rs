@@ -72,7 +72,8 @@ pub(crate) enum News {
         asked: Revision,
         compacted: Revision,
     },
-    /// All that happened up to the revision that was asked about has been handed out.
+    /// All that happened up to this revision has been handed out; it is not before the one that was asked about, and
+    /// may be after it.
     Reached(Revision),
 }
 
@@ -157,8 +158,8 @@ impl Reader {
                 return Ok(news);
             }
             let reached = self.reached();
-            if let Some(asked) = self.asked.take_if(|asked| *asked <= reached) {
-                return Ok(News::Reached(asked));
+            if self.asked.take_if(|asked| *asked <= reached).is_some() {
+                return Ok(News::Reached(reached));
             }
             if !self.behind.is_empty() && self.reading.is_none() || !self.park() {
                 continue;

@@ -226,6 +226,18 @@ async fn next(reader: &mut Reader) -> News {
     tokio::time::timeout(TIME_MAX, reader.next()).await.expect("in time").expect("news")
 }
 
+#[tokio::test]
+async fn progress_is_never_behind_what_was_told_before_it() {
+    let tasks = Tasks::new(CancellationToken::new());
+    let store = start(1 << 20, &tasks).await;
+    let mut reader = Reader::new(store.replica().clone());
+    reader.add(1, Span::all(), None, false);
+    reader.ask(put(&store, "a").await);
+    let newest = put(&store, "b").await;
+    assert!(matches!(next(&mut reader).await, News::Found(found) if found[0].pieces.len() == 2));
+    assert!(matches!(next(&mut reader).await, News::Reached(reached) if reached == newest));
+}
+
 /// A member that lags may be asked for what it will have; it jumps there when a snapshot is installed.
 #[tokio::test]
 async fn who_jumps_ahead_ends_only_watches_that_have_missed_something() {

@@ -32,25 +32,37 @@ impl Watcher {
     /// When the events to deliver have been compacted, or the store is stopping.
     pub async fn next(&mut self) -> Result<WatchBatch, WatchError> {
         loop {
-            if let Some(batch) = self.ready.pop_front() {
+            if let Some(batch) = self.step().await? {
                 return Ok(batch);
             }
-            if let Some(failed) = &self.failed {
-                return Err(failed.clone());
-            }
-            match self.reader.next().await? {
-                News::Found(found) => {
-                    for piece in found.into_iter().flat_map(|found| found.pieces) {
-                        let events = piece.events().map(|event| self.shaped(event)).collect();
-                        self.ready.push_back(WatchBatch { revision: piece.revision(), events });
-                    }
-                }
-                News::Compacted { asked, compacted, .. } => {
-                    self.failed = Some(WatchError::Compacted { asked, compacted });
-                }
-                News::Reached(_) => {}
-            }
         }
+    }
+
+    /// As [`next`](Self::next), but comes back with nothing as well when only the [`position`](Self::position) may
+    /// have moved.
+    ///
+    /// # Errors
+    /// As `next`.
+    pub async fn step(&mut self) -> Result<Option<WatchBatch>, WatchError> {
+        if let Some(batch) = self.ready.pop_front() {
+            return Ok(Some(batch));
+        }
+        if let Some(failed) = &self.failed {
+            return Err(failed.clone());
+        }
+        match self.reader.next().await? {
+            News::Found(found) => {
+                for piece in found.into_iter().flat_map(|found| found.pieces) {
+                    let events = piece.events().map(|event| self.shaped(event)).collect();
+                    self.ready.push_back(WatchBatch { revision: piece.revision(), events });
+                }
+            }
+            News::Compacted { asked, compacted, .. } => {
+                self.failed = Some(WatchError::Compacted { asked, compacted });
+            }
+            News::Reached(_) => {}
+        }
+        Ok(None)
     }
 
     /// Every event up to and including this revision has been handed out.
@@ -59,6 +71,12 @@ impl Watcher {
             Some(batch) => Revision::new(batch.revision.get() - 1),
             None => self.reader.reached(),
         }
+    }
+
+    /// Has [`step`](Self::step) come back once everything up to `revision` has been handed out, also when none of it
+    /// touches the watched keys.
+    pub fn ask(&mut self, revision: Revision) {
+        self.reader.ask(revision);
     }
 
     fn shaped(&self, event: &Arc<Event>) -> Arc<Event> {

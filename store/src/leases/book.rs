@@ -46,15 +46,15 @@ impl Book {
         Some(lease.ttl_seconds)
     }
 
-    /// `None` when the lease is over.
-    pub(super) fn remaining_seconds(&self, lease: Lease, now: Instant) -> Option<i64> {
+    /// Nothing is left of a lease that is over, but it is there, with its keys, until the log says that it has gone.
+    pub(super) fn remaining_seconds(&self, lease: Lease, now: Instant) -> i64 {
         match self.ends.get(&lease.id) {
             Some(Ending::At(end)) => {
                 let left = end.saturating_duration_since(now).as_secs();
-                Some(i64::try_from(left).unwrap_or(i64::MAX))
+                i64::try_from(left).unwrap_or(i64::MAX)
             }
-            Some(Ending::Proposed(_)) => None,
-            None => Some(lease.ttl_seconds),
+            Some(Ending::Proposed(_)) => 0,
+            None => lease.ttl_seconds,
         }
     }
 
@@ -142,10 +142,10 @@ mod tests {
         assert_eq!(book.renew(lease(4, 6), after(4)), Some(6));
         assert_eq!(ids(&book.due(after(9), 2, RETRY)), [5, 3]);
         assert_eq!(ids(&book.due(after(9), 9, RETRY)), [2, 1]);
-        assert_eq!(book.remaining_seconds(lease(4, 6), after(9)), Some(1));
-        // Over is over, until the log says that it has gone; then its number is free.
+        assert_eq!(book.remaining_seconds(lease(4, 6), after(9)), 1);
+        // Over is over, and there, until the log says that it has gone; then its number is free.
         assert_eq!(book.renew(lease(5, 5), after(9)), None);
-        assert_eq!(book.remaining_seconds(lease(5, 5), after(9)), None);
+        assert_eq!(book.remaining_seconds(lease(5, 5), after(9)), 0);
         assert_eq!(ids(&book.due(after(10), 9, RETRY)), [1, 2, 3, 4, 5]);
         book.follow(&(1..=5).map(|id| LeaseChange::Ended(LeaseId::new(id))).collect::<Vec<_>>(), after(10));
         assert_eq!(book.next(), None);
@@ -159,8 +159,8 @@ mod tests {
         let mut book = Book::default();
         book.renew(lease(1, 5), start);
         book.take_over(&[lease(1, 5), lease(2, 5)], start, Duration::from_secs(2));
-        assert_eq!(book.remaining_seconds(lease(1, 5), start), Some(5));
-        assert_eq!(book.remaining_seconds(lease(2, 5), start), Some(7));
+        assert_eq!(book.remaining_seconds(lease(1, 5), start), 5);
+        assert_eq!(book.remaining_seconds(lease(2, 5), start), 7);
     }
 
     #[cfg(debug_assertions)]
@@ -170,6 +170,6 @@ mod tests {
         let mut book = Book::default();
         let _planted = seeded::plant_here(Bug::LeaseEndsEarly);
         book.take_over(&[lease(1, 5)], start, Duration::from_secs(2));
-        assert_eq!(book.remaining_seconds(lease(1, 5), start), Some(2));
+        assert_eq!(book.remaining_seconds(lease(1, 5), start), 2);
     }
 }

@@ -73,7 +73,9 @@ impl Store {
         let answers = questions.into_iter().zip(found).map(|(question, lease)| match (question, lease) {
             (_, None) => None,
             (LeaseQuestion::KeepAlive(_), Some(lease)) => self.inner().leases.renew(lease, now),
-            (LeaseQuestion::TimeToLive(_), Some(lease)) => self.inner().leases.remaining_seconds(lease, now),
+            (LeaseQuestion::TimeToLive(_), Some(lease)) => {
+                Some(self.inner().leases.remaining_seconds(lease, now))
+            }
         });
         Some(answers.collect())
     }

@@ -30,9 +30,12 @@ pub(crate) fn is_read_only(txn: &Txn) -> bool {
     })
 }
 
-/// Whether every range in it may be answered from what this node has applied.
+/// Whether it may be answered from what this node has applied: it has ranges, and each of them says so. Comparisons
+/// alone are a question of which nobody has said that an old answer will do.
 pub(crate) fn is_serializable(txn: &Txn) -> bool {
-    txn.success.iter().chain(&txn.failure).all(|op| match op {
+    let mut ops = txn.success.iter().chain(&txn.failure).peekable();
+    let asks = ops.peek().is_some();
+    asks && ops.all(|op| match op {
         Op::Range(range) => range.serializable,
         Op::Put(_) | Op::Delete(_) => false,
         Op::Txn(inner) => is_serializable(inner),
@@ -152,7 +155,7 @@ fn txn_bytes(txn: &Txn) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mvcc::request::Delete;
+    use crate::mvcc::request::{Delete, Range};
 
     fn check(txn: &Txn) -> Result<(), StoreError> {
         super::check(txn, &Limits::default())
@@ -181,6 +184,19 @@ mod tests {
         let either = Txn { success: vec![put("a")], failure: vec![put("a")], ..Txn::default() };
         assert_eq!(check(&then(vec![Op::Txn(either.clone())])), Ok(()));
         assert_eq!(check(&then(vec![Op::Txn(either), put("a")])), twice);
+    }
+
+    #[test]
+    fn an_old_answer_will_do_only_for_who_says_so() {
+        let range = |serializable| Op::Range(Range { serializable, ..Range::key("a") });
+        assert!(is_serializable(&then(vec![range(true), range(true)])));
+        assert!(is_serializable(&then(vec![Op::Txn(then(vec![range(true)]))])));
+        assert!(!is_serializable(&then(vec![range(true), range(false)])));
+        assert!(!is_serializable(&then(vec![put("a")])));
+        // Whether their comparisons hold is an answer, too.
+        assert!(!is_serializable(&Txn::default()));
+        assert!(!is_serializable(&then(vec![Op::Txn(Txn::default())])));
+        assert!(!is_serializable(&then(vec![range(true), Op::Txn(Txn::default())])));
     }
 
     #[test]

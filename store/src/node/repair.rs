@@ -46,9 +46,13 @@ pub(super) struct Repair<'a> {
 
 /// Makes the next start take a copy from another member.
 pub(super) fn condemn(disk: &Disk) {
-    let Disk::Directory(path) = disk else { return };
-    if let Err(error) = files::write_atomically(&path.join("state").join(CONDEMNED), b"") {
-        error!(%error, "cannot mark the damaged tables");
+    match disk {
+        Disk::Memory(memory) => memory.tables.set_condemned(true),
+        Disk::Directory(path) => {
+            if let Err(error) = files::write_atomically(&path.join("state").join(CONDEMNED), b"") {
+                error!(%error, "cannot mark the damaged tables");
+            }
+        }
     }
 }
 
@@ -73,41 +77,30 @@ impl Repair<'_> {
             Err(error) if error.is_damage() => error,
             Err(error) => return Err(self.config.disk.failed(error.into())),
         };
-        let Disk::Directory(path) = &self.config.disk else {
-            return Err(self.config.disk.failed(damage.into()));
-        };
+        let failed = |error| self.config.disk.failed(error);
         if self.known().is_empty() && self.addresses().is_empty() {
-            return Err(self.config.disk.failed(damage.into()));
+            return Err(failed(damage.into()));
         }
         error!(%damage, source = ?std::error::Error::source(&damage), "the tables are damaged; another member is asked for a copy");
-        let failed = |error| StartError::open(path, error);
-        let state = path.join("state");
-        set_aside(&state).map_err(failed)?;
-        std::fs::create_dir_all(&state).map_err(failed)?;
-        let tables: Arc<dyn StateDisk> =
-            Arc::new(RocksState::open(&state).map_err(|error| failed(error.into()))?);
-        files::write_atomically(&state.join(CONDEMNED), b"").map_err(failed)?;
+        let tables = begin_anew(&self.config.disk).map_err(failed)?;
         // A log that was never cut holds everything.
         if self.log.first_needed() > 0 {
             self.fill(&tables).await?;
         }
-        std::fs::remove_file(state.join(CONDEMNED)).and_then(|()| files::sync_dir(&state)).map_err(failed)?;
+        acquit(&self.config.disk).map_err(failed)?;
         Replica::open(tables, self.config.watch_ring_bytes).map_err(|error| failed(error.into()))
     }
 
     async fn try_open(&self) -> Result<Replica, TableError> {
         let (disk, ring_bytes) = (self.config.disk.clone(), self.config.watch_ring_bytes);
         let open = move || {
+            if is_condemned(&disk) {
+                let what = "they were found to be damaged before";
+                return Err(TableError::Corrupt { table: "all", what });
+            }
             let tables: Arc<dyn StateDisk> = match disk {
                 Disk::Memory(memory) => Arc::new(memory.tables),
-                Disk::Directory(path) => {
-                    let state = path.join("state");
-                    if state.join(CONDEMNED).exists() {
-                        let what = "they were found to be damaged before";
-                        return Err(TableError::Corrupt { table: "all", what });
-                    }
-                    Arc::new(RocksState::open(&state)?)
-                }
+                Disk::Directory(path) => Arc::new(RocksState::open(&path.join("state"))?),
             };
             Replica::open(tables, ring_bytes)
         };
@@ -200,6 +193,45 @@ impl Repair<'_> {
         installed.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         Ok(true)
     }
+}
+
+fn is_condemned(disk: &Disk) -> bool {
+    match disk {
+        Disk::Memory(memory) => memory.tables.is_condemned(),
+        Disk::Directory(path) => path.join("state").join(CONDEMNED).exists(),
+    }
+}
+
+/// Empty tables in the place of the damaged ones, not to be used before [`acquit`].
+fn begin_anew(disk: &Disk) -> std::io::Result<Arc<dyn StateDisk>> {
+    match disk {
+        Disk::Memory(memory) => {
+            memory.tables.empty();
+            memory.tables.set_condemned(true);
+            Ok(Arc::new(memory.tables.clone()))
+        }
+        Disk::Directory(path) => {
+            let state = path.join("state");
+            set_aside(&state)?;
+            std::fs::create_dir_all(&state)?;
+            let tables = Arc::new(RocksState::open(&state)?);
+            files::write_atomically(&state.join(CONDEMNED), b"")?;
+            Ok(tables)
+        }
+    }
+}
+
+/// The tables are complete.
+fn acquit(disk: &Disk) -> std::io::Result<()> {
+    match disk {
+        Disk::Memory(memory) => memory.tables.set_condemned(false),
+        Disk::Directory(path) => {
+            let state = path.join("state");
+            std::fs::remove_file(state.join(CONDEMNED))?;
+            files::sync_dir(&state)?;
+        }
+    }
+    Ok(())
 }
 
 /// Keeps the newest damaged tables only.

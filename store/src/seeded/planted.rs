@@ -13,13 +13,11 @@ pub(crate) fn chance() -> bool {
 }
 
 #[cfg(not(test))]
-pub(crate) use process::is;
-#[cfg(not(test))]
-pub use process::plant;
+pub use process::{is, plant};
 #[cfg(test)]
-pub use thread::plant;
+pub(crate) use thread::plant_here;
 #[cfg(test)]
-pub(crate) use thread::{is, plant_here};
+pub use thread::{is, plant};
 
 #[cfg(not(test))]
 mod process {
@@ -36,7 +34,8 @@ mod process {
         tracing::warn!(bug = planted.name(), "this process has a bug on purpose; its data will be damaged");
     }
 
-    pub(crate) fn is(bug: Bug) -> bool {
+    /// Whether this bug is planted.
+    pub fn is(bug: Bug) -> bool {
         PLANTED.get() == Some(&bug)
     }
 }
@@ -64,7 +63,7 @@ mod thread {
         PLANTED.set(Some(bug));
     }
 
-    pub(crate) fn is(bug: Bug) -> bool {
+    pub fn is(bug: Bug) -> bool {
         PLANTED.get() == Some(bug)
     }
 

@@ -20,7 +20,7 @@ impl Invariant for Surge {
     }
 
     fn see(&mut self, step: &Step<'_>, tally: &mut Tally) {
-        for Scaled { set, from, to } in self.0.learn(step) {
+        for Scaled { set, from, to, .. } in self.0.learn(step) {
             let Some(deployment) = self.0.deployment_of(&set).filter(|_| to > from) else { continue };
             let Some(most) = deployment.specs().map(|spec| spec.replicas + spec.surge).max() else {
                 continue;
@@ -32,7 +32,8 @@ impl Invariant for Surge {
     }
 }
 
-/// No ReplicaSet of a Deployment is scaled down so far that too few of its pods stay available.
+/// No ReplicaSet of a Deployment is scaled down so far that too few of its pods stay available; nor, when the Deployment
+/// itself got smaller and each set its share of that, that too few are wanted.
 #[derive(Default)]
 pub(super) struct Unavailable(World);
 
@@ -42,7 +43,7 @@ impl Invariant for Unavailable {
     }
 
     fn see(&mut self, step: &Step<'_>, tally: &mut Tally) {
-        for Scaled { set, from, to } in self.0.learn(step) {
+        for Scaled { set, from, to, is_share } in self.0.learn(step) {
             let Some(deployment) = self.0.deployment_of(&set).filter(|_| to < from) else { continue };
             if deployment.specs().any(|spec| spec.is_recreate) {
                 continue;
@@ -50,11 +51,15 @@ impl Invariant for Unavailable {
             let Some(least) = deployment.specs().map(|spec| spec.replicas - spec.unavailable).min() else {
                 continue;
             };
-            let lost = self.0.available(&set).min(from) - self.0.available(&set).min(to);
+            let least_before = self.0.least_available(&set);
+            let lost = least_before.min(from) - least_before.min(to);
             let stay: i64 = self
                 .0
                 .siblings_by_uid(&set)
-                .map(|(uid, set)| self.0.available(uid).min(set.replicas()))
+                .map(|(uid, set)| match is_share {
+                    true => set.replicas(),
+                    false => self.0.available(uid).min(set.replicas()),
+                })
                 .sum();
             let wrong = || {
                 format!(
@@ -167,6 +172,22 @@ mod tests {
     }
 
     #[test]
+    fn what_its_status_does_not_count_yet_may_go() {
+        let mut log = Log::default();
+        deployment(&mut log, 1, 1, 4);
+        scale(&mut log, OLD, 4, 0);
+        for number in 0..4 {
+            create(&mut log, OLD, number, true);
+        }
+        scale(&mut log, OLD, 4, 2);
+        let mut within = log.clone();
+        scale(&mut within, OLD, 2, 2);
+        within.passes("rollout-available");
+        scale(&mut log, OLD, 1, 2);
+        log.fails("rollout-available", "at most 1 available");
+    }
+
+    #[test]
     fn a_surge_too_high_fails() {
         let mut log = steady();
         scale(&mut log, NEW, 2, 0);
@@ -196,6 +217,28 @@ mod tests {
         let mut all = steady();
         scale(&mut all, OLD, 0, 4);
         all.fails("rollout-available", "of at least 3");
+    }
+
+    /// Of a Deployment that is made smaller during a rollout, each set gives its share, also the one that is available.
+    #[test]
+    fn a_share_of_a_smaller_size_may_be_what_is_available() {
+        let share = |log: &mut Log, replicas: i64| {
+            let owner = json!({"kind": "Deployment", "uid": "d1", "controller": true});
+            let desired = json!({"deployment.kubernetes.io/desired-replicas": "3"});
+            let metadata =
+                json!({"uid": OLD, "generation": 9, "annotations": desired, "ownerReferences": [owner]});
+            let (spec, status) = (json!({"replicas": replicas}), json!({"availableReplicas": 4}));
+            log.put(OLD, &json!({"metadata": metadata, "spec": spec, "status": status}));
+        };
+        let mut log = steady();
+        deployment(&mut log, 2, 2, 4);
+        scale(&mut log, NEW, 1, 0);
+        deployment(&mut log, 3, 3, 3);
+        let mut too_far = log.clone();
+        share(&mut log, 2);
+        log.passes("rollout-available");
+        share(&mut too_far, 1);
+        too_far.fails("rollout-available", "at most 2 available");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What any two watches tell of the same key at the same revision is the same, whichever members they are at.
 
 use crate::history::{Change, Watch};
-use crate::model::{key_of, revision_of};
+use crate::model::{key_of, revision_of, tells};
 use crate::verdict::Finding;
 
 use super::super::tally::Tally;
@@ -24,7 +24,8 @@ pub(super) fn check(watches: &[Watch<'_>]) -> Finding {
             && key_of(one.change) == key_of(other.change)
             && one.watch != other.watch;
         if is_same_event {
-            tally.hold(one.change == other.change, || {
+            let is_same = tells(one.change, other.change) || tells(other.change, one.change);
+            tally.hold(is_same, || {
                 let (first, second) = (name(&watches[one.watch]), name(&watches[other.watch]));
                 let what = format!("{first} told {:?}, and {second} {:?}", one.change, other.change);
                 (what, vec![one.line, other.line])

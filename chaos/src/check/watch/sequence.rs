@@ -1,7 +1,7 @@
 //! One watch's events, revision by revision, beside what the log says they should be.
 
 use crate::history::{Change, Watch};
-use crate::model::{key_of, revision_of};
+use crate::model::{key_of, revision_of, tells};
 
 use super::shape::is_progress;
 use super::{Against, is_asked_for, name, start};
@@ -108,7 +108,9 @@ impl Walk<'_, '_> {
         let all = &self.expected[self.past..];
         let count = all.iter().take_while(|change| revision_of(change) == revision).count();
         let expected = if is_cut { &all[..count.min(changes.len())] } else { &all[..count] };
-        against.reliable.hold(changes == expected, || {
+        let are_told = changes.len() == expected.len()
+            && changes.iter().zip(expected).all(|(told, change)| tells(told, change));
+        against.reliable.hold(are_told, || {
             let what = format!("{} told of revision {revision}: {changes:?}, not {expected:?}", name(watch));
             (what, lines_of(watch, lines, against.known.model.line(revision)))
         });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::history::{Change, Event, Line, Op, WatchAnswer};
-use crate::report::calls::{Call, Class};
+use crate::report::calls::{Call, Class, Exchange};
 use crate::report::describe;
 use crate::report::faults::Window;
 use crate::report::words::counted;
@@ -89,7 +89,7 @@ impl Selection {
                 let call = &index.calls[place];
                 rows.insert(call.line, call_row(call, true));
                 anchors.push(place);
-                spans_of(&call.invoke.op, &mut spans);
+                spans_of_call(call, &mut spans);
             } else if let Some(seen) = usize::try_from(line).ok().and_then(|place| index.lines.get(place)) {
                 rows.extend(told_row(line, seen).map(|row| (line, row)));
                 anchors.extend(index.call_about(line, seen));
@@ -142,6 +142,13 @@ impl<'a> Span<'a> {
     }
 }
 
+fn spans_of_call<'a>(call: &Call<'a>, spans: &mut Vec<Span<'a>>) {
+    match call.exchange {
+        Exchange::Store(invoke, _) => spans_of(&invoke.op, spans),
+        Exchange::Api(request, _) => spans.push(Span::new(&request.key, None)),
+    }
+}
+
 fn spans_of<'a>(op: &'a Op, spans: &mut Vec<Span<'a>>) {
     match op {
         Op::Range(range) => spans.push(Span::new(&range.key, range.end.as_deref())),
@@ -191,7 +198,7 @@ fn neighbours(index: &Index<'_>, anchors: &[usize], spans: &[Span<'_>], wanted: 
                 continue;
             };
             on_keys.clear();
-            spans_of(&call.invoke.op, &mut on_keys);
+            spans_of_call(call, &mut on_keys);
             let is_near = on_keys.iter().any(|key| spans.iter().any(|span| span.overlaps(*key)));
             if is_near && !found.contains(&place) {
                 found.push(place);
@@ -204,9 +211,9 @@ fn neighbours(index: &Index<'_>, anchors: &[usize], spans: &[Span<'_>], wanted: 
 fn call_row(call: &Call<'_>, is_evidence: bool) -> Row {
     Row {
         line: call.line,
-        who: format!("p{} → {}", call.process, call.invoke.member),
-        asked: describe::op(&call.invoke.op),
-        answered: describe::outcome(call.outcome),
+        who: format!("p{} → {}", call.process, call.member()),
+        asked: call.asked(),
+        answered: call.answered(),
         at: Some(call.at),
         end: call.end,
         class: Some(call.class()),
@@ -244,18 +251,13 @@ fn told_row(number: u64, line: &Line) -> Option<Row> {
             (member.clone(), "has the hash".to_owned(), format!("{hash:016x} at rev {revision}"))
         }
         Event::Note { text } => ("note".to_owned(), text.clone(), String::new()),
-        Event::Request(request) => {
-            (format!("p{} → {}", line.process, request.member), request.tell(), String::new())
-        }
-        Event::Reply { reply } => (format!("p{}", line.process), "is answered".to_owned(), reply.tell()),
         Event::Landed(landed) => (
             landed.member.clone(),
             format!("let through a write of {}", landed.fence),
             format!("rev {}", landed.revision),
         ),
-        Event::Begin(_) | Event::Phase { .. } | Event::Invoke(_) | Event::Return { .. } | Event::Fault(_) => {
-            return None;
-        }
+        Event::Begin(_) | Event::Phase { .. } | Event::Fault(_) => return None,
+        Event::Invoke(_) | Event::Return { .. } | Event::Request(_) | Event::Reply { .. } => return None,
     };
     let at = is_of_the_run(line).then_some(line.at);
     Some(Row { line: number, who, asked, answered, at, end: None, class: None, is_evidence: true })

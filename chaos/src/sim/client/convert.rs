@@ -102,7 +102,7 @@ pub(super) fn answer(result: store::OpResult) -> Answer {
     }
 }
 
-fn kv(kv: store::KeyValue) -> Kv {
+pub(super) fn kv(kv: store::KeyValue) -> Kv {
     Kv {
         key: text(&kv.key),
         value: text(&kv.value),

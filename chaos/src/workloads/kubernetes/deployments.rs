@@ -10,6 +10,7 @@ use crate::history::{Reply, Verb};
 /// Of each worker.
 const COUNT: u64 = 2;
 const REPLICAS_MAX: u64 = 10;
+const REQUESTS: (&str, &str) = ("50m", "16Mi");
 
 pub(super) struct Deployer {
     dice: Dice,
@@ -35,7 +36,7 @@ impl Worker<Api> for Deployer {
         match api.call(ask).await {
             Reply::Ok { .. } => true,
             Reply::Refused(failure) if failure.code == "NotFound" => {
-                let made = self.marked(deployment(&name, replicas));
+                let made = self.marked(deployment(&name, replicas, REQUESTS));
                 matches!(api.call(Ask::new(Verb::Create, &key).with(made)).await, Reply::Ok { .. })
             }
             Reply::Refused(_) | Reply::Unknown(_) => false,
@@ -59,11 +60,12 @@ impl Deployer {
     }
 }
 
-fn deployment(name: &str, replicas: u64) -> Value {
+/// A Deployment of pods that each request so much.
+pub(crate) fn deployment(name: &str, replicas: u64, (cpu, memory): (&str, &str)) -> Value {
     let container = json!({
         "name": "c",
         "image": "localhost/none:1",
-        "resources": {"requests": {"cpu": "50m", "memory": "16Mi"}},
+        "resources": {"requests": {"cpu": cpu, "memory": memory}},
     });
     json!({
         "metadata": {"name": name},

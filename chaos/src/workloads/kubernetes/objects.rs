@@ -2,6 +2,7 @@
 //! shows; some updates are based on what was read long ago, and must be refused.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -10,11 +11,12 @@ use crate::client::{Api, Ask, marked};
 use crate::dice::Dice;
 use crate::history::{Reply, Verb, version};
 
-const COUNT: u64 = 4;
+pub(super) const COUNT: u64 = 4;
 
 pub(super) struct Editor {
     dice: Dice,
     number: u64,
+    namespace: Arc<str>,
     writes: u64,
     /// As this worker has seen them last.
     known: BTreeMap<String, Value>,
@@ -22,8 +24,8 @@ pub(super) struct Editor {
 
 impl Worker<Api> for Editor {
     async fn step(&mut self, api: &mut Api) -> bool {
-        let name = format!("chaos-{}", self.dice.below(COUNT));
-        let key = format!("/registry/configmaps/default/{name}");
+        let which = self.dice.below(COUNT);
+        let (name, key) = (name(which), key(&self.namespace, which));
         let ask = match (self.dice.below(20), self.known.get(&key).cloned()) {
             (0..6, _) => Ask::new(Verb::Get, &key),
             (6..9, _) => Ask::new(Verb::Patch, &key).with(self.write(json!({}))),
@@ -60,8 +62,8 @@ impl Worker<Api> for Editor {
 }
 
 impl Editor {
-    pub(super) fn new(number: u64, dice: Dice) -> Self {
-        Self { dice, number, writes: 0, known: BTreeMap::new() }
+    pub(super) fn new(number: u64, dice: Dice, namespace: &Arc<str>) -> Self {
+        Self { dice, number, namespace: Arc::clone(namespace), writes: 0, known: BTreeMap::new() }
     }
 
     /// One more write of this worker, on top of what is there.
@@ -70,4 +72,13 @@ impl Editor {
         object["data"][format!("w{}", self.number)] = self.writes.to_string().into();
         marked(object, &format!("objects-{}-{}", self.number, self.writes))
     }
+}
+
+fn name(which: u64) -> String {
+    format!("chaos-{which}")
+}
+
+/// Where the store keeps one of them.
+pub(super) fn key(namespace: &str, which: u64) -> String {
+    format!("/registry/configmaps/{namespace}/{}", name(which))
 }

@@ -4,13 +4,19 @@ use futures::future::BoxFuture;
 use kinds::Kind;
 use serde_json::Value;
 
+use crate::object::Stored;
 use crate::server::Shared;
 use crate::status::Status;
-use crate::storage::{Freshness, Guard};
+use crate::storage::{Freshness, Guard, Scope, Storage};
 
+mod default_class;
+mod default_ingress_class;
+mod default_storage_class;
 mod default_toleration_seconds;
+mod limit_ranger;
 pub(crate) mod namespace_lifecycle;
 mod priority;
+mod runtime_class;
 mod service_account;
 mod taint_nodes_by_condition;
 
@@ -23,6 +29,7 @@ pub(crate) enum Operation {
 /// One object on its way in.
 pub(crate) struct Attempt<'a> {
     pub(crate) server: &'a Shared,
+    pub(crate) storage: &'a Storage,
     pub(crate) kind: &'static Kind,
     pub(crate) namespace: &'a str,
     pub(crate) name: &'a str,
@@ -49,10 +56,14 @@ pub(crate) enum Admit {
 
 pub(crate) const ORDER: &[Plugin] = &[
     namespace_lifecycle::PLUGIN,
+    limit_ranger::PLUGIN,
     service_account::PLUGIN,
     taint_nodes_by_condition::PLUGIN,
     priority::PLUGIN,
     default_toleration_seconds::PLUGIN,
+    default_storage_class::PLUGIN,
+    runtime_class::PLUGIN,
+    default_ingress_class::PLUGIN,
 ];
 
 /// Runs every plugin over `attempt`.
@@ -71,6 +82,28 @@ pub(crate) async fn admit(attempt: &mut Attempt<'_>) -> Result<(), Status> {
 }
 
 impl Attempt<'_> {
+    /// The object of a name, as fresh as it must be. An old answer that there is none is not believed.
+    async fn find(&self, scope: &Scope, name: &str) -> Result<Option<Stored>, Status> {
+        let (storage, key) = (self.storage, scope.key(name));
+        match storage.get(&key, self.freshness).await? {
+            Some(found) => Ok(Some(found)),
+            None => storage.get(&key, Freshness::Newest).await,
+        }
+    }
+
+    /// All objects of a kind.
+    async fn all(&self, scope: &Scope) -> Result<Vec<Value>, Status> {
+        let page = self.storage.page(&scope.prefix(), "", 0, self.freshness).await?;
+        page.items.iter().map(|(_, stored)| stored.parse()).collect()
+    }
+
+    /// Where objects of another kind are.
+    fn scope(&self, group: &str, plural: &str, namespace: Option<&str>) -> Result<Scope, Status> {
+        let kind = self.server.registry.resource(group, "v1", plural);
+        let kind = kind.ok_or_else(|| Status::internal(format!("{plural} are not served")))?;
+        Ok(Scope { kind, namespace: namespace.map(str::to_owned) })
+    }
+
     fn creates(&self, group: &str, kind: &str) -> bool {
         self.operation == Operation::Create && self.kind.group == group && self.kind.kind == kind
     }

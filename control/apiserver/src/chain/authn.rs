@@ -1,15 +1,12 @@
-//! Who sends a request: the client certificate's subject, or nobody; and whom an administrator impersonates.
+//! Who sends a request: the client certificate's subject, or nobody.
 
 use std::collections::BTreeMap;
 
-use http::HeaderMap;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::status::Status;
-
-const ANONYMOUS: &str = "system:anonymous";
+pub(crate) const ANONYMOUS: &str = "system:anonymous";
 pub(crate) const AUTHENTICATED: &str = "system:authenticated";
-const UNAUTHENTICATED: &str = "system:unauthenticated";
+pub(crate) const UNAUTHENTICATED: &str = "system:unauthenticated";
 pub(crate) const MASTERS: &str = "system:masters";
 
 /// A user, as authorization and messages see one.
@@ -56,30 +53,5 @@ impl Identity {
 
     pub fn is_in(&self, group: &str) -> bool {
         self.groups.iter().any(|member_of| member_of == group)
-    }
-
-    /// The user whom the `Impersonate-*` headers name; only administrators may.
-    pub(crate) fn impersonated(self, headers: &HeaderMap) -> Result<Self, Status> {
-        let texts = |name: &str| -> Vec<String> {
-            headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).map(str::to_owned).collect()
-        };
-        let mut groups = texts("impersonate-group");
-        let Some(user) = texts("impersonate-user").into_iter().next() else {
-            return match groups.is_empty() {
-                true => Ok(self),
-                false => Err(Status::bad_request("requested groups without impersonating a user")),
-            };
-        };
-        if !self.is_in(MASTERS) {
-            let why = format!(
-                "User {:?} cannot impersonate resource \"users\" in API group \"\" at the cluster scope",
-                self.user
-            );
-            return Err(Status::forbidden("", "users", &user, &why));
-        }
-        if user != ANONYMOUS && !groups.iter().any(|group| group == AUTHENTICATED) {
-            groups.push(AUTHENTICATED.to_owned());
-        }
-        Ok(Self { user, groups, ..Self::default() })
     }
 }

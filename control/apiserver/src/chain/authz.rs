@@ -1,169 +1,216 @@
-//! Who may do what: one table, until roles are served.
+//! Who may do what: the roles and bindings of RBAC, as this server's copy of the store holds them.
 //!
-//! `system:masters` may everything. Components may what their rows say; everyone else who is known may
-//! read discovery, and nobody more.
+//! `system:masters` may everything, and everybody may ask whether the server is well. Everything else needs a rule. No
+//! request is refused for a rule that this server has not read yet: until the first roles are there, requests wait.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Tasks;
 use kinds::Verb;
+use kinds::selector::FieldSelector;
+use tokio::sync::watch;
 
-use super::authn::{AUTHENTICATED, Identity, MASTERS};
+use self::book::{Grant, Roles};
+use super::authn::{Identity, MASTERS};
 use crate::request::{RequestInfo, ResourcePath, Target};
 use crate::status::Status;
+use crate::storage::Storage;
 
-/// What one identity may do to some resources.
-struct Rule {
-    /// The user.
-    subject: &'static str,
-    verbs: &'static [Verb],
-    /// `resource` or `resource/subresource`; `*` is all of them.
-    resources: &'static [&'static str],
+pub(crate) mod book;
+pub(crate) mod escalation;
+mod feed;
+pub(crate) mod rule;
+
+/// How long a request waits for the first roles of a new cluster.
+const FIRST_ROLES_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Paths that anybody may read, whatever the roles say.
+const HEALTH: &[&str] = &["/livez", "/readyz", "/healthz"];
+
+/// What somebody wants to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attributes<'a> {
+    /// A verb of the API, or a special one such as `impersonate`; of a path, the method in small letters.
+    pub(crate) verb: &'a str,
+    pub(crate) asked: Asked<'a>,
 }
 
-const READ: &[Verb] = &[Verb::Get, Verb::List, Verb::Watch];
-const WRITE: &[Verb] = &[Verb::Create, Verb::Update, Verb::Patch, Verb::Delete];
-
-const RULES: &[Rule] = &[
-    Rule { subject: "system:apiserver", verbs: Verb::ALL, resources: &["*"] },
-    Rule { subject: "system:kube-controller-manager", verbs: Verb::ALL, resources: &["*"] },
-    Rule { subject: "system:kube-scheduler", verbs: READ, resources: &["*"] },
-    Rule {
-        subject: "system:kube-scheduler",
-        verbs: WRITE,
-        resources: &["pods/binding", "pods/status", "events", "leases"],
-    },
-    Rule { subject: "system:kube-scheduler", verbs: &[Verb::Delete], resources: &["pods"] },
-    // Reports of agents. Nodes themselves never call the API: they speak to the gateway only.
-    Rule { subject: "system:navarch:gateway", verbs: READ, resources: &["*"] },
-    Rule {
-        subject: "system:navarch:gateway",
-        verbs: &[Verb::Create, Verb::Update, Verb::Patch],
-        resources: &["nodes", "nodes/status", "pods/status", "events", "leases"],
-    },
-    Rule { subject: "system:navarch:gateway", verbs: &[Verb::Delete], resources: &["pods"] },
-];
-
-/// Paths that anybody may read.
-const PUBLIC: &[&str] = &["/livez", "/readyz", "/healthz", "/version"];
-/// Paths that everybody known may read.
-const DISCOVERY: &[&str] = &["/api", "/apis", "/openapi"];
-
-/// Refuses what `who` may not do.
-pub(crate) fn authorize(who: &Identity, method: &http::Method, info: &RequestInfo) -> Result<(), Status> {
-    let allowed = match &info.target {
-        Target::Resource { verb, path } => may_on_resource(who, *verb, path),
-        Target::NonResource | Target::UnknownMethod => may_on_path(who, method, &info.path),
-    };
-    if allowed {
-        return Ok(());
-    }
-    if who.is_anonymous() {
-        return Err(Status::unauthorized());
-    }
-    Err(match &info.target {
-        Target::Resource { verb, path } => refusal(who, *verb, path),
-        Target::NonResource | Target::UnknownMethod => Status::forbidden_path(&format!(
-            "User {:?} cannot {} path {:?}",
-            who.user,
-            method.as_str().to_ascii_lowercase(),
-            info.path
-        )),
-    })
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asked<'a> {
+    Resource(Resource<'a>),
+    Path(&'a str),
 }
 
-fn may_on_resource(who: &Identity, verb: Verb, path: &ResourcePath) -> bool {
-    let resource = full_resource(path);
-    who.is_in(MASTERS)
-        || RULES.iter().any(|rule| {
-            who.user == rule.subject
-                && rule.verbs.contains(&verb)
-                && rule.resources.iter().any(|named| *named == "*" || *named == resource)
+/// Empty is none: no subresource, no namespace, no name.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Resource<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) resource: &'a str,
+    pub(crate) subresource: &'a str,
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+}
+
+/// What was decided, in Kubernetes' words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub(crate) allowed: bool,
+    /// Empty when there is nothing to say.
+    pub(crate) reason: String,
+}
+
+/// Decides. Fed by a task of its own.
+pub(crate) struct Authorizer {
+    roles: watch::Receiver<Option<Arc<Roles>>>,
+}
+
+impl Authorizer {
+    pub(crate) fn start(storage: Storage, tasks: &Tasks) -> Self {
+        let (publish, roles) = watch::channel(None);
+        let stop = tasks.stop().clone();
+        tasks.spawn_infallible("roles", feed::feed(storage, publish, stop));
+        Self { roles }
+    }
+
+    /// Refuses what `who` may not do.
+    pub(crate) async fn authorize(&self, who: &Identity, asked: &Attributes<'_>) -> Result<(), Status> {
+        if who.is_in(MASTERS) || asked.is_about_health() {
+            return Ok(());
+        }
+        let roles = self.roles().await?;
+        match allowing(&roles, who, asked) {
+            Some(_) => Ok(()),
+            None => Err(refusal(who, asked, &complaints(&roles, who, asked))),
+        }
+    }
+
+    /// Whether `who` may, and why.
+    pub(crate) async fn decide(&self, who: &Identity, asked: &Attributes<'_>) -> Result<Decision, Status> {
+        if who.is_in(MASTERS) || asked.is_about_health() {
+            return Ok(Decision { allowed: true, reason: String::new() });
+        }
+        let roles = self.roles().await?;
+        Ok(match allowing(&roles, who, asked) {
+            Some(grant) => {
+                Decision { allowed: true, reason: format!("RBAC: allowed by {}", grant.describe()) }
+            }
+            None => Decision { allowed: false, reason: complaints(&roles, who, asked) },
         })
+    }
+
+    /// The newest rules. Waits while the first roles of the cluster are still being made.
+    pub(crate) async fn roles(&self) -> Result<Arc<Roles>, Status> {
+        let is_furnished =
+            |roles: &Option<Arc<Roles>>| roles.as_ref().is_some_and(|roles| roles.is_furnished);
+        let now = self.roles.borrow().clone();
+        if let (true, Some(roles)) = (is_furnished(&now), now) {
+            return Ok(roles);
+        }
+        let mut receiver = self.roles.clone();
+        // Whether they came in time or not: what is there now decides.
+        let _in_time =
+            tokio::time::timeout(FIRST_ROLES_WAIT_MAX, receiver.wait_for(is_furnished)).await.is_ok();
+        let read = self.roles.borrow().clone();
+        read.ok_or_else(|| Status::unavailable("the roles are not read yet"))
+    }
 }
 
-fn may_on_path(who: &Identity, method: &http::Method, path: &str) -> bool {
-    let reads = matches!(*method, http::Method::GET | http::Method::HEAD);
-    let below = |roots: &[&str]| {
-        roots
-            .iter()
-            .any(|root| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
-    };
-    who.is_in(MASTERS) || (reads && below(PUBLIC)) || (reads && who.is_in(AUTHENTICATED) && below(DISCOVERY))
+impl<'a> Attributes<'a> {
+    /// What a request wants; `name` as [`name_of`] found it.
+    pub(crate) fn of(info: &'a RequestInfo, method: &'a str, name: &'a str) -> Self {
+        match &info.target {
+            Target::Resource { verb, path } => Self::on(*verb, path, name),
+            Target::NonResource | Target::UnknownMethod => {
+                Self { verb: method, asked: Asked::Path(&info.path) }
+            }
+        }
+    }
+
+    pub(crate) fn on(verb: Verb, path: &'a ResourcePath, name: &'a str) -> Self {
+        let resource = Resource {
+            group: &path.group,
+            resource: &path.resource,
+            subresource: path.subresource.as_deref().unwrap_or_default(),
+            namespace: path.namespace.as_deref().unwrap_or_default(),
+            name,
+        };
+        Self { verb: verb.as_str(), asked: Asked::Resource(resource) }
+    }
+
+    fn namespace(&self) -> &'a str {
+        match self.asked {
+            Asked::Resource(resource) => resource.namespace,
+            Asked::Path(_) => "",
+        }
+    }
+
+    fn is_about_health(&self) -> bool {
+        let below = |path: &str, root: &&str| {
+            path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        matches!(self.asked, Asked::Path(path) if self.verb == "get" && HEALTH.iter().any(|root| below(path, root)))
+    }
 }
 
-fn refusal(who: &Identity, verb: Verb, path: &ResourcePath) -> Status {
-    let place = match path.namespace.as_deref() {
-        Some(namespace) if path.resource != "namespaces" => format!("in the namespace {namespace:?}"),
-        _ => "at the cluster scope".to_owned(),
-    };
-    let why = format!(
-        "User {:?} cannot {} resource {:?} in API group {:?} {place}",
-        who.user,
-        verb.as_str(),
-        full_resource(path),
-        path.group
-    );
-    Status::forbidden(&path.group, &path.resource, path.name.as_deref().unwrap_or_default(), &why)
+/// The object that a request is about: the path's, or the only one that its field selector lets through.
+pub(crate) fn name_of(info: &RequestInfo) -> String {
+    let Target::Resource { verb, path } = &info.target else { return String::new() };
+    match (&path.name, verb) {
+        (Some(name), _) => name.clone(),
+        (None, Verb::List | Verb::Watch | Verb::DeleteCollection) => {
+            let selector = info.query.get("fieldSelector");
+            let selector = (!selector.is_empty()).then(|| FieldSelector::parse(selector).ok()).flatten();
+            selector.and_then(|selector| Some(selector.name()?.to_owned())).unwrap_or_default()
+        }
+        (None, Verb::Create | Verb::Delete | Verb::Get | Verb::Patch | Verb::Update) => String::new(),
+    }
 }
 
-fn full_resource(path: &ResourcePath) -> String {
-    match &path.subresource {
-        Some(subresource) => format!("{}/{subresource}", path.resource),
-        None => path.resource.clone(),
+/// The verb of a path that is no resource. HEAD is GET without its body.
+pub(crate) fn method_verb(method: &http::Method) -> String {
+    if method == http::Method::HEAD { "get".to_owned() } else { method.as_str().to_ascii_lowercase() }
+}
+
+fn allowing<'a>(roles: &'a Roles, who: &'a Identity, asked: &'a Attributes<'a>) -> Option<&'a Grant> {
+    let mut grants = roles.grants(who, asked.namespace());
+    grants.find(|grant| grant.rules().iter().any(|rule| rule.allows(asked)))
+}
+
+/// Roles that `who` should have and that are not there.
+fn complaints(roles: &Roles, who: &Identity, asked: &Attributes<'_>) -> String {
+    let mut absent: Vec<String> = roles.grants(who, asked.namespace()).filter_map(Grant::complaint).collect();
+    absent.dedup();
+    match absent.as_slice() {
+        [] => String::new(),
+        [one] => format!("RBAC: {one}"),
+        many => format!("RBAC: [{}]", many.join(", ")),
+    }
+}
+
+fn refusal(who: &Identity, asked: &Attributes<'_>, reason: &str) -> Status {
+    let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    let (user, verb) = (&who.user, asked.verb);
+    match asked.asked {
+        Asked::Path(path) => {
+            Status::forbidden_path(&format!("User {user:?} cannot {verb} path {path:?}{because}"))
+        }
+        Asked::Resource(resource) => {
+            let place = match resource.namespace {
+                "" => "at the cluster scope".to_owned(),
+                namespace => format!("in the namespace {namespace:?}"),
+            };
+            let what = match resource.subresource {
+                "" => resource.resource.to_owned(),
+                subresource => format!("{}/{subresource}", resource.resource),
+            };
+            let why = format!(
+                "User {user:?} cannot {verb} resource {what:?} in API group {:?} {place}{because}",
+                resource.group
+            );
+            Status::forbidden(resource.group, resource.resource, resource.name, &why)
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use expect_test::{Expect, expect};
-
-    fn check(who: &Identity, method: &str, uri: &str, expected: Expect) {
-        let method: http::Method = method.parse().unwrap();
-        let info = RequestInfo::parse(&method, &uri.parse().unwrap());
-        let answer = match authorize(who, &method, &info) {
-            Ok(()) => "allowed".to_owned(),
-            Err(status) => format!("{} {}", status.code().as_u16(), status.message()),
-        };
-        expected.assert_eq(&answer);
-    }
-
-    #[test]
-    fn the_table_decides() {
-        let admin = Identity::known("admin", &[MASTERS]);
-        let bob = Identity::known("bob", &[]);
-        let gateway = Identity::component("system:navarch:gateway");
-        let node = Identity::known("system:node:n1", &["system:nodes"]);
-        let nobody = Identity::anonymous();
-        check(&admin, "DELETE", "/api/v1/nodes", expect!["allowed"]);
-        check(&admin, "GET", "/metrics", expect!["allowed"]);
-        check(&bob, "GET", "/apis/apps/v1", expect!["allowed"]);
-        check(&bob, "GET", "/metrics", expect![[r#"403 forbidden: User "bob" cannot get path "/metrics""#]]);
-        check(
-            &bob,
-            "GET",
-            "/api/v1/namespaces/default/configmaps",
-            expect![[
-                r#"403 configmaps is forbidden: User "bob" cannot list resource "configmaps" in API group "" in the namespace "default""#
-            ]],
-        );
-        check(
-            &bob,
-            "GET",
-            "/apis/apps/v1/namespaces/a/deployments/d",
-            expect![[
-                r#"403 deployments.apps "d" is forbidden: User "bob" cannot get resource "deployments" in API group "apps" in the namespace "a""#
-            ]],
-        );
-        check(&gateway, "PATCH", "/api/v1/namespaces/a/pods/p/status", expect!["allowed"]);
-        check(
-            &node,
-            "POST",
-            "/api/v1/nodes/n/proxy",
-            expect![[
-                r#"403 nodes "n" is forbidden: User "system:node:n1" cannot create resource "nodes/proxy" in API group "" at the cluster scope"#
-            ]],
-        );
-        check(&nobody, "GET", "/readyz/ping", expect!["allowed"]);
-        check(&nobody, "GET", "/api/v1/pods", expect!["401 Unauthorized"]);
-        check(&nobody, "GET", "/api", expect!["401 Unauthorized"]);
-    }
-}
+pub(crate) mod tests;

@@ -1,9 +1,9 @@
 //! OpenAPI: version 3 as an index and a document per version, version 2 as one document in JSON or protobuf.
 //!
-//! Documents are made when first asked for and then kept: they change only with the program.
+//! Documents are made when first asked for, and then kept until the custom kinds change.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::Response;
@@ -24,7 +24,23 @@ const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 /// Documents that were made already.
 #[derive(Default)]
-pub(crate) struct Documents(OnceLock<Built>);
+pub(crate) struct Documents(Mutex<Option<(u64, Arc<Built>)>>);
+
+impl Documents {
+    /// Those of the kinds that are served now.
+    fn now(&self, server: &Shared) -> Arc<Built> {
+        let generation = server.registry.generation();
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*made {
+            Some((of, documents)) if *of == generation => Arc::clone(documents),
+            _ => {
+                let documents = Arc::new(Built::new(server));
+                *made = Some((generation, Arc::clone(&documents)));
+                documents
+            }
+        }
+    }
+}
 
 struct Built {
     index: Tagged,
@@ -35,7 +51,7 @@ struct Built {
 }
 
 pub(super) fn answer(server: &Shared, path: &str, head: &Parts) -> Result<Response<Body>, Status> {
-    let documents = server.documents.0.get_or_init(|| Built::new(server));
+    let documents = server.documents.now(server);
     let mut response = match path {
         "/openapi/v2" if accepts(head, V2_PROTOBUF_ASKED) || accepts(head, V2_PROTOBUF) => {
             tagged(head, V2_PROTOBUF, &documents.v2_protobuf)
@@ -71,8 +87,7 @@ fn versioned(head: &Parts, document: &Tagged) -> Response<Body> {
 
 impl Built {
     fn new(server: &Shared) -> Self {
-        let resources: Vec<Resource<'_>> =
-            server.registry.all().iter().map(|kind| Resource::of_kind(kind)).collect();
+        let resources: Vec<Resource<'_>> = server.registry.all().into_iter().map(Resource::of_kind).collect();
         let made = OpenApi::build(&server.schema, &super::git_version(), &resources);
         let mut by_path = BTreeMap::new();
         for (group, versions) in server.registry.groups() {

@@ -107,6 +107,7 @@ async fn get(address: SocketAddr, client: &Arc<ClientConfig>, path: &str) -> (u1
 #[tokio::test]
 async fn certificates_are_identities_and_garbage_is_harmless() {
     let bench = Bench::start().await;
+    bench.server.bootstrap().await.unwrap();
     let authority = Authority::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -9,10 +9,16 @@ use crate::query::{FieldValidation, WriteOptions};
 use crate::reply::{Content, Reply};
 use crate::server::Call;
 use crate::status::Status;
+use crate::verbs::managing::Managing;
 use crate::verbs::write::{Part, Update, change_object};
 
-const BINDING: Expected<'static> =
-    Expected { definition: "io.k8s.api.core.v1.Binding", group: "", version: "v1", kind: "Binding" };
+const BINDING: Expected<'static> = Expected {
+    definition: "io.k8s.api.core.v1.Binding",
+    group: "",
+    version: "v1",
+    kind: "Binding",
+    custom: None,
+};
 
 pub(super) async fn create(call: &Call<'_>) -> Result<Reply, Status> {
     let options = WriteOptions::parse(call.query, "CreateOptions")?;
@@ -21,7 +27,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Reply, Status> {
     if tree::text(&binding, "target.name").is_empty() {
         return Err(Status::bad_request("target.name: Required value"));
     }
-    let update = Update { part: Part::Trusted, dry_run: options.dry_run };
+    let update = Update { part: Part::Trusted, dry_run: options.dry_run, managing: Managing::Track };
     change_object(call, &update, |pod| bound(call, pod, &binding)).await?;
     let success = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,

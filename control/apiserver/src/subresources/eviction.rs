@@ -14,6 +14,7 @@ const EVICTION: Expected<'static> = Expected {
     group: "policy",
     version: "v1",
     kind: "Eviction",
+    custom: None,
 };
 
 pub(super) async fn create(call: &Call<'_>) -> Result<Reply, Status> {

@@ -7,13 +7,14 @@ use crate::query::WriteOptions;
 use crate::reply::{Content, Reply};
 use crate::server::Call;
 use crate::status::Status;
+use crate::verbs::managing::Managing;
 use crate::verbs::write::{Part, Update, change_object};
 
 pub(super) async fn update(call: &Call<'_>) -> Result<Reply, Status> {
     let options = WriteOptions::parse(call.query, "UpdateOptions")?;
     let mut warnings = Vec::new();
     let sent = decode(call, Expected::object(call.kind), options.field_validation, &mut warnings)?;
-    let update = Update { part: Part::Trusted, dry_run: options.dry_run };
+    let update = Update { part: Part::Trusted, dry_run: options.dry_run, managing: Managing::Track };
     let stored = change_object(call, &update, |current| {
         let mut object = current.clone();
         for field in ["name", "uid", "resourceVersion"] {

@@ -9,8 +9,10 @@ use crate::query::WriteOptions;
 use crate::reply::{Content, Reply};
 use crate::server::Call;
 use crate::status::Status;
-use crate::storage::Freshness;
-use crate::verbs::patch::Patch;
+use crate::verbs::apply::{Apply, apply_config, read_config};
+use crate::verbs::get::named;
+use crate::verbs::managing::Managing;
+use crate::verbs::patch::{Patch, is_apply};
 use crate::verbs::write::{Part, Update, change_object};
 
 const SCALE: Expected<'static> = Expected {
@@ -18,38 +20,54 @@ const SCALE: Expected<'static> = Expected {
     group: "autoscaling",
     version: "v1",
     kind: "Scale",
+    custom: None,
 };
 
 pub(super) async fn get(call: &Call<'_>, scale: &Scale) -> Result<Reply, Status> {
-    let key = call.scope().key(call.name());
-    let found = call.server.storage.get(&key, Freshness::Newest).await?;
-    let found = found.ok_or_else(|| Status::not_found(call.kind, call.name()))?;
-    answer(&found, scale)
+    answer(&named(call).await?, scale)
 }
 
 pub(super) async fn update(call: &Call<'_>, scale: &Scale) -> Result<Reply, Status> {
     let options = WriteOptions::parse(call.query, "UpdateOptions")?;
     let mut warnings = Vec::new();
     let sent = decode(call, SCALE, options.field_validation, &mut warnings)?;
-    let update = Update { part: Part::Object, dry_run: options.dry_run };
+    let update = Update { part: Part::Object, dry_run: options.dry_run, managing: Managing::Track };
     let stored = change_object(call, &update, |current| Ok(scaled(current, &sent, scale))).await?;
     Ok(answer(&stored, scale)?.with_warnings(warnings))
 }
 
 pub(super) async fn patch(call: &Call<'_>, scale: &Scale) -> Result<Reply, Status> {
+    if is_apply(call) {
+        return apply(call, scale).await;
+    }
     let patch = Patch::parse(call)?;
     let options = WriteOptions::parse(call.query, "PatchOptions")?;
-    let update = Update { part: Part::Object, dry_run: options.dry_run };
+    let update = Update { part: Part::Object, dry_run: options.dry_run, managing: Managing::Track };
     let stored = change_object(call, &update, |current| {
         let patched = patch.apply_as(call, SCALE.definition, &view(current, scale))?;
-        let ty = call.server.schema.type_of(SCALE.definition);
-        let ty = ty.ok_or_else(|| Status::internal("the schema lacks Scale"))?;
+        let ty = call.server.type_of(SCALE.definition)?;
         let decoded = schema::decode_value(&call.server.schema, ty, &patched)
             .map_err(|error| Status::bad_request(error.to_string()))?;
         Ok(scaled(current, &decoded.value, scale))
     })
     .await?;
     answer(&stored, scale)
+}
+
+/// Applies the number alone: the rest of a Scale is the object's.
+async fn apply(call: &Call<'_>, scale: &Scale) -> Result<Reply, Status> {
+    let (options, on_conflict) = WriteOptions::parse_apply(call.query)?;
+    let (sent, warnings) = read_config(call, SCALE, options.field_validation)?;
+    let mut config = json!({"apiVersion": call.kind.api_version(), "kind": call.kind.kind});
+    for field in ["name", "namespace", "uid", "resourceVersion"] {
+        tree::copy(&mut config, &format!("metadata.{field}"), &sent);
+    }
+    if let Some(replicas) = tree::int(&sent, "spec.replicas") {
+        tree::set(&mut config, scale.spec_replicas, replicas);
+    }
+    let apply = Apply { part: Part::Object, config, dry_run: options.dry_run, on_conflict };
+    let (stored, _) = apply_config(call, &apply).await?;
+    Ok(answer(&stored, scale)?.with_warnings(warnings))
 }
 
 fn answer(stored: &Stored, scale: &Scale) -> Result<Reply, Status> {
@@ -79,7 +97,7 @@ fn view(object: &Value, scale: &Scale) -> Value {
         }
     }
     let mut status = json!({"replicas": tree::int(object, scale.status_replicas).unwrap_or_default()});
-    let selector = (scale.selector)(object);
+    let selector = scale.selector.of(object);
     if !selector.is_empty() {
         status["selector"] = json!(selector);
     }

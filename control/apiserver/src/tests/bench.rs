@@ -22,6 +22,7 @@ pub(crate) const PODS: &str = "/api/v1/namespaces/default/pods";
 pub(crate) struct Bench {
     pub(crate) server: ApiServer,
     pub(crate) store: Store,
+    pub(crate) clock: ManualClock,
     /// Ends the tasks of the store when the test ends.
     _tasks: Tasks,
     _stop: tokio_util::sync::DropGuard,
@@ -53,15 +54,16 @@ impl Bench {
         let store = Store::in_memory(Arc::new(clock.clone()), entropy.clone(), &tasks).await;
         let server = ApiServer::new(ApiConfig {
             store: store.clone(),
-            clock: Arc::new(clock),
+            clock: Arc::new(clock.clone()),
             entropy,
             nodes: Arc::new(NoNodes),
             metrics: Arc::new(|| "up 1\n".to_owned()),
             toleration_seconds: 300,
             address: "127.0.0.1:6443".to_owned(),
-            stop: stop.clone(),
+            tasks: tasks.clone(),
         });
-        let bench = Self { server, store, _tasks: tasks, _stop: stop.drop_guard() };
+        tasks.spawn_infallible("definitions", server.clone().follow_definitions(tasks.stop().clone()));
+        let bench = Self { server, store, clock, _tasks: tasks, _stop: stop.drop_guard() };
         for name in ["default", "kube-system"] {
             let body = format!(r#"{{"metadata":{{"name":"{name}"}}}}"#);
             assert_eq!(bench.send("POST", "/api/v1/namespaces", &body).await.code, 201);
@@ -81,10 +83,7 @@ impl Bench {
         body: Vec<u8>,
     ) -> Answer {
         let response = self.open(Identity::known("admin", &[MASTERS]), method, uri, headers, body).await;
-        let (head, body) = response.into_parts();
-        let bytes = body.collect().await.expect("the body is whole").to_bytes();
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        Answer { code: head.status.as_u16(), headers: head.headers, text }
+        Answer::of(response).await
     }
 
     pub(crate) async fn open(
@@ -116,6 +115,23 @@ impl Bench {
         body: &str,
     ) -> String {
         self.send_with(method, uri, headers, body.as_bytes().to_vec()).await.line()
+    }
+
+    /// The answer to `who` in one line.
+    pub(crate) async fn line_as(&self, who: &Identity, method: &str, uri: &str, body: &str) -> String {
+        let response = self.open(who.clone(), method, uri, &[], body.as_bytes().to_vec()).await;
+        Answer::of(response).await.line()
+    }
+
+    /// Waits until `who` gets the answer `code`: a new rule takes a moment to be known.
+    pub(crate) async fn until(&self, who: &Identity, code: u16, method: &str, uri: &str) {
+        let answered = async {
+            while self.open(who.clone(), method, uri, &[], Vec::new()).await.status() != code {
+                tokio::task::yield_now().await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(10), answered).await;
+        assert!(in_time.is_ok(), "{} never got {code} for {method} {uri}", who.user);
     }
 
     pub(crate) async fn get(&self, uri: &str) -> Value {
@@ -183,6 +199,13 @@ impl Watching {
 }
 
 impl Answer {
+    pub(crate) async fn of(response: Response<Body>) -> Self {
+        let (head, body) = response.into_parts();
+        let bytes = body.collect().await.expect("the body is whole").to_bytes();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Self { code: head.status.as_u16(), headers: head.headers, text }
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or(Value::Null)
     }

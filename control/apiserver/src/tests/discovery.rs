@@ -74,6 +74,7 @@ async fn health_is_reported() {
 #[tokio::test]
 async fn strangers_see_health_only() {
     let bench = Bench::start().await;
+    bench.server.bootstrap().await.unwrap();
     for (uri, code) in [("/readyz", 200), ("/version", 200), ("/api", 401), (PODS, 401), ("/metrics", 401)] {
         let response = bench.open(Identity::anonymous(), "GET", uri, &[], Vec::new()).await;
         assert_eq!(response.status(), code, "{uri}");
@@ -93,6 +94,7 @@ async fn bootstrap_is_idempotent() {
 #[tokio::test]
 async fn administrators_impersonate() {
     let bench = Bench::start().await;
+    bench.server.bootstrap().await.unwrap();
     let as_bob = [("impersonate-user", "bob")];
     let line = bench.line_with("GET", PODS, &as_bob, "").await;
     expect![[r#"403 Forbidden: pods is forbidden: User "bob" cannot list resource "pods" in API group "" in the namespace "default""#]].assert_eq(&line);

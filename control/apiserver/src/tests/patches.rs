@@ -76,7 +76,7 @@ async fn strategic_patches() {
 
 #[tokio::test]
 async fn unknown_patches_are_refused() {
-    check("application/bogus", "{}", expect!["415 UnsupportedMediaType: the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"]).await;
+    check("application/bogus", "{}", expect!["415 UnsupportedMediaType: the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"]).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! WATCH: order, selectors, bookmarks, history.
 
 use expect_test::expect;
+use futures::FutureExt as _;
 use kinds::tree;
+use store::{Span, Watch};
 
 use super::bench::{Bench, CONFIG_MAPS};
 
@@ -91,6 +93,31 @@ async fn a_watch_list_ends_its_first_part_with_a_bookmark() {
     assert_eq!(watch.line().await, "ADDED ConfigMap b");
     let line = bench.line("GET", &format!("{CONFIG_MAPS}?watch=true&sendInitialEvents=true"), "").await;
     expect![[r#"422 Invalid: ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"#]].assert_eq(&line);
+}
+
+#[tokio::test]
+async fn a_watch_of_a_quiet_kind_says_at_once_how_far_it_is() {
+    let bench = Bench::start().await;
+    let first = bench.config_map("a").await.revision();
+    let uri = format!("{CONFIG_MAPS}?watch=true&resourceVersion={first}&allowWatchBookmarks=true");
+    // After it has woken a crowd, the store's hub rests: its watches are behind what can be read.
+    let mut crowd: Vec<_> =
+        (0..1000).map(|_| bench.store.watch(Watch::of(Span::all())).expect("a watch")).collect();
+    for watcher in &mut crowd {
+        assert!(watcher.step().now_or_never().is_none());
+    }
+    let mut elsewhere = 0;
+    for name in ["s", "t"] {
+        let secret = format!(r#"{{"metadata":{{"name":"{name}"}}}}"#);
+        elsewhere = bench.send("POST", "/api/v1/namespaces/default/secrets", &secret).await.revision();
+    }
+    let mut watch = bench.watch(&uri).await;
+    let bookmark = watch.next().await;
+    assert_eq!(tree::text(&bookmark, "type"), "BOOKMARK");
+    let version: i64 = tree::text(&bookmark, "object.metadata.resourceVersion").parse().unwrap();
+    assert!(version >= elsewhere, "{version} of {elsewhere}");
+    bench.config_map("b").await;
+    assert_eq!(watch.line().await, "ADDED ConfigMap b");
 }
 
 #[tokio::test]

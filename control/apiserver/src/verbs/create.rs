@@ -2,13 +2,16 @@
 
 use base::Revision;
 use bytes::Bytes;
-use kinds::{Kind, meta, schema, tree};
+use kinds::{Kind, meta, tree};
 use serde_json::Value;
 
 use super::ATTEMPTS_MAX;
-use super::write::{apply_defaults, clear_server_fields};
+use super::managing::{Managing, manage};
+use super::write::{Part, apply_defaults, clear_server_fields, prune};
 use crate::chain::admission::{Attempt, Operation, admit};
+use crate::chain::authz::escalation;
 use crate::chain::fence::Fence;
+use crate::custom::as_stored;
 use crate::decode::{Expected, decode};
 use crate::object::{Stored, encode};
 use crate::query::WriteOptions;
@@ -25,14 +28,22 @@ pub(crate) async fn create(call: &Call<'_>) -> Result<Reply, Status> {
     let options = WriteOptions::parse(call.query, "CreateOptions")?;
     let mut warnings = Vec::new();
     let object = decode(call, Expected::object(call.kind), options.field_validation, &mut warnings)?;
-    let stored = create_object(call, object, options.dry_run).await?;
+    let stored =
+        create_object(call, object, Creation { dry_run: options.dry_run, managing: Managing::Track }).await?;
     Ok(Reply::created(Content::Object(call.kind, stored)).with_warnings(warnings))
+}
+
+/// How an object is made.
+#[derive(Clone, Copy)]
+pub(crate) struct Creation {
+    pub(crate) dry_run: bool,
+    pub(crate) managing: Managing,
 }
 
 pub(crate) async fn create_object(
     call: &Call<'_>,
     mut object: Value,
-    dry_run: bool,
+    creation: Creation,
 ) -> Result<Stored, Status> {
     let kind = call.kind;
     settle_namespace(call, &mut object)?;
@@ -40,7 +51,8 @@ pub(crate) async fn create_object(
         return Err(Status::version_on_create());
     }
     clear_server_fields(&mut object);
-    kind.prepare_create(&mut object);
+    meta::set(&mut object, "uid", call.server.entropy.uid());
+    meta::set(&mut object, "creationTimestamp", timestamp(call));
     let fence = Fence::of(call.headers)?;
     let named = !meta::name(&object).is_empty();
     let mut freshness = Freshness::Any;
@@ -49,21 +61,22 @@ pub(crate) async fn create_object(
         if !named {
             generate_name(call, &mut object);
         }
+        kind.prepare_create(&mut object);
         let name = meta::name(&object).to_owned();
         let (json, guards) = {
             let mut guards = Vec::new();
             if let Some(fence) = &fence {
-                guards.push(fence.guard(&call.server.storage, freshness).await?);
+                guards.push(fence.guard(call.storage, freshness).await?);
             }
-            finish(call, &mut object, &name, freshness, &mut guards).await?;
+            finish(call, &mut object, creation.managing, freshness, &mut guards).await?;
             (encode(kind, object), guards)
         };
         let key = call.scope().key(&name);
-        if dry_run {
+        if creation.dry_run {
             return dry(call, kind, &key, &name, json).await;
         }
-        let change = Change::Put(json.clone());
-        match call.server.storage.write(&key, Revision::new(0), change, &guards).await? {
+        let change = Change::Put(as_stored(kind, &json));
+        match call.storage.write(&key, Revision::new(0), change, &guards).await? {
             Written::At(revision) => {
                 fence.iter().for_each(|fence| fence.landed(revision));
                 return Ok(Stored { json, revision: Some(revision) });
@@ -77,36 +90,36 @@ pub(crate) async fn create_object(
     Err(Status::contended(kind, meta::name(&object)))
 }
 
-/// Stamps, defaults, admits and validates.
+/// Defaults, admits and validates.
 async fn finish(
     call: &Call<'_>,
     object: &mut Value,
-    name: &str,
+    managing: Managing,
     freshness: Freshness,
     guards: &mut Vec<crate::storage::Guard>,
 ) -> Result<(), Status> {
     let kind = call.kind;
-    meta::set(object, "uid", call.server.entropy.uid());
-    meta::set(object, "creationTimestamp", timestamp(call));
+    let name = meta::name(object).to_owned();
     apply_defaults(call.server, kind, object)?;
+    manage(call, (managing, Part::Object), None, object)?;
     let namespace = meta::namespace(object).to_owned();
     let mut attempt = Attempt {
         server: call.server,
+        storage: call.storage,
         kind,
         namespace: &namespace,
-        name,
+        name: &name,
         operation: Operation::Create,
         object,
         freshness,
         guards,
     };
     admit(&mut attempt).await?;
+    escalation::check(call, None, object).await?;
     apply_defaults(call.server, kind, object)?;
-    if let Some(ty) = call.server.schema.type_of(kind.definition) {
-        schema::prune(&call.server.schema, ty, object);
-    }
+    prune(call.server, kind, object)?;
     let errors = kind.validate_create(object);
-    errors.into_result().map_err(|errors| Status::invalid(kind, name, &errors))
+    errors.into_result().map_err(|errors| Status::invalid(kind, &name, &errors))
 }
 
 async fn dry(
@@ -116,7 +129,7 @@ async fn dry(
     name: &str,
     json: Bytes,
 ) -> Result<Stored, Status> {
-    match call.server.storage.get(key, Freshness::Newest).await? {
+    match call.storage.get(key, Freshness::Newest).await? {
         Some(_) => Err(Status::already_exists(kind, name)),
         None => Ok(Stored { json, revision: None }),
     }

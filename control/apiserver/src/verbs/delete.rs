@@ -9,6 +9,7 @@ use super::create::seconds;
 use super::write::is_free;
 use crate::chain::admission::namespace_lifecycle;
 use crate::chain::fence::Fence;
+use crate::custom::{as_served, as_stored};
 use crate::decode::{Expected, decode};
 use crate::object::{Stored, encode};
 use crate::query::{DeleteOptions, FieldValidation, Propagation};
@@ -25,6 +26,7 @@ const OPTIONS: Expected<'static> = Expected {
     group: "meta.k8s.io",
     version: "v1",
     kind: "DeleteOptions",
+    custom: None,
 };
 
 /// What became of an object that was to be deleted.
@@ -40,7 +42,7 @@ pub(crate) async fn delete(call: &Call<'_>) -> Result<Reply, Status> {
         Deleted::Lingers(stored) => Content::Object(call.kind, stored),
         Deleted::Gone(stored) => match call.kind.strategy.deletion {
             Deletion::Graceful(_) | Deletion::SpecFinalizers(_) => Content::Object(call.kind, stored),
-            Deletion::Immediate => {
+            Deletion::Immediate | Deletion::Marked(_) => {
                 Content::Json(success(call.kind, call.name(), meta::uid(&stored.parse()?)))
             }
         },
@@ -66,10 +68,11 @@ pub(crate) async fn delete_object(
     let kind = call.kind;
     namespace_lifecycle::check_delete(kind, name)?;
     let key = call.scope().key(name);
-    let storage = &call.server.storage;
+    let storage = call.storage;
     let fence = Fence::of(call.headers)?;
     let mut freshness = Freshness::Any;
-    let mut current = storage.get(&key, Freshness::Newest).await?;
+    let served = |stored: Option<Stored>| stored.map(|stored| as_served(kind, stored)).transpose();
+    let mut current = served(storage.get(&key, Freshness::Newest).await?)?;
     for _ in 0..ATTEMPTS_MAX {
         let Some(stored) = current.clone() else { return Err(Status::not_found(kind, name)) };
         let mut guards = Vec::new();
@@ -88,7 +91,7 @@ pub(crate) async fn delete_object(
             return Ok(Deleted::Lingers(stored));
         }
         let json = if goes { stored.json.clone() } else { encode(kind, marked) };
-        let change = if goes { Change::Delete } else { Change::Put(json.clone()) };
+        let change = if goes { Change::Delete } else { Change::Put(as_stored(kind, &json)) };
         let expected = stored.revision.unwrap_or(Revision::new(0));
         match storage.write(&key, expected, change, &guards).await? {
             Written::At(revision) => {
@@ -96,7 +99,7 @@ pub(crate) async fn delete_object(
                 let stored = Stored { json, revision: Some(revision) };
                 return Ok(if goes { Deleted::Gone(stored) } else { Deleted::Lingers(stored) });
             }
-            Written::Lost(now) => current = now,
+            Written::Lost(now) => current = served(now)?,
             Written::GuardMoved => freshness = Freshness::Newest,
         }
     }
@@ -136,7 +139,7 @@ fn mark(call: &Call<'_>, old: &Value, options: &DeleteOptions) -> Value {
     let mut object = old.clone();
     set_finalizers(&mut object, options.propagation);
     let asked = match call.kind.strategy.deletion {
-        Deletion::Immediate | Deletion::SpecFinalizers(_) => 0,
+        Deletion::Immediate | Deletion::Marked(_) | Deletion::SpecFinalizers(_) => 0,
         Deletion::Graceful(grace) => grace(old, options.grace_seconds).max(0),
     };
     let now = call.server.clock.now();
@@ -152,7 +155,7 @@ fn mark(call: &Call<'_>, old: &Value, options: &DeleteOptions) -> Value {
             if generation > 0 {
                 meta::set(&mut object, "generation", generation + 1);
             }
-            if let Deletion::SpecFinalizers(begin) = call.kind.strategy.deletion {
+            if let Deletion::SpecFinalizers(begin) | Deletion::Marked(begin) = call.kind.strategy.deletion {
                 begin(&mut object);
             }
         }

@@ -12,7 +12,7 @@ use crate::status::Status;
 
 /// Answers with the objects as they were.
 pub(crate) async fn delete_collection(call: &Call<'_>) -> Result<Reply, Status> {
-    let list_options = ListOptions::parse(call.query, ListUse::List)?;
+    let list_options = ListOptions::parse(call.query, ListUse::Delete)?;
     let options = options(call)?;
     let selection = Selection::parse(call, &list_options)?;
     let listing = read(call, &list_options, &selection).await?;

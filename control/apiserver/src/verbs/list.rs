@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::get::freshness;
 use super::selection::Selection;
+use crate::custom::as_served;
 use crate::query::{ListOptions, ListUse, VersionMatch, parse_version};
 use crate::reply::{Content, Listing, Reply};
 use crate::server::Call;
@@ -48,7 +49,10 @@ pub(crate) async fn read(
         }
         Some(token) if token.rv == INCONSISTENT => Freshness::Newest,
         Some(token) => Freshness::At(Revision::new(token.rv)),
-        None => list_freshness(options)?,
+        None => match options.moment {
+            Some(moment) => Freshness::At(moment.revision(call.storage).await?),
+            None => list_freshness(options)?,
+        },
     };
     let prefix = selection.prefix(call);
     let mut start = token.map(|token| token.start).unwrap_or_default();
@@ -60,7 +64,7 @@ pub(crate) async fn read(
             limit if everything => limit,
             limit => limit.max(STEP_KEYS),
         };
-        let page = call.server.storage.page(&prefix, &start, step, freshness).await;
+        let page = call.storage.page(&prefix, &start, step, freshness).await;
         let page = page.map_err(|status| expired(status, &options.continue_token, &start))?;
         freshness = Freshness::At(page.revision);
         listing.revision = page.revision.get();
@@ -93,8 +97,9 @@ fn take(
         if limit > 0 && listing.items.len() >= limit {
             return Ok((looked_at, last));
         }
-        if selection.matches_stored(item)? {
-            listing.items.push(item.clone());
+        let item = as_served(selection.kind(), item.clone())?;
+        if selection.matches_stored(&item)? {
+            listing.items.push(item);
         }
         last = Some(key.clone());
     }

@@ -1,13 +1,15 @@
-//! PATCH: JSON merge patch (RFC 7386), JSON patch (RFC 6902) and strategic merge patch.
+//! PATCH: JSON merge patch (RFC 7386), JSON patch (RFC 6902) and strategic merge patch; an apply is handed on.
 //!
 //! A patch is applied to the newest object and again when that object changed meanwhile, unless the patch itself
-//! names a resourceVersion. Server-side apply is not served: its media type is refused.
+//! names a resourceVersion.
 
 use http::header::CONTENT_TYPE;
-use kinds::schema::{self, merge};
+use kinds::schema::{self, Decoded, merge};
 use kinds::{FieldError, FieldErrors, meta};
 use serde_json::Value;
 
+use super::apply;
+use super::managing::Managing;
 use super::write::{Part, Update, change_object};
 use crate::decode::Expected;
 use crate::negotiation::media_type;
@@ -17,11 +19,10 @@ use crate::server::Call;
 use crate::status::Status;
 
 const JSON_PATCH_OPS_MAX: usize = 10_000;
-const MEDIA_TYPES: &[&str] = &[
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-];
+/// Merges lists by keys that only built-in kinds have.
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+const MEDIA_TYPES: &[&str] =
+    &["application/json-patch+json", "application/merge-patch+json", STRATEGIC, apply::MEDIA_TYPE];
 
 /// A patch, parsed.
 pub(crate) enum Patch {
@@ -36,10 +37,14 @@ pub(crate) async fn patch(call: &Call<'_>) -> Result<Reply, Status> {
 
 /// PATCH of the object or of one of its views.
 pub(crate) async fn patch_part(call: &Call<'_>, part: Part) -> Result<Reply, Status> {
+    if is_apply(call) {
+        return apply::apply_part(call, part).await;
+    }
     let patch = Patch::parse(call)?;
     let options = WriteOptions::parse(call.query, "PatchOptions")?;
     let warnings = std::sync::Mutex::new(Vec::new());
-    let stored = change_object(call, &Update { part, dry_run: options.dry_run }, |current| {
+    let update = Update { part, dry_run: options.dry_run, managing: Managing::Track };
+    let stored = change_object(call, &update, |current| {
         let patched = patch.apply_as(call, call.kind.definition, current)?;
         let (object, unknown) = checked(call, patched, options.field_validation)?;
         *warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = unknown;
@@ -50,13 +55,27 @@ pub(crate) async fn patch_part(call: &Call<'_>, part: Part) -> Result<Reply, Sta
     Ok(Reply::ok(Content::Object(call.kind, stored)).with_warnings(warnings))
 }
 
+/// Whether the body is a configuration to apply.
+pub(crate) fn is_apply(call: &Call<'_>) -> bool {
+    body_type(call) == apply::MEDIA_TYPE
+}
+
+fn body_type(call: &Call<'_>) -> String {
+    let header = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    media_type(header.unwrap_or_default())
+}
+
 impl Patch {
     pub(crate) fn parse(call: &Call<'_>) -> Result<Self, Status> {
-        let header = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        match media_type(header.unwrap_or_default()).as_str() {
+        match body_type(call).as_str() {
             "application/json-patch+json" => json_patch(&call.body).map(Self::Json),
             "application/merge-patch+json" => object_patch(&call.body).map(Self::Merge),
-            "application/strategic-merge-patch+json" => object_patch(&call.body).map(Self::Strategic),
+            STRATEGIC if call.kind.custom.is_none() => object_patch(&call.body).map(Self::Strategic),
+            _ if call.kind.custom.is_some() => {
+                let taken: Vec<&str> =
+                    MEDIA_TYPES.iter().copied().filter(|media| *media != STRATEGIC).collect();
+                Err(Status::unsupported_media_type(&taken))
+            }
             _ => Err(Status::unsupported_media_type(MEDIA_TYPES)),
         }
     }
@@ -78,8 +97,7 @@ impl Patch {
             }
             Self::Merge(patch) => merge::merge_patch(&mut object, patch),
             Self::Strategic(patch) => {
-                let ty = call.server.schema.type_of(definition);
-                let ty = ty.ok_or_else(|| Status::internal("the schema lacks this kind"))?;
+                let ty = call.server.type_of(definition)?;
                 object = merge::strategic(&call.server.schema, ty, current, patch)
                     .map_err(|error| Status::bad_request(error.to_string()))?;
             }
@@ -130,7 +148,7 @@ fn object_patch(body: &[u8]) -> Result<Value, Status> {
 }
 
 /// What Go's decoder calls a value.
-fn go_word(value: &Value) -> &'static str {
+pub(super) fn go_word(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -148,20 +166,23 @@ fn checked(
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
     let expected = Expected::object(call.kind);
-    let ty = call.server.schema.type_of(expected.definition);
-    let ty = ty.ok_or_else(|| Status::internal("the schema lacks this kind"))?;
     let invalid = |why: String| {
         let mut errors = FieldErrors::new();
         errors.push(FieldError::invalid("patch", patched.to_string(), why));
         Status::invalid_patch(&errors)
     };
-    let decoded = schema::decode_value(&call.server.schema, ty, &patched)
-        .map_err(|error| invalid(error.to_string()))?;
+    let decoded = match call.kind.custom {
+        Some(custom) => {
+            let mut value = patched.clone();
+            custom.settle(&mut value).map(|unknown| Decoded { value, unknown })
+        }
+        None => {
+            schema::decode_value(&call.server.schema, call.server.type_of(expected.definition)?, &patched)
+        }
+    };
+    let decoded = decoded.map_err(|error| invalid(error.to_string()))?;
     if meta::name(&decoded.value).is_empty() {
-        return Err(Status::bad_request(format!(
-            "the name of the object () does not match the name on the URL ({})",
-            call.name()
-        )));
+        return Err(Status::misnamed("", call.name()));
     }
     match validation {
         FieldValidation::Ignore => Ok((decoded.value, Vec::new())),

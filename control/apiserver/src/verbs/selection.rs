@@ -31,6 +31,10 @@ impl Selection {
         Ok(Self { kind: call.kind, labels, fields })
     }
 
+    pub(crate) fn kind(&self) -> &'static Kind {
+        self.kind
+    }
+
     /// Whether everything is meant, so that nothing needs to be parsed.
     pub(crate) fn is_everything(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()

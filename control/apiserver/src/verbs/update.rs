@@ -3,7 +3,8 @@
 use kinds::meta;
 use serde_json::Value;
 
-use super::create::{create_object, settle_namespace};
+use super::create::{Creation, create_object, settle_namespace};
+use super::managing::Managing;
 use super::write::{Part, Update, change_object};
 use crate::decode::{Expected, decode};
 use crate::object::Stored;
@@ -36,7 +37,9 @@ async fn put_object(
     object: Value,
     dry_run: bool,
 ) -> Result<(Stored, bool), Status> {
-    let changed = change_object(call, &Update { part, dry_run }, |_| Ok(object.clone())).await;
+    let changed =
+        change_object(call, &Update { part, dry_run, managing: Managing::Track }, |_| Ok(object.clone()))
+            .await;
     match changed {
         Err(status)
             if status.reason() == "NotFound"
@@ -44,15 +47,14 @@ async fn put_object(
                 && call.kind.strategy.create_on_update =>
         {
             if meta::name(&object) != call.name() {
-                return Err(Status::bad_request(format!(
-                    "the name of the object ({}) does not match the name on the URL ({})",
-                    meta::name(&object),
-                    call.name()
-                )));
+                return Err(Status::misnamed(meta::name(&object), call.name()));
             }
+            call.authorize_creation().await?;
             let mut object = object;
             meta::remove(&mut object, "resourceVersion");
-            create_object(call, object, dry_run).await.map(|stored| (stored, true))
+            create_object(call, object, Creation { dry_run, managing: Managing::Track })
+                .await
+                .map(|stored| (stored, true))
         }
         changed => changed.map(|stored| (stored, false)),
     }

@@ -2,6 +2,9 @@
 //!
 //! The stream owns a cursor into the store's events; nothing is queued for a client that does not read. It ends
 //! when its time is over, when the server stops, or with an `ERROR` event when the history it needs is gone.
+//!
+//! Who wants bookmarks is told at once how far the cluster was when the watch began, as soon as the watch is there: so a
+//! client may ask how current its view is by watching anew, however quiet the kind.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,14 +12,17 @@ use std::time::Duration;
 
 use base::Revision;
 use bytes::{BufMut, Bytes, BytesMut};
+use futures::future::BoxFuture;
 use kinds::CellContext;
 use serde_json::{Value, json};
-use store::{Event, EventKind, StoreError, WatchError, Watcher};
+use store::{Event, Store, StoreError, WatchBatch, WatchError, Watcher};
+use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
 use super::list::read;
 use super::selection::Selection;
 use crate::body::stream;
+use crate::custom::as_served;
 use crate::metrics::LongRunning;
 use crate::negotiation::{Encoding, Shape};
 use crate::object::{Stored, partial_metadata};
@@ -31,6 +37,8 @@ const TIMEOUT: Duration = Duration::from_secs(30 * 60);
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 /// How many bytes one frame gathers before it is sent.
 const FRAME_BYTES: usize = 64 * 1024;
+/// How soon a cluster without a majority is asked again how far it is.
+const BARRIER_RETRY: Duration = Duration::from_secs(1);
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
 pub(crate) async fn watch(call: &Call<'_>) -> Result<Reply, Status> {
@@ -51,15 +59,7 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Reply, Status> {
     let mut ready = VecDeque::new();
     let mut after = (start > 0).then(|| Revision::new(start));
     if initial {
-        // At least as new as the version asked for; without one, the newest.
-        let list_options = ListOptions {
-            limit: 0,
-            continue_token: String::new(),
-            version_match: None,
-            send_initial_events: None,
-            ..options.clone()
-        };
-        let listing = read(call, &list_options, &selection).await?;
+        let listing = read(call, &of_initial_events(&options), &selection).await?;
         for item in &listing.items {
             ready.push_back(frames.event("ADDED", item)?);
         }
@@ -70,39 +70,64 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Reply, Status> {
     } else if after.is_none() {
         after = Some(call.server.storage.store.read_barrier().await?);
     }
-    let watcher = match call.server.storage.watch(&selection.prefix(call), after) {
+    let resumed_at = after.filter(|_| start > 0 && !initial);
+    // Who goes on from a version may have been told of a part of it.
+    let from = resumed_at.or(after.map(Revision::next));
+    let watcher = match call.server.storage.watch(&selection.prefix(call), from) {
         Ok(watcher) => Some(watcher),
-        Err(StoreError::Compacted { asked, compacted }) => {
-            ready.push_back(too_old(asked, compacted));
+        Err(StoreError::Compacted { compacted, .. }) => {
+            ready.push_back(too_old(after.unwrap_or_default(), compacted));
             None
         }
         Err(other) => return Err(other.into()),
     };
-    let timeout = match options.timeout_seconds {
-        Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
-        _ => call.server.entropy.jittered(TIMEOUT),
-    };
     let now = Instant::now();
+    let present = Present::of(call, after.filter(|_| options.bookmarks));
     let stream_state = WatchStream {
         frames,
         selection,
         ready,
         watcher,
+        resumed_at,
+        present,
         bookmarks: options.bookmarks,
         next_bookmark: now + BOOKMARK_PERIOD,
-        ends: now + timeout,
+        ends: now + timeout(call, &options),
         ended: false,
+        redefinitions: call.server.custom_changes.subscribe(),
         _running: LongRunning::begin("WATCH", call.kind),
     };
     let chunks = futures::stream::unfold(stream_state, |mut state| async move {
         state.next().await.map(|chunk| (Ok(chunk), state))
     });
-    let content_type = match call.accepted.shape {
+    let content_type = content_type(&call.accepted.shape);
+    Ok(Reply::ok(Content::Raw { content_type, body: stream(chunks) }))
+}
+
+/// The list in front of a watch: at least as new as the version asked for; without one, the newest.
+fn of_initial_events(options: &ListOptions) -> ListOptions {
+    ListOptions {
+        limit: 0,
+        continue_token: String::new(),
+        version_match: None,
+        send_initial_events: None,
+        ..options.clone()
+    }
+}
+
+fn timeout(call: &Call<'_>, options: &ListOptions) -> Duration {
+    match options.timeout_seconds {
+        Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
+        _ => call.server.entropy.jittered(TIMEOUT),
+    }
+}
+
+fn content_type(shape: &Shape) -> &'static str {
+    match shape {
         Shape::Object | Shape::AggregatedDiscovery { .. } => "application/json",
         Shape::Table { .. } => "application/json;as=Table;g=meta.k8s.io;v=v1",
         Shape::PartialMetadata { .. } => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
-    };
-    Ok(Reply::ok(Content::Raw { content_type, body: stream(chunks) }))
+    }
 }
 
 struct WatchStream {
@@ -111,11 +136,63 @@ struct WatchStream {
     ready: VecDeque<Bytes>,
     /// None once the stream has said its last word.
     watcher: Option<Watcher>,
+    /// The version that the client goes on from.
+    resumed_at: Option<Revision>,
+    present: Present,
     bookmarks: bool,
     next_bookmark: Instant,
     ends: Instant,
     ended: bool,
+    redefinitions: Receiver<u64>,
     _running: LongRunning,
+}
+
+/// How far the cluster was when the watch began.
+enum Present {
+    Asked(BoxFuture<'static, Option<Revision>>),
+    /// The client is told once the watch is there.
+    At(Revision),
+    Told,
+}
+
+impl Present {
+    /// Of a watch from `start`; nothing without one.
+    fn of(call: &Call<'_>, start: Option<Revision>) -> Self {
+        let store = &call.server.storage.store;
+        start.map_or(Self::Told, |start| Self::Asked(Box::pin(present(store.clone(), start))))
+    }
+
+    /// What was asked for, when it is known.
+    async fn known(&mut self) -> Option<Revision> {
+        match self {
+            Self::Asked(asked) => asked.await,
+            Self::At(_) | Self::Told => std::future::pending().await,
+        }
+    }
+}
+
+/// The newest revision; `None` when that is where the watch starts.
+async fn present(store: Store, start: Revision) -> Option<Revision> {
+    loop {
+        match store.read_barrier().await {
+            Ok(present) => return (present > start).then_some(present),
+            Err(_) => tokio::time::sleep(BARRIER_RETRY).await,
+        }
+    }
+}
+
+/// Until the kind of `frames` is no longer served as it was.
+async fn redefined(changes: &mut Receiver<u64>, frames: &Frames) {
+    let Frames { server, kind, .. } = frames;
+    let is_served = || {
+        let now = server.registry.resource(kind.group, kind.version, kind.plural);
+        now.is_some_and(|now| std::ptr::eq(now, *kind))
+    };
+    while kind.custom.is_none() || is_served() {
+        if changes.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
 }
 
 impl WatchStream {
@@ -126,9 +203,16 @@ impl WatchStream {
                 return Some(self.gather());
             }
             let watcher = self.watcher.as_mut().filter(|_| !self.ended)?;
+            if matches!(self.present, Present::At(present) if watcher.position() >= present) {
+                self.present = Present::Told;
+                self.push_bookmark();
+                continue;
+            }
             tokio::select! {
                 biased;
                 () = self.frames.server.stop.cancelled() => return None,
+                // Who watches a kind that is not any more, or is another, finds out by watching anew.
+                () = redefined(&mut self.redefinitions, &self.frames) => return None,
                 () = tokio::time::sleep_until(self.ends) => {
                     self.ended = true;
                     self.push_bookmark();
@@ -137,14 +221,21 @@ impl WatchStream {
                     self.next_bookmark = Instant::now() + BOOKMARK_PERIOD;
                     self.push_bookmark();
                 }
-                batch = watcher.next() => match batch {
+                present = self.present.known() => {
+                    if let Some(present) = present {
+                        // The store's watches are a little behind what can be read.
+                        watcher.ask(present);
+                    }
+                    self.present = present.map_or(Present::Told, Present::At);
+                }
+                batch = watcher.step() => match batch {
                     Ok(batch) => {
-                        for event in &batch.events {
-                            self.push(event);
+                        if let Some(batch) = batch.filter(|batch| !self.is_known(batch)) {
+                            batch.events.iter().for_each(|event| self.push(event));
                         }
                     }
-                    Err(WatchError::Compacted { asked, compacted }) => {
-                        self.ready.push_back(too_old(asked, compacted));
+                    Err(WatchError::Compacted { compacted, .. }) => {
+                        self.ready.push_back(too_old(watcher.position(), compacted));
                         self.ended = true;
                     }
                     Err(WatchError::Corrupt | WatchError::Stopping) => return None,
@@ -177,6 +268,11 @@ impl WatchStream {
         }
     }
 
+    /// Whether the client has been told of it before. Of a transaction it may have been told a part: it is told again.
+    fn is_known(&self, batch: &WatchBatch) -> bool {
+        self.resumed_at == Some(batch.revision) && batch.events.len() == 1
+    }
+
     fn push(&mut self, event: &Event) {
         match self.render(event) {
             Ok(Some(frame)) => self.ready.push_back(frame),
@@ -190,12 +286,11 @@ impl WatchStream {
 
     /// What `event` means to this watcher: whether the object matched before, and whether it does now.
     fn render(&mut self, event: &Event) -> Result<Option<Bytes>, Status> {
+        let served = |stored: Stored| as_served(self.frames.kind, stored);
         let at = Some(event.kv.mod_revision);
-        let now = match event.kind {
-            EventKind::Put => Some(Stored { json: event.kv.value.clone(), revision: at }),
-            EventKind::Delete => None,
-        };
         let before = event.prev.as_ref().map(|kv| Stored { json: kv.value.clone(), revision: at });
+        let before = before.map(served).transpose()?;
+        let now = Stored::after(event).map(served).transpose()?;
         let matching = |object: &Option<Stored>| match object {
             Some(object) => self.selection.matches_stored(object),
             None => Ok(false),
@@ -284,9 +379,7 @@ fn line(event_type: &str, object: &[u8]) -> Bytes {
     line.freeze()
 }
 
-fn too_old(asked: Revision, compacted: Revision) -> Bytes {
-    // What was asked for is the first revision to deliver; the client named the one before.
-    let status =
-        Status::expired(format!("too old resource version: {} ({compacted})", asked.get().saturating_sub(1)));
+fn too_old(known: Revision, compacted: Revision) -> Bytes {
+    let status = Status::expired(format!("too old resource version: {known} ({compacted})"));
     line("ERROR", status.to_json().to_string().as_bytes())
 }

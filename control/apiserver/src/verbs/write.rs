@@ -3,12 +3,16 @@
 //! The caller's function may run several times; it sees the object as clients see it, resourceVersion included.
 
 use base::Revision;
+use kinds::schema::apply::same_but_times;
 use kinds::{Deletion, FieldError, FieldErrors, Kind, meta, schema, tree};
 use serde_json::Value;
 
 use super::ATTEMPTS_MAX;
+use super::managing::{Managing, manage};
 use crate::chain::admission::{Attempt, Operation, admit};
+use crate::chain::authz::escalation;
 use crate::chain::fence::Fence;
+use crate::custom::{as_served, as_stored};
 use crate::object::{Stored, encode};
 use crate::server::{Call, Shared};
 use crate::status::Status;
@@ -29,6 +33,7 @@ pub(crate) enum Part {
 pub(crate) struct Update {
     pub(crate) part: Part,
     pub(crate) dry_run: bool,
+    pub(crate) managing: Managing,
 }
 
 /// Changes the object that `call` names by what `change` makes of it.
@@ -40,10 +45,11 @@ pub(crate) async fn change_object(
     let kind = call.kind;
     let name = call.name();
     let key = call.scope().key(name);
-    let storage = &call.server.storage;
+    let storage = call.storage;
     let fence = Fence::of(call.headers)?;
     let mut freshness = Freshness::Any;
-    let mut current = storage.get(&key, Freshness::Newest).await?;
+    let served = |stored: Option<Stored>| stored.map(|stored| as_served(kind, stored)).transpose();
+    let mut current = served(storage.get(&key, Freshness::Newest).await?)?;
     for _ in 0..ATTEMPTS_MAX {
         let Some(stored) = &current else { return Err(Status::not_found(kind, name)) };
         let mut guards = Vec::new();
@@ -53,8 +59,8 @@ pub(crate) async fn change_object(
         let old = stored.parse()?;
         let new = change(&stored.parse_served()?)?;
         check_identity(call, stored, &old, &new)?;
-        let new = prepare(call, update.part, &old, new, freshness, &mut guards).await?;
-        if new == old {
+        let new = prepare(call, update, &old, new, freshness, &mut guards).await?;
+        if same_but_times(&new, &old) {
             return Ok(stored.clone());
         }
         let json = encode(kind, new.clone());
@@ -62,13 +68,13 @@ pub(crate) async fn change_object(
         if update.dry_run {
             return Ok(Stored { json, revision: stored.revision });
         }
-        let put = if goes(kind, &old, &new) { Change::Delete } else { Change::Put(json.clone()) };
+        let put = if goes(kind, &old, &new) { Change::Delete } else { Change::Put(as_stored(kind, &json)) };
         match storage.write(&key, expected, put, &guards).await? {
             Written::At(revision) => {
                 fence.iter().for_each(|fence| fence.landed(revision));
                 return Ok(Stored { json, revision: Some(revision) });
             }
-            Written::Lost(now) => current = now,
+            Written::Lost(now) => current = served(now)?,
             Written::GuardMoved => freshness = Freshness::Newest,
         }
     }
@@ -81,9 +87,7 @@ fn check_identity(call: &Call<'_>, stored: &Stored, old: &Value, new: &Value) ->
     let name = call.name();
     let new_name = meta::name(new);
     if new_name != name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({new_name}) does not match the name on the URL ({name})"
-        )));
+        return Err(Status::misnamed(new_name, name));
     }
     let namespace = call.scope().namespace.unwrap_or_default();
     let new_namespace = meta::namespace(new);
@@ -121,7 +125,7 @@ fn check_identity(call: &Call<'_>, stored: &Stored, old: &Value, new: &Value) ->
 
 async fn prepare(
     call: &Call<'_>,
-    part: Part,
+    update: &Update,
     old: &Value,
     mut new: Value,
     freshness: Freshness,
@@ -133,19 +137,22 @@ async fn prepare(
     if let Some(namespace) = call.scope().namespace {
         meta::set(&mut new, "namespace", namespace);
     }
-    let errors = match part {
+    let errors = match update.part {
         Part::Trusted => return Ok(new),
         Part::Status => {
             kind.prepare_status_update(&mut new, old);
-            prune(call.server, kind, &mut new);
+            manage(call, (update.managing, update.part), Some(old), &mut new)?;
+            prune(call.server, kind, &mut new)?;
             kind.validate_status_update(&new, old)
         }
         Part::Object => {
             apply_defaults(call.server, kind, &mut new)?;
             kind.prepare_update(&mut new, old);
+            manage(call, (update.managing, update.part), Some(old), &mut new)?;
             let namespace = meta::namespace(&new).to_owned();
             let mut attempt = Attempt {
                 server: call.server,
+                storage: call.storage,
                 kind,
                 namespace: &namespace,
                 name,
@@ -155,7 +162,8 @@ async fn prepare(
                 guards,
             };
             admit(&mut attempt).await?;
-            prune(call.server, kind, &mut new);
+            escalation::check(call, Some(old), &new).await?;
+            prune(call.server, kind, &mut new)?;
             kind.validate_update(&new, old)
         }
     };
@@ -175,30 +183,31 @@ pub(crate) fn is_free(kind: &Kind, object: &Value) -> bool {
     meta::finalizers(object).is_empty()
         && match kind.strategy.deletion {
             Deletion::SpecFinalizers(_) => tree::items(object, "spec.finalizers").is_empty(),
-            Deletion::Immediate | Deletion::Graceful(_) => true,
+            Deletion::Immediate | Deletion::Graceful(_) | Deletion::Marked(_) => true,
         }
 }
 
-/// What a client may send and the server does not keep. `managedFields` belong to server-side apply.
+/// What a client may send and the server does not keep.
 pub(crate) fn clear_server_fields(object: &mut Value) {
-    for field in ["resourceVersion", "managedFields", "selfLink"] {
+    for field in ["resourceVersion", "selfLink"] {
         meta::remove(object, field);
     }
 }
 
 /// What the schema says when a field is absent, then what the kind says.
 pub(crate) fn apply_defaults(server: &Shared, kind: &Kind, object: &mut Value) -> Result<(), Status> {
-    let ty = server
-        .schema
-        .type_of(kind.definition)
-        .ok_or_else(|| Status::internal(format!("the schema lacks {}", kind.definition)))?;
-    schema::apply_defaults(&server.schema, ty, object);
+    if kind.custom.is_none() {
+        schema::apply_defaults(&server.schema, server.type_of(kind.definition)?, object);
+    }
     kind.default_fields(object);
     Ok(())
 }
 
-fn prune(server: &Shared, kind: &Kind, object: &mut Value) {
-    if let Some(ty) = server.schema.type_of(kind.definition) {
-        schema::prune(&server.schema, ty, object);
+/// Takes out what the schema does not know.
+pub(crate) fn prune(server: &Shared, kind: &Kind, object: &mut Value) -> Result<(), Status> {
+    match kind.custom {
+        Some(custom) => custom.prune(object),
+        None => schema::prune(&server.schema, server.type_of(kind.definition)?, object),
     }
+    Ok(())
 }

@@ -88,8 +88,8 @@ async fn a_leader_that_cannot_renew_stops() {
     world.api.set_unreachable(true);
     eventually(&world, &["a leads epoch 1", "a stops epoch 1"]).await;
     world.api.set_unreachable(false);
-    // The lease is still its own: the same epoch goes on.
-    eventually(&world, &["a leads epoch 1", "a stops epoch 1", "a leads epoch 1"]).await;
+    // The lease is still its own, but what it left under way must not land in the new term.
+    eventually(&world, &["a leads epoch 1", "a stops epoch 1", "a leads epoch 2"]).await;
 }
 
 #[tokio::test]

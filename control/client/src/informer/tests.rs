@@ -1,7 +1,7 @@
 //! Informers against the API in memory: what they know, and how they get over interruptions.
 
 use base::{SeededEntropy, SystemClock};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::*;
@@ -93,6 +93,18 @@ async fn lists_again_when_its_revision_is_gone_and_tells_what_vanished() {
     let mut told = [seen.recv().await, seen.recv().await].map(Option::unwrap_or_default);
     told.sort();
     assert_eq!(told, ["has b", "lost a"]);
+}
+
+#[tokio::test]
+async fn learns_how_current_it_is_though_its_kind_is_quiet() {
+    let world = world();
+    world.create("a").await;
+    world.cache.synced().await;
+    let secret = Secret { metadata: map("s").metadata, ..Secret::default() };
+    let elsewhere = world.client.create(&secret).await.expect("created").revision();
+    let reached = world.cache.reach(elsewhere);
+    tokio::time::timeout(Duration::from_secs(20), reached).await.expect("the informer asks");
+    assert_eq!(world.names_at(elsewhere).await, ["a"]);
 }
 
 #[tokio::test]

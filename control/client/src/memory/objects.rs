@@ -77,13 +77,12 @@ impl Objects {
         if from < self.compacted {
             return Err(Refusal::new(410, "Expired", format!("too old resource version: {from}")));
         }
-        let lines = self
-            .history
+        let seen = self.history.partition_point(|event| event.revision <= from);
+        let lines = self.history[seen..]
             .iter()
             .filter(|event| {
                 let namespace = event.object["metadata"]["namespace"].as_str().unwrap_or_default();
-                event.revision > from
-                    && event.resource == target.resource
+                event.resource == target.resource
                     && (target.namespace.is_empty() || namespace == target.namespace)
             })
             .map(|event| format!("{}\n", json!({ "type": event.kind, "object": event.object })))

@@ -1,14 +1,19 @@
 //! Who owns whom, over all kinds: one metadata cache per kind, and whose turn it is when one changes.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
+use base::Revision;
 use client::{
     ApiResource, Cache, Change, HasMetadata, Index, Informer, ListOptions, ObjectKey, Partial, WorkQueue,
 };
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+use tokio_util::sync::CancellationToken;
 
 use super::plan::{FOREGROUND, ORPHAN};
 use crate::Shared;
+use crate::custom_resources::resource_of;
 
 const BY_OWNER: Index<Partial> = Index { name: "owner", values: owner_values };
 const BY_UID: Index<Partial> = Index { name: "uid", values: |object| vec![object.uid().to_owned()] };
@@ -23,57 +28,120 @@ pub(super) struct Item {
 /// A cheap handle.
 #[derive(Clone)]
 pub(super) struct Graph {
-    kinds: Arc<Vec<(ApiResource, Cache<Partial>)>>,
+    /// A kind keeps its place, also when it is gone.
+    kinds: Arc<RwLock<Vec<Arc<Known>>>>,
+}
+
+/// One kind, and what there is of it.
+struct Known {
+    resource: ApiResource,
+    cache: Cache<Partial>,
+    /// Cancelled when the kind is gone.
+    gone: CancellationToken,
 }
 
 impl Graph {
-    /// Watches all `resources` from now on, and queues what each change concerns.
+    /// Watches all `resources` and every custom kind from now on, and queues what each change concerns.
     pub(super) fn start(shared: &Shared, resources: Vec<ApiResource>, queue: &WorkQueue<Item>) -> Self {
-        let config = &shared.config;
+        let graph = Self { kinds: Arc::default() };
         // Events are many and own nothing.
-        let resources = resources.into_iter().filter(|resource| resource.kind != "Event");
-        let kinds = resources.map(|resource| {
-            let options = ListOptions { partial: true, ..ListOptions::default() };
-            let (client, entropy) = (&config.client, &config.entropy);
-            let cache = Informer::start_with(client, resource.clone(), options, entropy, &shared.tasks);
-            cache.add_index(BY_OWNER);
-            cache.add_index(BY_UID);
-            (resource, cache)
-        });
-        let graph = Self { kinds: Arc::new(kinds.collect()) };
-        for (resource, (_, cache)) in graph.kinds.iter().enumerate() {
-            let (within, queue) = (graph.clone(), queue.clone());
-            cache.on_change(move |change| {
-                for item in within.concerned(resource, change) {
-                    queue.add(item);
-                }
-            });
+        for resource in resources.into_iter().filter(|resource| resource.kind != "Event") {
+            graph.add(shared, resource, queue);
         }
+        let (within, shared_by_changes, queue) = (graph.clone(), shared.clone(), queue.clone());
+        shared.config.informers.cache::<CustomResourceDefinition>().on_change(move |change| {
+            let resource =
+                |side: &Option<Arc<CustomResourceDefinition>>| resource_of(side.as_ref()?.as_ref());
+            let (old, new) = (resource(&change.old), resource(&change.new));
+            if old == new {
+                return;
+            }
+            if let Some(gone) = old {
+                within.remove(&gone);
+            }
+            if let Some(new) = new {
+                within.add(&shared_by_changes, new, &queue);
+            }
+        });
         graph
     }
 
-    pub(super) async fn synced(&self) {
-        for (_, cache) in &*self.kinds {
-            cache.synced().await;
+    fn add(&self, shared: &Shared, resource: ApiResource, queue: &WorkQueue<Item>) {
+        let config = &shared.config;
+        let gone = shared.tasks.stop().child_token();
+        let wanted = (resource.clone(), ListOptions { partial: true, ..ListOptions::default() });
+        let (client, entropy) = (&config.client, &config.entropy);
+        let cache = Informer::start_until(client, wanted, entropy, &shared.tasks, gone.clone());
+        cache.add_index(BY_OWNER);
+        cache.add_index(BY_UID);
+        let known = Arc::new(Known { resource, cache: cache.clone(), gone });
+        let place = {
+            let mut kinds = self.kinds.write().unwrap_or_else(PoisonError::into_inner);
+            // A kind that comes back takes its old place, so the list does not grow with coming and going.
+            match kinds.iter().position(|old| old.gone.is_cancelled() && old.resource == known.resource) {
+                Some(place) => {
+                    kinds[place] = known;
+                    place
+                }
+                None => {
+                    kinds.push(known);
+                    kinds.len() - 1
+                }
+            }
+        };
+        let (within, queue) = (self.clone(), queue.clone());
+        cache.on_change(move |change| {
+            for item in within.concerned(place, change) {
+                queue.add(item);
+            }
+        });
+    }
+
+    fn remove(&self, resource: &ApiResource) {
+        for known in self.now().iter().filter(|known| known.resource == *resource) {
+            known.gone.cancel();
         }
+    }
+
+    /// All kinds by their place, those that are gone too.
+    fn now(&self) -> Vec<Arc<Known>> {
+        self.kinds.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The kinds that are there, each with its place.
+    fn present(&self) -> impl Iterator<Item = (usize, Arc<Known>)> + use<> {
+        self.now().into_iter().enumerate().filter(|(_, known)| !known.gone.is_cancelled())
+    }
+
+    /// Until every kind shows the state at `revision`, or a later one, or is gone.
+    pub(super) async fn reach(&self, revision: Revision) {
+        let reached = self.present().map(|(_, known)| async move {
+            tokio::select! {
+                biased;
+                () = known.gone.cancelled() => {}
+                () = known.cache.reach(revision) => {}
+            }
+        });
+        futures::future::join_all(reached).await;
     }
 
     /// Everything that may need a decision.
     pub(super) fn all(&self) -> Vec<Item> {
-        let kinds = self.kinds.iter().enumerate();
-        let items = kinds.flat_map(|(resource, (_, cache))| {
-            let objects = cache.list().into_iter().filter(|object| is_of_interest(object));
+        let items = self.present().flat_map(|(resource, known)| {
+            let objects = known.cache.list().into_iter().filter(|object| is_of_interest(object));
             objects.map(move |object| Item { resource, key: object.key() })
         });
         items.collect()
     }
 
+    /// None when the object is gone, or its kind.
     pub(super) fn get(&self, item: &Item) -> Option<Arc<Partial>> {
-        self.kinds.get(item.resource)?.1.get(&item.key)
+        let known = self.present().find(|(place, _)| *place == item.resource)?.1;
+        known.cache.get(&item.key)
     }
 
-    pub(super) fn resource(&self, item: &Item) -> &ApiResource {
-        &self.kinds[item.resource].0
+    pub(super) fn resource(&self, item: &Item) -> ApiResource {
+        self.now()[item.resource].resource.clone()
     }
 
     /// What carries a reference to this uid.
@@ -84,16 +152,15 @@ impl Graph {
     /// Where an owner would be; nothing when its kind is not known.
     pub(super) fn locate(&self, owner: &OwnerReference, namespace: &str) -> Option<Item> {
         let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
-        let is_it = |(resource, _): &(ApiResource, _)| resource.group == group && resource.kind == owner.kind;
-        let resource = self.kinds.iter().position(is_it)?;
-        let namespace = if self.kinds[resource].0.namespaced { namespace } else { "" };
+        let is_it = |known: &Known| known.resource.group == group && known.resource.kind == owner.kind;
+        let (resource, known) = self.present().find(|(_, known)| is_it(known))?;
+        let namespace = if known.resource.namespaced { namespace } else { "" };
         Some(Item { resource, key: ObjectKey::namespaced(namespace, &owner.name) })
     }
 
     fn find(&self, index: &str, value: &str) -> Vec<(Item, Arc<Partial>)> {
-        let kinds = self.kinds.iter().enumerate();
-        let found = kinds.flat_map(|(resource, (_, cache))| {
-            let objects = cache.by_index(index, value).into_iter();
+        let found = self.present().flat_map(|(resource, known)| {
+            let objects = known.cache.by_index(index, value).into_iter();
             objects.map(move |object| (Item { resource, key: object.key() }, object))
         });
         found.collect()

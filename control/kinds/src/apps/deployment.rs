@@ -3,11 +3,9 @@
 use serde_json::Value;
 
 use super::template;
-use crate::columns::template_containers;
-use crate::kind::selector_text;
 use crate::{
-    Column, Field, FieldError, FieldErrors, Generation, Kind, NameRule, Scale, Strategy, Subresource, Verb,
-    tree,
+    Column, Field, FieldErrors, Generation, Kind, NameRule, Scale, Strategy, Subresource, Verb,
+    int_or_percent, tree,
 };
 
 pub static DEPLOYMENT: Kind = Kind {
@@ -21,14 +19,7 @@ pub static DEPLOYMENT: Kind = Kind {
     namespaced: true,
     definition: "io.k8s.api.apps.v1.Deployment",
     verbs: Verb::ALL,
-    subresources: &[
-        Subresource::scale(Scale {
-            spec_replicas: "spec.replicas",
-            status_replicas: "status.replicas",
-            selector: selector_text,
-        }),
-        Subresource::status("apps", "Deployment"),
-    ],
+    subresources: &[Subresource::scale(Scale::REPLICAS), Subresource::status("apps", "Deployment")],
     columns: &[
         Column::NAME,
         Column::new("Ready", "Pods ready, of those wanted.", |object, _| {
@@ -41,16 +32,13 @@ pub static DEPLOYMENT: Kind = Kind {
             count(object, "status.availableReplicas").into()
         }),
         Column::AGE,
-        Column::new("Containers", "Names of the containers.", |object, _| {
-            template_containers(object, "name")
-        })
-        .wide(),
-        Column::new("Images", "Images of the containers.", |object, _| template_containers(object, "image"))
-            .wide(),
+        Column::CONTAINERS,
+        Column::IMAGES,
         Column::new("Selector", "Which pods.", |object, _| template::selector_text(object)).wide(),
     ],
     selectable: &[],
     name_rule: NameRule::Subdomain,
+    custom: None,
     strategy: &Strategy {
         defaults,
         prepare_create: |object| tree::set(object, "status", serde_json::json!({})),
@@ -62,9 +50,6 @@ pub static DEPLOYMENT: Kind = Kind {
         ..Strategy::PLAIN
     },
 };
-
-const PERCENT: &str = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or \
-                       '93%', regex used for validation is '[0-9]+%')";
 
 fn count(object: &Value, path: &str) -> i64 {
     tree::int(object, path).unwrap_or_default()
@@ -86,7 +71,7 @@ fn validate(object: &Value) -> FieldErrors {
     let spec = Field::of(object, "spec");
     let mut errors = FieldErrors::new();
     errors.extend(spec.get("replicas").not_negative());
-    errors.extend(template::validate(&spec));
+    errors.extend(template::validate(&spec, "deployment", "ReplicaSet"));
     errors.extend(validate_strategy(&spec.get("strategy")));
     errors.extend(spec.get("minReadySeconds").not_negative());
     errors.extend(spec.get("revisionHistoryLimit").not_negative());
@@ -121,35 +106,13 @@ fn validate_rolling(rolling: &Field<'_>) -> FieldErrors {
         return errors;
     }
     let (unavailable, surge) = (rolling.get("maxUnavailable"), rolling.get("maxSurge"));
-    errors.extend(number_or_percent(&unavailable));
-    errors.extend(number_or_percent(&surge));
-    if is_zero(&unavailable) && is_zero(&surge) {
+    errors.extend(int_or_percent::validate(&unavailable));
+    errors.extend(int_or_percent::validate(&surge));
+    if int_or_percent::is_zero(&unavailable) && int_or_percent::is_zero(&surge) {
         errors.push(unavailable.invalid("may not be 0 when `maxSurge` is 0"));
     }
-    if percent(&unavailable).is_some_and(|percent| percent > 100) {
-        errors.push(unavailable.invalid("must not be greater than 100%"));
-    }
+    errors.extend(int_or_percent::not_above_all(&unavailable));
     errors
-}
-
-fn percent(field: &Field<'_>) -> Option<i64> {
-    field.text().strip_suffix('%')?.parse().ok()
-}
-
-fn is_zero(field: &Field<'_>) -> bool {
-    field.int() == Some(0) || percent(field) == Some(0)
-}
-
-fn number_or_percent(field: &Field<'_>) -> Option<FieldError> {
-    match field.value {
-        Value::String(text) => {
-            let digits = text.strip_suffix('%').unwrap_or_default();
-            let good = !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit());
-            (!good).then(|| field.invalid(PERCENT))
-        }
-        Value::Number(_) => field.not_negative(),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-    }
 }
 
 fn validate_update(object: &Value, old: &Value) -> FieldErrors {
@@ -169,7 +132,7 @@ fn validate_status(object: &Value, _: &Value) -> FieldErrors {
         "availableReplicas",
         "unavailableReplicas",
     ];
-    errors.extend(counts.iter().filter_map(|field| status.get(field).not_negative()));
+    errors.extend(status.negatives(&counts));
     errors.extend(template::validate_counts(
         &status,
         &["updatedReplicas", "readyReplicas", "availableReplicas"],

@@ -3,8 +3,6 @@
 use serde_json::Value;
 
 use super::template;
-use crate::columns::template_containers;
-use crate::kind::{selectable, selector_text};
 use crate::{
     Column, Field, FieldErrors, Generation, Kind, NameRule, Scale, Strategy, Subresource, Verb, tree,
 };
@@ -20,32 +18,20 @@ pub static REPLICA_SET: Kind = Kind {
     namespaced: true,
     definition: "io.k8s.api.apps.v1.ReplicaSet",
     verbs: Verb::ALL,
-    subresources: &[
-        Subresource::scale(Scale {
-            spec_replicas: "spec.replicas",
-            status_replicas: "status.replicas",
-            selector: selector_text,
-        }),
-        Subresource::status("apps", "ReplicaSet"),
-    ],
+    subresources: &[Subresource::scale(Scale::REPLICAS), Subresource::status("apps", "ReplicaSet")],
     columns: &[
         Column::NAME,
-        Column::new("Desired", "Pods wanted.", |object, _| number(object, "spec.replicas")).integer(),
-        Column::new("Current", "Pods made.", |object, _| number(object, "status.replicas")).integer(),
-        Column::new("Ready", "Pods ready.", |object, _| number(object, "status.readyReplicas")).integer(),
+        Column::DESIRED,
+        Column::CURRENT,
+        Column::READY,
         Column::AGE,
-        Column::new("Containers", "Names of the containers.", |object, _| {
-            template_containers(object, "name")
-        })
-        .wide(),
-        Column::new("Images", "Images of the containers.", |object, _| template_containers(object, "image"))
-            .wide(),
+        Column::CONTAINERS,
+        Column::IMAGES,
         Column::new("Selector", "Which pods.", |object, _| template::selector_text(object)).wide(),
     ],
-    selectable: selectable![; "status.replicas" => |object| {
-        tree::int(object, "status.replicas").unwrap_or_default().to_string()
-    }],
+    selectable: Kind::BY_REPLICAS,
     name_rule: NameRule::Subdomain,
+    custom: None,
     strategy: &Strategy {
         defaults,
         prepare_create: |object| tree::set(object, "status.replicas", 0),
@@ -57,10 +43,6 @@ pub static REPLICA_SET: Kind = Kind {
     },
 };
 
-fn number(object: &Value, path: &str) -> Value {
-    tree::int(object, path).unwrap_or_default().into()
-}
-
 fn defaults(object: &mut Value) {
     tree::set_default(object, "spec.replicas", 1);
     template::defaults(object);
@@ -71,7 +53,7 @@ fn validate(object: &Value) -> FieldErrors {
     let mut errors = FieldErrors::new();
     errors.extend(spec.get("replicas").not_negative());
     errors.extend(spec.get("minReadySeconds").not_negative());
-    errors.extend(template::validate(&spec));
+    errors.extend(template::validate(&spec, "deployment", "ReplicaSet"));
     errors
 }
 
@@ -85,7 +67,7 @@ fn validate_status(object: &Value, _: &Value) -> FieldErrors {
     let status = Field::of(object, "status");
     let mut errors = FieldErrors::new();
     let counts = ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
-    errors.extend(counts.iter().filter_map(|field| status.get(field).not_negative()));
+    errors.extend(status.negatives(&counts));
     errors.extend(template::validate_counts(&status, &counts[1..]));
     errors
 }

@@ -9,19 +9,18 @@ use crate::{Field, FieldError, FieldErrors, meta, names, tree};
 
 /// Fills what the user left out of the template at `spec.template`.
 pub(super) fn defaults(object: &mut Value) {
-    if let Some(spec) = tree::get_mut(object, "spec.template.spec") {
-        pod::spec_defaults(spec);
-    }
+    pod::template_defaults(object, "spec.template");
 }
 
-/// The selector and the template of `spec`, and that the one selects the other.
-pub(super) fn validate(spec: &Field<'_>) -> FieldErrors {
+/// The selector and the template of `spec`, and that the one selects the other. The error of an empty selector names
+/// `owner`, that of a deadline `maker`: who really makes the pods.
+pub(super) fn validate(spec: &Field<'_>, owner: &str, maker: &str) -> FieldErrors {
     let mut errors = FieldErrors::new();
     let (selector, template) = (spec.get("selector"), spec.get("template"));
     if selector.is_set() {
         errors.extend(validate_selector(&selector));
         if is_empty(selector.value) {
-            errors.push(selector.invalid("empty selector is invalid for deployment"));
+            errors.push(selector.invalid(format!("empty selector is invalid for {owner}")));
         }
     } else {
         errors.push(selector.required(""));
@@ -32,17 +31,15 @@ pub(super) fn validate(spec: &Field<'_>) -> FieldErrors {
     if selector.is_set() && !selects {
         errors.push(labels.invalid("`selector` does not match template `labels`"));
     }
-    errors.extend(meta::validate_labels(&labels));
-    errors.extend(meta::validate_annotations(&template.get("metadata").get("annotations")));
+    errors.extend(pod::validate_template(&template));
     let pod_spec = template.get("spec");
-    errors.extend(pod::validate_spec(&pod_spec));
     let policy = pod_spec.get("restartPolicy");
     if policy.text() != "Always" && !policy.text().is_empty() {
         errors.push(policy.not_supported(&["Always"]));
     }
     let deadline = pod_spec.get("activeDeadlineSeconds");
     if deadline.is_set() {
-        errors.push(deadline.forbidden("activeDeadlineSeconds in ReplicaSet is not Supported"));
+        errors.push(deadline.forbidden(format!("activeDeadlineSeconds in {maker} is not Supported")));
     }
     errors
 }

@@ -25,6 +25,7 @@ pub static LEASE: Kind = Kind {
     ],
     selectable: &[],
     name_rule: NameRule::Subdomain,
+    custom: None,
     strategy: &Strategy {
         validate_create: validate,
         validate_update: |object, _| validate(object),

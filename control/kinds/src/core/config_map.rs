@@ -23,6 +23,7 @@ pub static CONFIG_MAP: Kind = Kind {
     ],
     selectable: &[],
     name_rule: NameRule::Subdomain,
+    custom: None,
     strategy: &Strategy { validate_create: validate, validate_update, ..Strategy::PLAIN },
 };
 

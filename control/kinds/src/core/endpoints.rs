@@ -23,6 +23,7 @@ pub static ENDPOINTS: Kind = Kind {
     ],
     selectable: &[],
     name_rule: NameRule::Subdomain,
+    custom: None,
     strategy: &Strategy {
         defaults,
         validate_create: validate,

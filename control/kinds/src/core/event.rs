@@ -53,6 +53,7 @@ pub static EVENT: Kind = Kind {
         "source" => |object| reporter(object).to_owned(),
     ],
     name_rule: NameRule::Subdomain,
+    custom: None,
     strategy: &Strategy {
         validate_create: validate,
         validate_update: |object, _| validate(object),

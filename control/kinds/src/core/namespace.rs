@@ -36,6 +36,7 @@ pub static NAMESPACE: Kind = Kind {
     ],
     selectable: selectable!["status.phase"],
     name_rule: NameRule::Label,
+    custom: None,
     strategy: &Strategy {
         defaults,
         prepare_create,

@@ -48,6 +48,7 @@ pub static NODE: Kind = Kind {
         tree::flag(object, "spec.unschedulable").to_string()
     }],
     name_rule: NameRule::Subdomain,
+    custom: None,
     strategy: &Strategy { defaults, validate_create: validate, validate_update, ..Strategy::PLAIN },
 };
 

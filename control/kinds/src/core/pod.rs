@@ -18,9 +18,9 @@ mod update;
 mod validate;
 mod volumes;
 
-pub(crate) use defaults::spec_defaults;
+pub(crate) use defaults::template_defaults;
 pub use resources::quality_of_service;
-pub(crate) use validate::validate_spec;
+pub(crate) use validate::{validate_spec, validate_template};
 
 pub static POD: Kind = Kind {
     group: "",
@@ -91,6 +91,7 @@ pub static POD: Kind = Kind {
         "spec.host" => |object| tree::text(object, "spec.nodeName").to_owned(),
     ],
     name_rule: NameRule::Subdomain,
+    custom: None,
     strategy: &Strategy {
         defaults: defaults::pod_defaults,
         prepare_create,

@@ -28,6 +28,7 @@ pub static SECRET: Kind = Kind {
     ],
     selectable: selectable!["type"],
     name_rule: NameRule::Subdomain,
+    custom: None,
     strategy: &Strategy { defaults, validate_create: validate, validate_update, ..Strategy::PLAIN },
 };
 

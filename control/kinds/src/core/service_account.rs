@@ -23,5 +23,6 @@ pub static SERVICE_ACCOUNT: Kind = Kind {
     ],
     selectable: &[],
     name_rule: NameRule::Subdomain,
+    custom: None,
     strategy: &Strategy::PLAIN,
 };

@@ -28,6 +28,7 @@ pub static ENDPOINT_SLICE: Kind = Kind {
     ],
     selectable: &[],
     name_rule: NameRule::Subdomain,
+    custom: None,
     strategy: &Strategy {
         defaults,
         validate_create: validate,

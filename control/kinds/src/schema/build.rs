@@ -165,6 +165,7 @@ impl Builder {
             definition: self.name(name),
             fields: fields.into(),
             atomic: shape.map_type == Some("atomic"),
+            open: false,
         });
     }
 

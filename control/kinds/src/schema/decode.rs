@@ -165,7 +165,7 @@ impl<'s> Decoder<'s> {
             (Scalar::Int64, Node::Number(text)) => self.integer::<i64>(&text, "int64").map(Value::from),
             (Scalar::Double, Node::Number(text)) => {
                 let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
-                number.map(Value::from).ok_or_else(|| self.expected("float64", &format!("number {text}")))
+                number.map(scalar::double).ok_or_else(|| self.expected("float64", &format!("number {text}")))
             }
             (Scalar::Bytes, Node::String(text)) => scalar::bytes(&text).map(Value::from),
             (Scalar::Quantity, Node::String(text) | Node::Number(text)) => {

@@ -5,6 +5,7 @@
 //! operations, the `fieldValidation` and `dryRun` parameters of PATCH, and list types for `explain`. There are no
 //! descriptions: the tables hold structure only.
 
+mod custom;
 mod definitions;
 mod gnostic;
 mod paths;
@@ -13,6 +14,7 @@ mod v3;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
 use sha2::{Digest, Sha512};
 
 use super::Schema;
@@ -26,6 +28,7 @@ pub struct Resource<'a> {
     pub group: &'a str,
     pub version: &'a str,
     pub kind: &'a str,
+    pub list_kind: String,
     pub plural: &'a str,
     pub namespaced: bool,
     /// The kind's name in the schema: `io.k8s.api.core.v1.Pod`.
@@ -33,12 +36,14 @@ pub struct Resource<'a> {
     /// In discovery's words: `get`, `list`, `create`, `deletecollection` …
     pub verbs: Vec<&'a str>,
     pub subresources: Vec<Subresource<'a>>,
+    /// Of a custom kind: the schema as its definition has it.
+    pub custom: Option<&'a Value>,
 }
 
 impl Resource<'_> {
     /// What the registry says of a kind.
     #[must_use]
-    pub fn of_kind(kind: &Kind) -> Resource<'static> {
+    pub fn of_kind(kind: &'static Kind) -> Resource<'static> {
         let words = |verbs: &[Verb]| verbs.iter().map(|verb| verb.as_str()).collect();
         let subresources = kind.subresources.iter().map(|sub| Subresource {
             name: sub.name,
@@ -52,11 +57,13 @@ impl Resource<'_> {
             group: kind.group,
             version: kind.version,
             kind: kind.kind,
+            list_kind: kind.list_kind(),
             plural: kind.plural,
             namespaced: kind.namespaced,
             definition: kind.definition,
             verbs: words(kind.verbs),
             subresources: subresources.collect(),
+            custom: kind.custom.map(|custom| &custom.published),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::decode::DecodeError;
 use crate::quantity::Quantity;
@@ -67,6 +68,15 @@ fn is_zone(text: &str) -> bool {
         [b'+' | b'-', h1, h2, b':', m1, m2] => [h1, h2, m1, m2].iter().all(|byte| byte.is_ascii_digit()),
         _ => false,
     }
+}
+
+/// A number as Go writes a float64: without a fraction when it has none.
+pub(super) fn double(number: f64) -> Value {
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    if number.fract() == 0.0 && number.abs() < EXACT_MAX {
+        return (number as i64).into();
+    }
+    number.into()
 }
 
 /// The quantity in canonical form, which is how Kubernetes writes it again: `1000m` is `1`.

@@ -6,8 +6,13 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{MemoryLog, MemoryTables, Rows, Unflushed, lock};
-use crate::disk::Room;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+use super::device::Device;
+use super::{MemoryTables, Rows, Unflushed, lock};
+use crate::disk::segments::{LogOpenError, SegmentedLog};
+use crate::disk::{LogDisk, LogHead, LogWrite, Room};
 use crate::mvcc::tables::Table;
 use crate::node::MemoryDisk;
 
@@ -15,6 +20,11 @@ use crate::node::MemoryDisk;
 pub trait DiskWhims: Send + Sync + 'static {
     /// How a sync of the log ends that begins now.
     fn sync(&self) -> SyncFate;
+
+    /// How a write of the log fails that begins now, half done; `None`: it does not.
+    fn write(&self) -> Option<io::ErrorKind> {
+        None
+    }
 }
 
 /// How a sync of the log ends.
@@ -30,31 +40,55 @@ pub enum SyncFate {
     Fails(io::ErrorKind),
 }
 
-/// What a crash may lose: the newest of these, on each side by itself.
+/// Some number up to the given one, that one included.
+pub type Chance<'a> = &'a dyn Fn(u64) -> u64;
+
+/// What a crash may lose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unsynced {
+    /// Any of them, and parts of them.
     pub log_writes: usize,
-    /// Batches of rows since the last flush.
+    /// Batches of rows since the last flush: the newest of them.
     pub row_batches: usize,
 }
 
 impl MemoryDisk {
-    pub fn simulated(whims: Arc<dyn DiskWhims>) -> Self {
+    /// The log is in segments of so many bytes.
+    pub fn simulated(whims: Arc<dyn DiskWhims>, segment_bytes: u64) -> Self {
         let unflushed = Unflushed { durable: Rows::default(), since: Vec::new() };
         let tables =
             MemoryTables { unflushed: Some(Arc::new(Mutex::new(unflushed))), ..MemoryTables::default() };
-        Self { log: MemoryLog::simulated(whims), tables, ..Self::default() }
+        let simulated = Some(Simulated { device: Device::new(whims), segment_bytes });
+        Self { simulated, tables, ..Self::default() }
     }
 
     /// What a crash may lose now. Nothing of a disk that is not simulated.
     pub fn unsynced(&self) -> Unsynced {
-        Unsynced { log_writes: self.log.unsynced(), row_batches: self.tables.unflushed() }
+        let log_writes = self.simulated.as_ref().map_or(0, |simulated| simulated.device.unsynced());
+        Unsynced { log_writes, row_batches: self.tables.unflushed() }
     }
 
-    /// Loses what was not synced but the first so many writes and batches. The node on this disk must have ended.
-    pub fn crash(&self, kept: Unsynced) {
-        self.log.crash(kept.log_writes);
-        self.tables.crash(kept.row_batches);
+    /// The process ends: at any step of what it waits for, and with the tables as they were after some batch. It must
+    /// have ended.
+    pub fn kill(&self, row_batches: usize, chance: Chance<'_>) {
+        if let Some(simulated) = &self.simulated {
+            simulated.device.kill(chance);
+        }
+        self.tables.crash(row_batches);
+    }
+
+    /// The power goes: of what the log has not synced any part stays.
+    pub fn cut_power(&self, row_batches: usize, chance: Chance<'_>) {
+        if let Some(simulated) = &self.simulated {
+            simulated.device.cut_power(chance);
+        }
+        self.tables.crash(row_batches);
+    }
+
+    /// Changes a bit of the log of a node that has ended, where it can be known that it was another. False: there is
+    /// no such place.
+    pub fn rot_log(&self, chance: Chance<'_>) -> bool {
+        self.simulated.as_ref().is_some_and(|simulated| simulated.device.rot(chance))
     }
 
     /// Damages the row that comes `nth` among those of keys and revisions, counted round: reading it fails from now on,
@@ -72,6 +106,72 @@ impl MemoryDisk {
     pub fn set_room(&self, free_and_total_bytes: Option<(u64, u64)>) {
         let room = free_and_total_bytes.map(|(free_bytes, total_bytes)| Room { free_bytes, total_bytes });
         *lock(&self.tables.room) = room;
+        if let Some(simulated) = &self.simulated {
+            simulated.device.set_free_bytes(free_and_total_bytes.map(|(free_bytes, _)| free_bytes));
+        }
+    }
+
+    /// Everything that a member's directory would hold is gone.
+    pub(crate) fn empty(&self) {
+        self.log.empty();
+        if let Some(simulated) = &self.simulated {
+            simulated.device.empty();
+        }
+        self.tables.empty();
+    }
+
+    pub(crate) fn open_log(&self) -> Result<Arc<dyn LogDisk>, LogOpenError> {
+        Ok(match &self.simulated {
+            None => Arc::new(self.log.clone()),
+            Some(simulated) => Arc::new(simulated.open()?),
+        })
+    }
+}
+
+/// Where the log of a simulated node is.
+#[derive(Clone)]
+pub(crate) struct Simulated {
+    device: Device,
+    segment_bytes: u64,
+}
+
+impl Simulated {
+    fn open(&self) -> Result<SimulatedLog, LogOpenError> {
+        let log = SegmentedLog::open_in(Arc::new(self.device.clone()), self.segment_bytes)?;
+        // Who opens a log waits until it is open.
+        self.device.settle();
+        Ok(SimulatedLog { log, device: self.device.clone() })
+    }
+}
+
+/// The real log, whose device takes its time when somebody waits for it, and not before.
+struct SimulatedLog {
+    log: SegmentedLog,
+    device: Device,
+}
+
+impl LogDisk for SimulatedLog {
+    fn load(&self) -> io::Result<LogHead> {
+        self.log.load()
+    }
+
+    fn entries(&self, from: u64, to: u64) -> io::Result<Vec<(u64, Bytes)>> {
+        self.log.entries(from, to)
+    }
+
+    fn write(&self, writes: &[LogWrite]) -> io::Result<()> {
+        self.log.write(writes)
+    }
+
+    fn settled(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async {
+            self.device.settled().await;
+            Ok(())
+        })
+    }
+
+    fn waits(&self) -> bool {
+        false
     }
 }
 
@@ -110,8 +210,6 @@ impl MemoryTables {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use crate::disk::{StateDisk, read};
     use crate::mvcc::tables::{Changes, View};
@@ -136,20 +234,20 @@ mod tests {
 
     #[test]
     fn a_crash_takes_the_tables_back_to_some_batch_since_the_last_flush() {
-        let disk = MemoryDisk::simulated(Arc::new(Prompt));
+        let disk = MemoryDisk::simulated(Arc::new(Prompt), 4096);
         put(&disk, "a");
         disk.tables.freeze().unwrap();
         for key in ["b", "c", "d"] {
             put(&disk, key);
         }
         assert_eq!(disk.unsynced(), Unsynced { log_writes: 0, row_batches: 3 });
-        disk.crash(Unsynced { log_writes: 0, row_batches: 1 });
+        disk.cut_power(1, &|_| 0);
         assert_eq!(["a", "b", "c", "d"].map(|key| has(&disk, key)), [true, true, false, false]);
     }
 
     #[test]
     fn a_rotten_row_is_an_error_until_it_is_written_again() {
-        let disk = MemoryDisk::simulated(Arc::new(Prompt));
+        let disk = MemoryDisk::simulated(Arc::new(Prompt), 4096);
         assert!(!disk.rot(0), "there is nothing to rot");
         put(&disk, "a");
         assert!(disk.rot(3));

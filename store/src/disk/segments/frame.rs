@@ -12,6 +12,7 @@
 //! ```
 
 use std::io;
+use std::ops::Range;
 
 use crate::disk::LogWrite;
 
@@ -67,6 +68,33 @@ impl Header {
     pub(super) fn frame_bytes(&self) -> usize {
         (HEADER_BYTES + self.body_bytes as usize).next_multiple_of(ALIGN)
     }
+}
+
+/// A frame that can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WholeFrame {
+    pub(crate) number: u64,
+    /// Frames below this number were durable when it was written.
+    pub(crate) durable: u64,
+    /// Its header and its body.
+    pub(crate) place: Range<usize>,
+}
+
+/// The frames that a segment of this number begins with.
+pub(crate) fn whole_frames(segment: u64, bytes: &[u8]) -> Vec<WholeFrame> {
+    let mut frames = Vec::new();
+    let mut at = 0;
+    while let Some(header) = bytes.get(at..).and_then(Header::read).filter(|header| header.segment == segment)
+    {
+        let place = at..at + HEADER_BYTES + header.body_bytes as usize;
+        let is_whole = |body| crc32fast::hash(body) == header.body_crc;
+        if !bytes.get(at + HEADER_BYTES..place.end).is_some_and(is_whole) {
+            break;
+        }
+        at += header.frame_bytes();
+        frames.push(WholeFrame { number: header.number, durable: header.durable, place });
+    }
+    frames
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

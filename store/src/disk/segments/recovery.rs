@@ -6,18 +6,15 @@
 //! frame was damaged after it was synced cannot be told from a torn one.
 
 use std::collections::VecDeque;
-use std::fs::OpenOptions;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use tracing::warn;
 
+use super::folder::{self, Folder};
 use super::frame::{ALIGN, HEADER_BYTES, Header, Record, Records};
 use super::index::Index;
-use super::writer::{Spares, zero};
-use super::{LogOpenError, SEGMENT, Segment};
-use crate::disk::files;
+use super::writer::Spares;
+use super::{LogOpenError, SEGMENT, Segment, segment_name};
 use crate::seeded::{self, Bug};
 
 /// Zeros are skipped in steps of this.
@@ -32,10 +29,10 @@ pub(super) struct Recovered {
     pub(super) next_frame: u64,
 }
 
-pub(super) fn recover(root: &Path, spares: &mut Spares) -> Result<Recovered, LogOpenError> {
-    let numbers = files::numbered(root, SEGMENT)?;
+pub(super) fn recover(folder: &dyn Folder, spares: &mut Spares) -> Result<Recovered, LogOpenError> {
+    let numbers = folder.numbered(SEGMENT)?;
     let first = numbers.first().copied().unwrap_or(1);
-    let path_of = |number: u64| root.join(format!("{SEGMENT}-{number}"));
+    let path_of = |number: u64| folder.path_of(&segment_name(number));
     for (expected, number) in (first..).zip(&numbers) {
         if expected != *number {
             return Err(corrupt(path_of(expected), 0, "the segment is missing"));
@@ -48,21 +45,22 @@ pub(super) fn recover(root: &Path, spares: &mut Spares) -> Result<Recovered, Log
         is_torn: false,
     };
     for (place, number) in numbers.iter().enumerate() {
-        let mut file = OpenOptions::new().read(true).write(true).open(path_of(*number))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
+        let file = folder.open(&segment_name(*number))?;
+        let bytes = folder::read(file.as_ref())?;
         if (bytes.len() as u64) < spares.segment_bytes {
             return Err(corrupt(path_of(*number), bytes.len(), "the segment is cut short"));
         }
-        let segment =
-            Segment { number: *number, path: path_of(*number), file: Arc::new(file), highest: None };
-        let begins = scan.segment(segment, &bytes)?;
+        let begins = scan.segment(Segment::new(*number, file, folder), &bytes)?;
         if !begins {
             let torn = &numbers[place..];
-            scan.refuse_if_it_was_whole(torn, &path_of)?;
+            scan.refuse_if_it_was_whole(torn, folder)?;
             for number in torn {
                 warn!(segment = number, "dropped a segment that was never finished");
-                spares.keep(&path_of(*number))?;
+                // It may become the segment of this number again: then no frame in it may look like one that follows.
+                let file = folder.open(&segment_name(*number))?;
+                folder::zero(file.as_ref(), 0..file.bytes()?)?;
+                file.sync()?;
+                spares.keep(&segment_name(*number), false)?;
             }
             break;
         }
@@ -72,7 +70,7 @@ pub(super) fn recover(root: &Path, spares: &mut Spares) -> Result<Recovered, Log
     if let Some(last) = scan.log.segments.back().filter(|_| scan.is_torn) {
         warn!(path = %last.path.display(), offset = scan.log.end, "cut the torn end of the log");
         // No frame of the torn end may ever look like one that follows.
-        zero(&last.file, scan.log.end..last.file.metadata()?.len())?;
+        folder::zero(last.file.as_ref(), scan.log.end..last.file.bytes()?)?;
     }
     Ok(scan.log)
 }
@@ -118,17 +116,14 @@ impl Scan {
     }
 
     /// Looks for proof that the next frame was durable in segments that do not continue the log.
-    fn refuse_if_it_was_whole(
-        &self,
-        segments: &[u64],
-        path_of: &dyn Fn(u64) -> PathBuf,
-    ) -> Result<(), LogOpenError> {
+    fn refuse_if_it_was_whole(&self, segments: &[u64], folder: &dyn Folder) -> Result<(), LogOpenError> {
+        let path_of = |number: u64| folder.path_of(&segment_name(number));
         let Some(first) = segments.first() else { return Ok(()) };
         if self.any_number {
             return Err(corrupt(path_of(*first), 0, "the oldest segment does not begin with a whole frame"));
         }
         for number in segments {
-            let bytes = std::fs::read(path_of(*number))?;
+            let bytes = folder::read(folder.open(&segment_name(*number))?.as_ref())?;
             if !evidence(*number, &bytes, self.log.next_frame).was_whole {
                 continue;
             }

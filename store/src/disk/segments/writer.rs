@@ -1,35 +1,35 @@
 //! The end of the log that is written, and the files that wait to become its next segments.
 
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, fallocate};
 use tracing::warn;
 
+use super::Segment;
+use super::folder::{Folder, Storage, zero};
 use super::frame::{Frame, Position};
 use super::index::Index;
-use super::{SEGMENT, Segment};
-use crate::disk::{LogWrite, files};
+use crate::disk::LogWrite;
 use crate::failpoint;
 
 const HALF_WRITTEN: &str = "append: half written";
 const SPARE: &str = "spare";
 /// A write of more than this becomes several frames.
 const FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// How far ahead of its end a segment that is used for the first time is filled with zeros. The first write of a block
+/// that is only allocated makes the file system's journal part of the next sync: so it is part of one of many.
+const ZEROS_AHEAD: u64 = 256 * 1024;
 /// How many used segments wait to be used again.
 const SPARES_MAX: usize = 2;
 
 pub(super) struct Writer {
-    pub(super) file: Arc<File>,
+    pub(super) file: Arc<dyn Storage>,
     /// The number of the segment that `file` is.
     pub(super) segment: u64,
     /// Where the next frame goes.
     pub(super) end: u64,
+    /// Up to here the file's blocks have been written before.
+    pub(super) written: u64,
     pub(super) next_frame: u64,
     /// Frames below this number are durable.
     pub(super) durable: u64,
@@ -65,14 +65,25 @@ impl Writer {
         let frame = self.frame.seal(&position)?;
         failpoint::reach("append: nothing written");
         if failpoint::is_armed(HALF_WRITTEN) {
-            self.file.write_all_at(&frame[..frame.len() / 2], at)?;
+            self.file.write_at(&frame[..frame.len() / 2], at)?;
             failpoint::reach(HALF_WRITTEN);
         }
-        self.file.write_all_at(frame, at)?;
+        self.file.write_at(frame, at)?;
         failpoint::reach("append: written");
         self.end += frame.len() as u64;
         self.next_frame += 1;
+        self.fill_ahead()?;
         Ok(at)
+    }
+
+    fn fill_ahead(&mut self) -> io::Result<()> {
+        if self.end <= self.written {
+            return Ok(());
+        }
+        let ahead = self.spares.segment_bytes.min(self.end + ZEROS_AHEAD);
+        zero(self.file.as_ref(), self.end..ahead)?;
+        self.written = ahead.max(self.end);
+        Ok(())
     }
 
     /// Begins a segment with all that the log says beside its entries.
@@ -84,7 +95,7 @@ impl Writer {
     /// Makes everything that was written durable.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         if self.durable < self.next_frame {
-            self.file.sync_data()?;
+            self.file.sync()?;
             self.durable = self.next_frame;
             failpoint::reach("append: synced");
         }
@@ -92,47 +103,55 @@ impl Writer {
     }
 }
 
-/// Files of a segment's size that nothing is in.
+/// A file of a segment's size that nothing is in.
+struct Spare {
+    name: String,
+    /// It was a segment in this process, which filled it.
+    was_filled: bool,
+}
+
+/// Those that are ready to be segments.
 pub(super) struct Spares {
-    root: PathBuf,
+    folder: Arc<dyn Folder>,
     /// No segment is ever shorter.
     pub(super) segment_bytes: u64,
-    ready: Vec<PathBuf>,
+    ready: Vec<Spare>,
     next: u64,
 }
 
 impl Spares {
-    pub(super) fn find(root: &Path, segment_bytes: u64) -> io::Result<Self> {
-        let mut spares = Self { root: root.to_owned(), segment_bytes, ready: Vec::new(), next: 1 };
-        for number in files::numbered(root, SPARE)? {
-            let path = root.join(format!("{SPARE}-{number}"));
+    pub(super) fn find(folder: Arc<dyn Folder>, segment_bytes: u64) -> io::Result<Self> {
+        let mut spares = Self { folder, segment_bytes, ready: Vec::new(), next: 1 };
+        for number in spares.folder.numbered(SPARE)? {
             spares.next = number + 1;
+            let name = format!("{SPARE}-{number}");
             if spares.ready.len() < SPARES_MAX {
-                spares.ready.push(path);
+                // Whoever made it may have ended before its size was durable.
+                spares.folder.open(&name)?.sync()?;
+                spares.ready.push(Spare { name, was_filled: false });
             } else {
-                fs::remove_file(path)?;
+                spares.folder.remove(&name)?;
             }
         }
         Ok(spares)
     }
 
-    /// Makes a spare into the segment of this number. Its bytes are whatever they were.
-    pub(super) fn become_segment(&mut self, number: u64) -> io::Result<Segment> {
+    /// Makes a spare into the segment of this number, and says up to where its blocks were written before. Its bytes are
+    /// whatever they were.
+    pub(super) fn become_segment(&mut self, number: u64) -> io::Result<(Segment, u64)> {
         self.prepare()?;
         let Some(spare) = self.ready.pop() else {
             return Err(io::Error::other("the log has no spare segment"));
         };
-        let path = self.root.join(format!("{SEGMENT}-{number}"));
-        let file = OpenOptions::new().read(true).write(true).open(&spare)?;
-        if file.metadata()?.len() != self.segment_bytes {
-            file.set_len(self.segment_bytes)?;
-            preallocate(&file, self.segment_bytes)?;
-            file.sync_all()?;
+        let file = self.folder.open(&spare.name)?;
+        if file.bytes()? != self.segment_bytes {
+            file.allocate(self.segment_bytes)?;
         }
-        fs::rename(&spare, &path)?;
-        files::sync_dir(&self.root)?;
+        let segment = Segment::new(number, file, self.folder.as_ref());
+        self.folder.rename(&spare.name, &segment.name())?;
+        self.folder.sync()?;
         failpoint::reach("append: in a new segment");
-        Ok(Segment { number, path, file: Arc::new(file), highest: None })
+        Ok((segment, if spare.was_filled { self.segment_bytes } else { 0 }))
     }
 
     /// Sees that a spare is there.
@@ -140,14 +159,13 @@ impl Spares {
         if !self.ready.is_empty() {
             return Ok(());
         }
-        let path = self.fresh();
-        let file = OpenOptions::new().create(true).write(true).truncate(true).open(&path)?;
-        if let Err(error) = preallocate(&file, self.segment_bytes).and_then(|()| file.sync_all()) {
+        let name = self.fresh();
+        if let Err(error) = self.folder.create(&name)?.allocate(self.segment_bytes) {
             // It would only keep what little room is left from others.
-            let _gone = fs::remove_file(&path);
+            let _gone = self.folder.remove(&name);
             return Err(error);
         }
-        self.ready.push(path);
+        self.ready.push(Spare { name, was_filled: false });
         Ok(())
     }
 
@@ -158,45 +176,24 @@ impl Spares {
         }
     }
 
-    /// Takes a segment that nobody needs any more.
-    pub(super) fn keep(&mut self, segment: &Path) -> io::Result<()> {
+    /// Takes a segment that nobody needs any more; `was_filled`: up to its end.
+    pub(super) fn keep(&mut self, segment: &str, was_filled: bool) -> io::Result<()> {
         if self.ready.len() < SPARES_MAX {
-            let path = self.fresh();
-            fs::rename(segment, &path)?;
-            self.ready.push(path);
+            let name = self.fresh();
+            self.folder.rename(segment, &name)?;
+            self.ready.push(Spare { name, was_filled });
         } else {
-            fs::remove_file(segment)?;
+            self.folder.remove(segment)?;
         }
         // In order: a gap between the segments that are left would be taken for a lost file.
-        files::sync_dir(&self.root)?;
+        self.folder.sync()?;
         failpoint::reach("purge: a segment is free");
         Ok(())
     }
 
-    fn fresh(&mut self) -> PathBuf {
-        let path = self.root.join(format!("{SPARE}-{}", self.next));
+    fn fresh(&mut self) -> String {
+        let name = format!("{SPARE}-{}", self.next);
         self.next += 1;
-        path
+        name
     }
-}
-
-/// Gives the file all its room now, so that a full disk is met here, and a sync has no size to write.
-fn preallocate(file: &File, bytes: u64) -> io::Result<()> {
-    let length = i64::try_from(bytes).map_err(io::Error::other)?;
-    match fallocate(file, FallocateFlags::empty(), 0, length) {
-        Err(Errno::EOPNOTSUPP) => zero(file, file.metadata()?.len()..bytes),
-        result => Ok(result?),
-    }
-}
-
-/// Fills a part of the file with zeros.
-pub(super) fn zero(file: &File, range: Range<u64>) -> io::Result<()> {
-    let zeros = [0; 64 * 1024];
-    let mut rest = range.end.saturating_sub(range.start);
-    while rest > 0 {
-        let step = rest.min(zeros.len() as u64);
-        file.write_all_at(&zeros[..usize::try_from(step).unwrap_or(0)], range.end - rest)?;
-        rest -= step;
-    }
-    Ok(())
 }

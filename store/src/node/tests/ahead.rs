@@ -7,7 +7,7 @@ use base::{SeededEntropy, SystemClock, Tasks};
 use tokio_util::sync::CancellationToken;
 
 use crate::node::NoPeers;
-use crate::{Disk, DiskWhims, MemoryDisk, Node, NodeConfig, Op, Put, Range, Store, SyncFate, Txn, Unsynced};
+use crate::{Disk, DiskWhims, MemoryDisk, Node, NodeConfig, Op, Put, Range, Store, SyncFate, Txn};
 
 const PROMPT: SyncFate = SyncFate::Durable { after: Duration::ZERO };
 const FORGOTTEN: SyncFate = SyncFate::Forgotten { after: Duration::ZERO };
@@ -41,7 +41,7 @@ async fn write(store: &Store, from: u64, to: u64) {
 #[tokio::test(start_paused = true)]
 async fn tables_that_are_ahead_of_the_log_are_where_it_goes_on() {
     let fate = Arc::new(Fate(Mutex::new(PROMPT)));
-    let disk = MemoryDisk::simulated(fate.clone());
+    let disk = MemoryDisk::simulated(fate.clone(), 16 * 1024);
     let mut written = 0;
     for seed in 1..=3 {
         let (store, tasks) = start(&disk, seed).await;
@@ -57,6 +57,6 @@ async fn tables_that_are_ahead_of_the_log_are_where_it_goes_on() {
         tasks.join(Duration::from_secs(10)).await.expect("no task failed");
         drop(store);
         assert!(disk.unsynced().log_writes >= 5);
-        disk.crash(Unsynced { log_writes: 0, ..disk.unsynced() });
+        disk.cut_power(disk.unsynced().row_batches, &|_| 0);
     }
 }

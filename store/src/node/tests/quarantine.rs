@@ -71,7 +71,7 @@ async fn a_follower_that_differs_serves_nothing_until_it_is_rebuilt() {
         assert_eq!(get(trio.store(id), "k").await, Some("newer".into()));
     }
 
-    assert!(matches!(trio.store(leader).rebuild().await, Err(RebuildError::Leads)));
+    assert!(matches!(trio.store(trio.leader().await).rebuild().await, Err(RebuildError::Leads)));
     eventually("it hears of the leader", || trio.store(wrong).status().leader.is_some()).await;
     trio.store(wrong).rebuild().await.expect("it is rebuilt");
     assert_eq!(trio.store(wrong).status().health, Health::Sound);

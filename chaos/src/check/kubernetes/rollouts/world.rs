@@ -7,6 +7,9 @@ use serde_json::Value;
 use super::super::object::Object;
 use super::super::{Move, Step};
 
+/// The Deployment's replicas when a set was sized last.
+const DESIRED: &str = "/metadata/annotations/deployment.kubernetes.io~1desired-replicas";
+
 #[derive(Default)]
 pub(super) struct World {
     /// By uid, as all here.
@@ -49,6 +52,8 @@ pub(super) struct Scaled {
     pub(super) set: String,
     pub(super) from: i64,
     pub(super) to: i64,
+    /// All sets of the Deployment have shares of its new size, whatever of them is available.
+    pub(super) is_share: bool,
 }
 
 impl Deployment {
@@ -106,7 +111,9 @@ impl World {
         remember(&mut set.wants, object, object.number("/spec/replicas").unwrap_or(1));
         let available = object.number("/status/availableReplicas").unwrap_or(0);
         set.told_available = [set.told_available[1], available];
-        let scaled = Scaled { set: object.uid().to_owned(), from, to: set.replicas() };
+        let desired = |object: &Object<'_>| object.at(DESIRED).cloned();
+        let is_share = one.before.as_ref().is_some_and(|before| desired(before) != desired(object));
+        let scaled = Scaled { set: object.uid().to_owned(), from, to: set.replicas(), is_share };
         (scaled.from != scaled.to).then_some(scaled)
     }
 
@@ -148,6 +155,12 @@ impl World {
     pub(super) fn available(&self, set: &str) -> i64 {
         let told = self.sets.get(set).map_or([0; 2], |set| set.told_available);
         self.count(set, |pod| pod.is_active && pod.is_ready).max(told[0]).max(told[1])
+    }
+
+    /// The least: what its status did not count yet was as good as not there for who went by that.
+    pub(super) fn least_available(&self, set: &str) -> i64 {
+        let told = self.sets.get(set).map_or(0, |set| set.told_available[1]);
+        self.count(set, |pod| pod.is_active && pod.is_ready).min(told)
     }
 
     fn count(&self, set: &str, which: impl Fn(&Pod) -> bool) -> i64 {

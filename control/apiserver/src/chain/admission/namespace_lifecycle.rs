@@ -10,7 +10,7 @@ use kinds::{meta, tree};
 
 use super::{Admit, Attempt, Operation, Plugin};
 use crate::status::Status;
-use crate::storage::{Freshness, Guard, Scope};
+use crate::storage::Guard;
 
 pub(crate) const PLUGIN: Plugin = Plugin { name: "NamespaceLifecycle", admit: Admit::Reading(admit) };
 
@@ -22,21 +22,18 @@ fn admit<'a>(attempt: &'a mut Attempt<'_>) -> BoxFuture<'a, Result<(), Status>> 
         if attempt.operation != Operation::Create || !attempt.kind.namespaced {
             return Ok(());
         }
-        let Some(kind) = attempt.server.registry.resource("", "v1", "namespaces") else { return Ok(()) };
-        let key = Scope { kind, namespace: None }.key(attempt.namespace);
-        let storage = &attempt.server.storage;
+        let scope = attempt.scope("", "namespaces", None)?;
         // An old answer does no harm when it lets the write through: the guard holds it to the truth.
-        let found = match storage.get(&key, attempt.freshness).await? {
-            Some(found) => Some(found),
-            None => storage.get(&key, Freshness::Newest).await?,
+        let Some(found) = attempt.find(&scope, attempt.namespace).await? else {
+            return Err(Status::not_found(scope.kind, attempt.namespace));
         };
-        let Some(found) = found else { return Err(Status::not_found(kind, attempt.namespace)) };
         let namespace = found.parse()?;
         let terminating = meta::deletion_timestamp(&namespace).is_some()
             || tree::text(&namespace, "status.phase") == "Terminating";
         if terminating {
             return Err(Status::namespace_terminating(attempt.kind, attempt.name, attempt.namespace));
         }
+        let key = scope.key(attempt.namespace);
         attempt.guards.push(Guard { key, revision: found.revision.unwrap_or(Revision::new(0)) });
         Ok(())
     }

@@ -224,7 +224,7 @@ fn validate_probe(probe: &Field<'_>) -> FieldErrors {
     let mut errors = validate_handler(probe, &["exec", "httpGet", "tcpSocket", "grpc"]);
     let numbers =
         ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"];
-    errors.extend(numbers.iter().filter_map(|field| probe.get(field).not_negative()));
+    errors.extend(probe.negatives(&numbers));
     let grace = probe.get("terminationGracePeriodSeconds");
     if grace.int().is_some_and(|seconds| seconds <= 0) {
         errors.push(grace.invalid("must be greater than 0"));

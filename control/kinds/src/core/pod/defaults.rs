@@ -19,8 +19,15 @@ pub(super) fn pod_defaults(object: &mut Value) {
     tree::set_default_text(object, "status.phase", "Pending");
 }
 
+/// The defaults of the pod template at `template` in `object`.
+pub(crate) fn template_defaults(object: &mut Value, template: &str) {
+    if let Some(spec) = tree::get_mut(object, template).and_then(|template| tree::get_mut(template, "spec")) {
+        spec_defaults(spec);
+    }
+}
+
 /// The defaults of a pod spec, a template's included.
-pub(crate) fn spec_defaults(spec: &mut Value) {
+fn spec_defaults(spec: &mut Value) {
     let host_network = tree::flag(spec, "hostNetwork");
     for list in ["initContainers", "containers", "ephemeralContainers"] {
         for container in tree::items_mut(spec, list) {

@@ -14,6 +14,15 @@ pub(super) fn pod(object: &Value) -> FieldErrors {
     validate_spec(&Field::of(object, "spec"))
 }
 
+/// A pod template, whoever makes pods of it.
+pub(crate) fn validate_template(template: &Field<'_>) -> FieldErrors {
+    let metadata = template.get("metadata");
+    let mut errors = meta::validate_labels(&metadata.get("labels"));
+    errors.extend(meta::validate_annotations(&metadata.get("annotations")));
+    errors.extend(validate_spec(&template.get("spec")));
+    errors
+}
+
 /// The spec of a pod or of a template.
 pub(crate) fn validate_spec(spec: &Field<'_>) -> FieldErrors {
     let mut errors = FieldErrors::new();

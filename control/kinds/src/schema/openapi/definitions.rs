@@ -6,34 +6,43 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::super::build::{DEFINITIONS, KINDS, rows};
-use super::Resource;
 use super::paths::Path;
+use super::{Resource, custom};
 
 const REF: &str = "$ref";
-const V2_PREFIX: &str = "#/definitions/";
+pub(super) const V2_PREFIX: &str = "#/definitions/";
 const V3_PREFIX: &str = "#/components/schemas/";
-const V2_SHAPE: &str = "x-kubernetes-v2-schema";
+pub(super) const V2_SHAPE: &str = "x-kubernetes-v2-schema";
 const KIND: &str = "x-kubernetes-group-version-kind";
 
 pub(super) struct Definitions {
     raw: BTreeMap<&'static str, &'static RawValue>,
+    /// Those of custom kinds, and of their lists.
+    custom: BTreeMap<String, Value>,
     /// What each definition is served as.
-    kinds: BTreeMap<&'static str, Vec<Value>>,
+    kinds: BTreeMap<String, Vec<Value>>,
 }
 
 impl Definitions {
     pub(super) fn load(resources: &[Resource<'_>]) -> Definitions {
         let served: HashSet<(&str, &str)> =
             resources.iter().map(|it| (it.group, it.version)).chain([("", "v1")]).collect();
-        let mut kinds: BTreeMap<&'static str, Vec<Value>> = BTreeMap::new();
+        let mut kinds: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for row in rows(KINDS) {
             let [definition, group, version, kind] = row[..] else { continue };
             if served.contains(&(group, version)) {
                 let kind = json!({ "group": group, "kind": kind, "version": version });
-                kinds.entry(definition).or_default().push(kind);
+                kinds.entry(definition.to_owned()).or_default().push(kind);
             }
         }
-        Definitions { raw: serde_json::from_str(DEFINITIONS).unwrap_or_default(), kinds }
+        let mut custom = BTreeMap::new();
+        for resource in resources {
+            for (name, definition, kind) in custom::definitions(resource) {
+                kinds.entry(name.clone()).or_default().push(kind);
+                custom.insert(name, definition);
+            }
+        }
+        Definitions { raw: serde_json::from_str(DEFINITIONS).unwrap_or_default(), custom, kinds }
     }
 
     pub(super) fn v2(&self, paths: &[Path]) -> Map<String, Value> {
@@ -53,15 +62,15 @@ impl Definitions {
         let mut rendered = Map::new();
         for (name, definition) in parsed {
             let Value::Object(mut definition) = reshape(definition, shape) else { continue };
-            if let Some(kinds) = self.kinds.get(name) {
+            if let Some(kinds) = self.kinds.get(&name) {
                 definition.insert(KIND.to_owned(), Value::Array(kinds.clone()));
             }
-            rendered.insert(name.to_owned(), Value::Object(definition));
+            rendered.insert(name, Value::Object(definition));
         }
         rendered
     }
 
-    fn reachable(&self, paths: &[Path]) -> BTreeMap<&'static str, Value> {
+    fn reachable(&self, paths: &[Path]) -> BTreeMap<String, Value> {
         let mut waiting: BTreeSet<String> = BTreeSet::new();
         for operation in paths.iter().flat_map(|path| &path.operations) {
             waiting.extend(operation.body.as_ref().map(|body| body.definition.clone()));
@@ -69,13 +78,16 @@ impl Definitions {
         }
         let mut found = BTreeMap::new();
         while let Some(name) = waiting.pop_first() {
-            let Some((name, raw)) = self.raw.get_key_value(name.as_str()) else { continue };
-            if found.contains_key(name) {
+            if found.contains_key(&name) {
                 continue;
             }
-            let definition: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+            let definition: Value = match (self.custom.get(&name), self.raw.get(name.as_str())) {
+                (Some(definition), _) => definition.clone(),
+                (None, Some(raw)) => serde_json::from_str(raw.get()).unwrap_or_default(),
+                (None, None) => continue,
+            };
             references(&definition, &mut waiting);
-            found.insert(*name, definition);
+            found.insert(name, definition);
         }
         found
     }

@@ -35,6 +35,8 @@ pub(super) struct Operation {
     pub(super) method: Method,
     /// `x-kubernetes-action`.
     pub(super) action: &'static str,
+    /// Of a custom kind, which has no keys to merge lists by.
+    pub(super) is_custom: bool,
     pub(super) id: String,
     pub(super) tag: String,
     /// `x-kubernetes-group-version-kind`.
@@ -48,6 +50,21 @@ pub(super) struct Operation {
 }
 
 impl Operation {
+    /// Media types of its body. kubectl sends strategic merge patches to whoever says here that it takes them.
+    pub(super) fn consumes(&self) -> &'static [&'static str] {
+        const PATCHES: &[&str] = &[
+            "application/json-patch+json",
+            "application/merge-patch+json",
+            "application/apply-patch+yaml",
+            "application/strategic-merge-patch+json",
+        ];
+        match self.method {
+            Method::Patch if self.is_custom => &PATCHES[..3],
+            Method::Patch => PATCHES,
+            Method::Get | Method::Put | Method::Post | Method::Delete => &["*/*"],
+        }
+    }
+
     /// The responses by status; `field` says what the answer looks like, where there is one.
     pub(super) fn responses(&self, field: &str, answer: &Value) -> Map<String, Value> {
         let response = |status: &str, description: &str| {
@@ -86,18 +103,6 @@ impl Method {
             Method::Post => "post",
             Method::Delete => "delete",
             Method::Patch => "patch",
-        }
-    }
-
-    pub(super) fn consumes(self) -> &'static [&'static str] {
-        match self {
-            Method::Patch => &[
-                "application/json-patch+json",
-                "application/merge-patch+json",
-                "application/strategic-merge-patch+json",
-                "application/apply-patch+yaml",
-            ],
-            Method::Get | Method::Put | Method::Post | Method::Delete => &["*/*"],
         }
     }
 }
@@ -251,7 +256,8 @@ impl Describe<'_> {
 
     fn list(&self, schema: &Schema, suffix: &str) -> Operation {
         let list = format!("{}List", self.resource.definition);
-        let answer = schema.type_of(&list).map(|_| list);
+        let is_known = self.resource.custom.is_some() || schema.type_of(&list).is_some();
+        let answer = is_known.then_some(list);
         let mut operation = self.operation(Method::Get, ("list", "list"), suffix, answer);
         operation.query.extend(&LIST);
         operation
@@ -302,7 +308,9 @@ impl Describe<'_> {
         let id = format!("{word}{}{}{scope}{kind}{suffix}", pascal(group), pascal(version));
         let tag = format!("{}_{version}", first_lower(&pascal(group)));
         let kind = self.kind.clone();
-        Operation { method, action, id, tag, kind, query: vec![&PRETTY], body: None, answer, statuses: OK }
+        let is_custom = self.resource.custom.is_some();
+        let query = vec![&PRETTY];
+        Operation { method, action, is_custom, id, tag, kind, query, body: None, answer, statuses: OK }
     }
 }
 

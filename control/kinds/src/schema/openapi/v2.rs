@@ -38,7 +38,7 @@ fn operation(of: &Operation) -> Value {
         "tags": [of.tag],
         "operationId": of.id,
         "schemes": ["https"],
-        "consumes": of.method.consumes(),
+        "consumes": of.consumes(),
         "produces": ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"],
         "parameters": parameters,
         "responses": of.responses("schema", &answer),

@@ -42,7 +42,6 @@ fn operation(of: &Operation) -> Value {
     });
     if let Some(body) = &of.body {
         let content: Map<String, Value> = of
-            .method
             .consumes()
             .iter()
             .map(|media| ((*media).to_owned(), json!({ "schema": v3_reference(&body.definition) })))

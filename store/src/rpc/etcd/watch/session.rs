@@ -192,8 +192,9 @@ impl Session {
                 }
             }
             News::Reached(revision) => {
-                if let Some(asked) = self.progress.take_if(|asked| *asked <= revision) {
-                    self.answer(NO_WATCH, asked);
+                // Not as of when it was asked: who goes on from there must not be told again what he has been told since.
+                if self.progress.take_if(|asked| *asked <= revision).is_some() {
+                    self.answer(NO_WATCH, revision);
                 }
                 if std::mem::take(&mut self.signs_due) {
                     self.give_signs(revision);

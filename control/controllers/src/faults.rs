@@ -1,7 +1,7 @@
-//! What becomes of a rollout when the controllers' process dies before or after any one of its writes: the same as when
-//! it does not, and nothing is too many or too few on the way.
+//! What becomes of a rollout when any one of the controllers' writes goes wrong, their process dies of it, or their
+//! watches skip what was for a moment: the same as when all is well, and nothing is too many or too few on the way.
 //!
-//! The writes are numbered, and each number dies once. Time is paused: an election costs nothing.
+//! The writes are numbered, and each number meets each harm once. Time is paused: an election costs nothing.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use base::{Entropy, SeededEntropy, SystemClock, Tasks};
 use bytes::Bytes;
-use client::memory::MemoryApi;
+use client::memory::{MemoryApi, refused};
 use client::{
     Body, Client, ElectionConfig, HasMetadata, Informers, ListOptions, ObjectKey, Recorder, Transport,
     TransportError,
 };
 use futures::future::BoxFuture;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
@@ -41,24 +41,38 @@ const ELECTION: ElectionConfig = ElectionConfig {
 /// Those that a rollout takes; the others would only cost time.
 const CONTROLLERS: [&str; 2] = [DeploymentController::NAME, ReplicaSetController::NAME];
 
-/// On which side of a write its process dies.
+/// What happens to a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
-    Before,
-    After,
+enum Harm {
+    /// Its process dies before it is sent.
+    DiesBefore,
+    /// Its process dies before the answer comes.
+    DiesAfter,
+    /// It is done, and nobody hears of it.
+    Unheard,
+    /// It is not done, and this is answered.
+    Refused(StatusCode, &'static str),
 }
 
-/// The write at which the first process dies.
+/// What a process may meet and live.
+const SURVIVED: [Harm; 4] = [
+    Harm::Unheard,
+    Harm::Refused(StatusCode::CONFLICT, "Conflict"),
+    Harm::Refused(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
+    Harm::Refused(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
+];
+
+/// What happens to which write of the first process.
 #[derive(Clone, Copy, Debug)]
-struct Death {
+struct Fault {
     write: u64,
-    side: Side,
+    harm: Harm,
 }
 
 /// What the controllers of one process reach the API through.
-struct Mortal {
+struct Frail {
     api: MemoryApi,
-    death: Option<Death>,
+    fault: Option<Fault>,
     dead: CancellationToken,
     watch: Arc<Watch>,
 }
@@ -71,7 +85,7 @@ struct Watch {
     wrong: Mutex<Vec<String>>,
 }
 
-impl Transport for Mortal {
+impl Transport for Frail {
     fn call(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
         Box::pin(async move {
             let gone = || TransportError::Unreachable("the process is dead".into());
@@ -84,17 +98,23 @@ impl Transport for Mortal {
                 return self.api.call(request).await;
             }
             let number = self.watch.writes.fetch_add(1, Ordering::SeqCst) + 1;
-            let dies = |side| self.death.is_some_and(|death| death.write == number && death.side == side);
-            if dies(Side::Before) {
-                self.dead.cancel();
-                return Err(gone());
+            match self.fault.filter(|fault| fault.write == number).map(|fault| fault.harm) {
+                None => self.api.call(request).await,
+                Some(Harm::DiesBefore) => {
+                    self.dead.cancel();
+                    Err(gone())
+                }
+                Some(Harm::DiesAfter) => {
+                    let _unheard = self.api.call(request).await;
+                    self.dead.cancel();
+                    Err(gone())
+                }
+                Some(Harm::Unheard) => {
+                    let _unheard = self.api.call(request).await;
+                    Err(TransportError::Broken("cut".into()))
+                }
+                Some(Harm::Refused(code, reason)) => Ok(refused(code, reason, "not this time")),
             }
-            let answer = self.api.call(request).await;
-            if dies(Side::After) {
-                self.dead.cancel();
-                return Err(gone());
-            }
-            answer
         })
     }
 }
@@ -105,6 +125,8 @@ struct World {
     watch: Arc<Watch>,
     entropy: Arc<dyn Entropy>,
     processes: Vec<(Tasks, CancellationToken)>,
+    /// Watches are held until each tick of this number, and then find their history gone.
+    skips: Option<u32>,
 }
 
 impl Drop for World {
@@ -117,19 +139,18 @@ impl Drop for World {
 }
 
 impl World {
-    fn new(death: Option<Death>) -> Self {
+    fn new(fault: Option<Fault>, skips: Option<u32>) -> Self {
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(11));
         let api = MemoryApi::new(Arc::new(SystemClock), entropy.clone());
         let (client, watch) = (api.client(), Arc::default());
-        let mut world = Self { api, client, watch, entropy, processes: Vec::new() };
-        world.start(death);
+        let mut world = Self { api, client, watch, entropy, processes: Vec::new(), skips };
+        world.start(fault);
         world
     }
 
-    fn start(&mut self, death: Option<Death>) {
+    fn start(&mut self, fault: Option<Fault>) {
         let (tasks, dead) = (Tasks::new(CancellationToken::new()), CancellationToken::new());
-        let transport =
-            Mortal { api: self.api.clone(), death, dead: dead.clone(), watch: self.watch.clone() };
+        let transport = Frail { api: self.api.clone(), fault, dead: dead.clone(), watch: self.watch.clone() };
         let client = Client::new(Arc::new(transport));
         let config = ControllersConfig {
             client: client.clone(),
@@ -156,7 +177,14 @@ impl World {
     async fn settle(&mut self, bounds: (usize, usize)) {
         let mut quiet = Duration::ZERO;
         let mut written = self.watch.writes.load(Ordering::SeqCst);
-        for _ in 0..TICKS_MAX {
+        for tick in 0..TICKS_MAX {
+            if let Some(every) = self.skips {
+                let is_held = tick % every != 0;
+                if !is_held {
+                    self.api.compact();
+                }
+                self.api.hold_watches(is_held);
+            }
             tokio::time::sleep(TICK).await;
             if self.has_died() && self.processes.len() == 1 {
                 self.processes[0].0.stop().cancel();
@@ -168,6 +196,7 @@ impl World {
             quiet = if is_changed || now != written { Duration::ZERO } else { quiet + TICK };
             written = now;
             if quiet >= QUIET {
+                self.api.hold_watches(false);
                 return;
             }
         }
@@ -244,8 +273,8 @@ struct Played {
 }
 
 /// Created, rolled, scaled down: each when what came before is settled.
-async fn play(death: Option<Death>) -> Played {
-    let mut world = World::new(death);
+async fn play(fault: Option<Fault>, skips: Option<u32>) -> Played {
+    let mut world = World::new(fault, skips);
     let key = ObjectKey::namespaced("default", "web");
     let mut states = Vec::new();
     let created: Deployment = serde_json::from_value(deployment()).expect("a deployment");
@@ -269,27 +298,53 @@ async fn play(death: Option<Death>) -> Played {
 
 #[tokio::test(start_paused = true)]
 async fn a_rollout_ends_the_same_whichever_write_its_controllers_die_at() {
-    let reference = play(None).await;
+    let reference = play(None, None).await;
     assert_eq!(reference.wrong, [""; 0]);
     assert!(reference.states[1].contains("updatedReplicas=3"), "{}", reference.states[1]);
     assert!(reference.states[1].contains("3 replicas in revision 2"), "{}", reference.states[1]);
     assert!(reference.states[2].contains("replicas=1 "), "{}", reference.states[2]);
     assert!(reference.writes > 10, "{} writes", reference.writes);
     for write in 1..=reference.writes {
-        for side in [Side::Before, Side::After] {
-            let played = play(Some(Death { write, side })).await;
-            assert_eq!(played.wrong, [""; 0], "died {side:?} write {write}");
-            assert_eq!(played.states, reference.states, "died {side:?} write {write}");
+        for harm in [Harm::DiesBefore, Harm::DiesAfter] {
+            let fault = Fault { write, harm };
+            let played = play(Some(fault), None).await;
+            assert_eq!(played.wrong, [""; 0], "{fault:?}");
+            assert_eq!(played.states, reference.states, "{fault:?}");
             // A run may need fewer writes than the reference; a death that never came proves nothing.
-            assert!(played.has_died || played.writes < write, "never died {side:?} write {write}");
+            assert!(played.has_died || played.writes < write, "never {fault:?}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_ends_the_same_whichever_write_goes_wrong_and_however() {
+    let reference = play(None, None).await;
+    for write in 1..=reference.writes {
+        for harm in SURVIVED {
+            let fault = Fault { write, harm };
+            let played = play(Some(fault), None).await;
+            assert_eq!(played.wrong, [""; 0], "{fault:?}");
+            assert_eq!(played.states, reference.states, "{fault:?}");
+            assert!(played.writes <= 2 * reference.writes, "{fault:?} took {} writes", played.writes);
+        }
+    }
+}
+
+/// Caches are then at a later state, and were never told what was between.
+#[tokio::test(start_paused = true)]
+async fn a_rollout_ends_the_same_whichever_states_the_watches_skip() {
+    let reference = play(None, None).await;
+    for every in 2..9 {
+        let played = play(None, Some(every)).await;
+        assert_eq!(played.wrong, [""; 0], "each {every} ticks");
+        assert_eq!(played.states, reference.states, "each {every} ticks");
     }
 }
 
 /// The harness says no: a process that is not followed by another leaves a rollout where it was.
 #[tokio::test(start_paused = true)]
 async fn without_a_follower_a_death_shows() {
-    let mut world = World::new(Some(Death { write: 1, side: Side::Before }));
+    let mut world = World::new(Some(Fault { write: 1, harm: Harm::DiesBefore }), None);
     let created: Deployment = serde_json::from_value(deployment()).expect("a deployment");
     world.client.create(&created).await.expect("created");
     for _ in 0..50 {

@@ -1,0 +1,9 @@
+//! The kinds of the group batch: work that ends.
+
+pub mod cron_job;
+pub mod job;
+mod schedule;
+mod spec;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,6 @@
+//! The kinds of the group policy.
+
+pub mod pod_disruption_budget;
+
+#[cfg(test)]
+mod tests;
