@@ -11,7 +11,7 @@ export NAVARCH_KUBECTL := $(CACHE)/kubectl
 # Tests against real processes: one cluster at a time.
 E2E := applying chaos cli etcdctl nodes roles security store workloads
 
-.PHONY: sim sim-soak sim-ci sim-bugs help up down test check fix e2e chaos chaos-ci chaos-bugs calibrate power-loss bench bench-store bin ci setup kubectl loc
+.PHONY: soak sim sim-soak sim-ci sim-bugs help up down test check fix e2e chaos chaos-ci chaos-bugs calibrate power-loss bench bench-store bin ci setup kubectl loc
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -23,6 +23,9 @@ up: setup ## build, then run a cluster in .navarch: 3 control nodes, 2 agents; C
 down: ## stop and clean the cluster in .navarch, also after a crash
 	@$(NAVARCH_BIN) down --dir .navarch
 
+# The same commit comes to the same verdict: property tests throw the same dice each time, other ones in `soak`.
+test ci: export PROPTEST_RNG_SEED := 1
+
 test: setup kubectl ## everything that this machine can test, real containers included
 	@cargo build --workspace --all-targets
 	@cargo test --workspace --lib --bins
@@ -31,6 +34,9 @@ test: setup kubectl ## everything that this machine can test, real containers in
 e2e: setup kubectl ## only the tests against real processes
 	@cargo build --workspace --all-targets
 	@cargo test --workspace $(addprefix --test ,$(E2E)) -- --test-threads=1
+
+soak: setup ## all unit tests RUNS (10) times, property tests with other dice each time, up to the first that fails
+	@for run in $$(seq $(or $(RUNS),10)); do cargo test --workspace --lib || exit 1; done
 
 check: setup ## format, lints, the rules of the house; writes nothing
 	@cargo fmt --all --check
