@@ -109,4 +109,4 @@ fn publish(server: &Shared, served: &BTreeMap<Bytes, &'static [&'static Kind]>) 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

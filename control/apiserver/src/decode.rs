@@ -45,17 +45,16 @@ impl Expected<'_> {
     }
 }
 
-/// Decodes the call's body as `expected`; `warnings` receives what the schema does not know, unless that is refused.
+/// Decodes the call's body as `expected`; the caller is warned of what the schema does not know, unless that is refused.
 pub(crate) fn decode(
     call: &Call<'_>,
     expected: Expected<'_>,
     validation: FieldValidation,
-    warnings: &mut Vec<String>,
 ) -> Result<Value, Status> {
     let Call { server, headers, body, .. } = call;
     let format = body_format(headers)?;
     if let Some(custom) = expected.custom {
-        return decode_custom(call, (expected, custom), format, validation, warnings);
+        return decode_custom(call, (expected, custom), format, validation);
     }
     let ty = server.type_of(expected.definition)?;
     let decoded = match format {
@@ -71,7 +70,7 @@ pub(crate) fn decode(
     let decoded = decoded.map_err(|error| refused(server, expected, body, &error))?;
     let Decoded { mut value, unknown } = decoded;
     check_type(server, expected, &mut value)?;
-    judge_unknown(expected, unknown, validation, warnings)?;
+    call.warnings.say_all(judge_unknown(expected, unknown, validation)?);
     Ok(value)
 }
 
@@ -82,7 +81,6 @@ fn decode_custom(
     (expected, custom): (Expected<'_>, &Custom),
     format: BodyFormat,
     validation: FieldValidation,
-    warnings: &mut Vec<String>,
 ) -> Result<Value, Status> {
     let Call { server, body, .. } = call;
     let is_yaml = match format {
@@ -98,8 +96,13 @@ fn decode_custom(
     }
     for field in ["kind", "apiVersion"] {
         if tree::text(&value, field).is_empty() {
-            let why = format!("Object '{}' is missing in '{}'", capital(field), summary(body));
-            return Err(Status::bad_request(why));
+            return Err(Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {}): Object '{}' is missing in '{}' ({})",
+                expected.kind,
+                capital(field),
+                String::from_utf8_lossy(&body[..body.len().min(QUOTED_BYTES_MAX)]),
+                summary(body)
+            )));
         }
     }
     check_type(server, expected, &mut value)?;
@@ -107,7 +110,7 @@ fn decode_custom(
     let mut unknown: Vec<String> =
         document.duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
     unknown.extend(gone);
-    judge_unknown(expected, unknown, validation, warnings)?;
+    call.warnings.say_all(judge_unknown(expected, unknown, validation)?);
     Ok(value)
 }
 
@@ -115,22 +118,18 @@ fn capital(field: &str) -> &str {
     if field == "kind" { "Kind" } else { field }
 }
 
-/// What to do with fields that the schema does not know.
+/// What to do with fields that the schema does not know: gives back what to warn of.
 pub(crate) fn judge_unknown(
     expected: Expected<'_>,
     unknown: Vec<String>,
     validation: FieldValidation,
-    warnings: &mut Vec<String>,
-) -> Result<(), Status> {
+) -> Result<Vec<String>, Status> {
     if unknown.is_empty() {
-        return Ok(());
+        return Ok(unknown);
     }
     match validation {
-        FieldValidation::Ignore => Ok(()),
-        FieldValidation::Warn => {
-            warnings.extend(unknown);
-            Ok(())
-        }
+        FieldValidation::Ignore => Ok(Vec::new()),
+        FieldValidation::Warn => Ok(unknown),
         FieldValidation::Strict => Err(cannot_handle(
             expected.kind,
             expected,
@@ -211,6 +210,9 @@ fn unrecognized(expected: Expected<'_>, body: &Bytes, error: &dyn std::fmt::Disp
         summary(body)
     ))
 }
+
+/// How much of a body a message repeats.
+const QUOTED_BYTES_MAX: usize = 4096;
 
 /// The front of a body, for a message: text if it looks like JSON, hexadecimal otherwise.
 fn summary(body: &[u8]) -> String {

@@ -27,6 +27,7 @@ mod subresources;
 mod table;
 mod transactions;
 mod verbs;
+mod warnings;
 
 #[cfg(test)]
 mod tests;

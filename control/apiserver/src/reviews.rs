@@ -17,8 +17,7 @@ use crate::verbs::create::settle_namespace;
 
 pub(crate) async fn answer(call: &Call<'_>, review: Review) -> Result<Reply, Status> {
     let options = WriteOptions::parse(call.query, "CreateOptions")?;
-    let mut warnings = Vec::new();
-    let mut question = decode(call, Expected::object(call.kind), options.field_validation, &mut warnings)?;
+    let mut question = decode(call, Expected::object(call.kind), options.field_validation)?;
     settle_namespace(call, &mut question)?;
     let errors = (call.kind.strategy.validate_create)(&question);
     errors.into_result().map_err(|errors| Status::invalid(call.kind, "", &errors))?;
@@ -30,7 +29,7 @@ pub(crate) async fn answer(call: &Call<'_>, review: Review) -> Result<Reply, Sta
         Review::OwnIdentity => json!({"userInfo": user_info(call.who)}),
     };
     tree::set(&mut question, "status", status);
-    Ok(Reply::created(Content::Json(question)).with_warnings(warnings))
+    Ok(Reply::created(Content::Json(question)))
 }
 
 async fn access(call: &Call<'_>, who: &Identity, spec: &Value) -> Result<Value, Status> {

@@ -28,6 +28,7 @@ use crate::request::{Query, RequestInfo, ResourcePath, Target};
 use crate::status::Status;
 use crate::storage::Storage;
 use crate::transactions::{self, Sent, Transaction};
+use crate::warnings::Warnings;
 use crate::{reviews, subresources, table, verbs};
 
 /// What a server is made of.
@@ -102,6 +103,7 @@ pub(crate) struct Call<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) accepted: &'a Accepted,
     pub(crate) body: Bytes,
+    pub(crate) warnings: Warnings,
 }
 
 impl Call<'_> {
@@ -252,8 +254,14 @@ impl ApiServer {
     ) -> Result<Response<Body>, Status> {
         let found = self.shared.registry.resource(&path.group, &path.version, &path.resource);
         let Some(kind) = found else {
-            let known = self.shared.registry.in_version(&path.group, &path.version).next().is_some();
-            return if known { Err(Status::no_such_resource()) } else { Ok(discovery::page_not_found()) };
+            // Among custom kinds, what is not served is a path like any other.
+            let mut others = self.shared.registry.in_version(&path.group, &path.version);
+            let is_built_in = others.any(|kind| kind.custom.is_none());
+            return if is_built_in {
+                Err(Status::no_such_resource())
+            } else {
+                Ok(discovery::page_not_found())
+            };
         };
         if kind.namespaced && path.namespace.is_none() && !is_across_namespaces(verb, path)
             || !kind.namespaced && path.namespace.is_some() && path.resource != "namespaces"
@@ -280,9 +288,9 @@ impl ApiServer {
             headers: &parts.headers,
             accepted: &accepted,
             body,
+            warnings: Warnings::default(),
         };
-        let mut reply = dispatch(&call, verb).await?;
-        reply.warnings.extend(kind.custom.and_then(|custom| custom.deprecation.clone()));
+        let reply = dispatch(&call, verb).await?;
         let rendering = self.shared.rendering(&accepted, query)?;
         let response = reply.render(&rendering)?;
         Ok(if head_only { response.map(|_| body::empty()) } else { response })
@@ -305,9 +313,19 @@ fn is_across_namespaces(verb: Verb, path: &ResourcePath) -> bool {
     path.name.is_none() && matches!(verb, Verb::List | Verb::Watch)
 }
 
+/// Serves the call, and adds what it is warned of.
 pub(crate) async fn dispatch(call: &Call<'_>, verb: Verb) -> Result<Reply, Status> {
+    let reply = serve(call, verb).await?;
+    call.warnings.say_all(call.kind.custom.and_then(|custom| custom.deprecation.clone()));
+    Ok(reply.with_warnings(call.warnings.take()))
+}
+
+async fn serve(call: &Call<'_>, verb: Verb) -> Result<Reply, Status> {
     if let Some(name) = &call.path.subresource {
-        let subresource = call.kind.subresource(name).ok_or_else(Status::no_such_resource)?;
+        let subresource = call.kind.subresource(name).ok_or_else(|| match call.kind.custom {
+            Some(_) => Status::not_found(call.kind, call.name()),
+            None => Status::no_such_resource(),
+        })?;
         if !subresource.verbs.contains(&verb) {
             return Err(Status::method_not_allowed());
         }

@@ -10,6 +10,7 @@ mod limits;
 mod past;
 mod patches;
 mod priorities;
+mod probes;
 mod reads;
 mod transactions;
 mod watches;

@@ -23,6 +23,7 @@ use crate::server::{Call, Shared, dispatch};
 use crate::status::Status;
 use crate::storage::Storage;
 use crate::verbs::{ATTEMPTS_MAX, apply};
+use crate::warnings::Warnings;
 
 pub(crate) const GROUP: &str = "navarch.io";
 pub(crate) const VERSION: &str = "v1";
@@ -205,6 +206,7 @@ impl Operation {
             headers: &headers,
             accepted: &PLAIN,
             body: body.to_string().into(),
+            warnings: Warnings::default(),
         };
         dispatch(&call, self.verb).await
     }

@@ -1,13 +1,12 @@
 //! Admission: plugins in a fixed order, each free to change or refuse an object before it is validated.
 
 use futures::future::BoxFuture;
-use kinds::Kind;
 use serde_json::Value;
 
 use crate::object::Stored;
-use crate::server::Shared;
+use crate::server::Call;
 use crate::status::Status;
-use crate::storage::{Freshness, Guard, Scope, Storage};
+use crate::storage::{Freshness, Guard, Scope};
 
 mod default_class;
 mod default_ingress_class;
@@ -15,6 +14,7 @@ mod default_storage_class;
 mod default_toleration_seconds;
 mod limit_ranger;
 pub(crate) mod namespace_lifecycle;
+mod pod_security;
 mod priority;
 mod runtime_class;
 mod service_account;
@@ -28,13 +28,13 @@ pub(crate) enum Operation {
 
 /// One object on its way in.
 pub(crate) struct Attempt<'a> {
-    pub(crate) server: &'a Shared,
-    pub(crate) storage: &'a Storage,
-    pub(crate) kind: &'static Kind,
+    pub(crate) call: &'a Call<'a>,
     pub(crate) namespace: &'a str,
     pub(crate) name: &'a str,
     pub(crate) operation: Operation,
     pub(crate) object: &'a mut Value,
+    /// What an update changes.
+    pub(crate) old: Option<&'a Value>,
     /// How fresh what the plugins read must be: anything at first, the newest when a guard moved.
     pub(crate) freshness: Freshness,
     /// What the decision relied on: the write lands only while it holds.
@@ -59,6 +59,7 @@ pub(crate) const ORDER: &[Plugin] = &[
     limit_ranger::PLUGIN,
     service_account::PLUGIN,
     taint_nodes_by_condition::PLUGIN,
+    pod_security::PLUGIN,
     priority::PLUGIN,
     default_toleration_seconds::PLUGIN,
     default_storage_class::PLUGIN,
@@ -74,7 +75,7 @@ pub(crate) async fn admit(attempt: &mut Attempt<'_>) -> Result<(), Status> {
             Admit::Reading(admit) => admit(attempt).await,
         };
         if let Err(refusal) = outcome {
-            tracing::debug!(plugin = plugin.name, kind = attempt.kind.kind, "refused an object");
+            tracing::debug!(plugin = plugin.name, kind = attempt.call.kind.kind, "refused an object");
             return Err(refusal);
         }
     }
@@ -84,7 +85,7 @@ pub(crate) async fn admit(attempt: &mut Attempt<'_>) -> Result<(), Status> {
 impl Attempt<'_> {
     /// The object of a name, as fresh as it must be. An old answer that there is none is not believed.
     async fn find(&self, scope: &Scope, name: &str) -> Result<Option<Stored>, Status> {
-        let (storage, key) = (self.storage, scope.key(name));
+        let (storage, key) = (self.call.storage, scope.key(name));
         match storage.get(&key, self.freshness).await? {
             Some(found) => Ok(Some(found)),
             None => storage.get(&key, Freshness::Newest).await,
@@ -93,18 +94,22 @@ impl Attempt<'_> {
 
     /// All objects of a kind.
     async fn all(&self, scope: &Scope) -> Result<Vec<Value>, Status> {
-        let page = self.storage.page(&scope.prefix(), "", 0, self.freshness).await?;
+        let page = self.call.storage.page(&scope.prefix(), "", 0, self.freshness).await?;
         page.items.iter().map(|(_, stored)| stored.parse()).collect()
     }
 
     /// Where objects of another kind are.
     fn scope(&self, group: &str, plural: &str, namespace: Option<&str>) -> Result<Scope, Status> {
-        let kind = self.server.registry.resource(group, "v1", plural);
+        let kind = self.call.server.registry.resource(group, "v1", plural);
         let kind = kind.ok_or_else(|| Status::internal(format!("{plural} are not served")))?;
         Ok(Scope { kind, namespace: namespace.map(str::to_owned) })
     }
 
+    fn is(&self, group: &str, kind: &str) -> bool {
+        self.call.kind.group == group && self.call.kind.kind == kind
+    }
+
     fn creates(&self, group: &str, kind: &str) -> bool {
-        self.operation == Operation::Create && self.kind.group == group && self.kind.kind == kind
+        self.operation == Operation::Create && self.is(group, kind)
     }
 }

@@ -12,13 +12,16 @@ const MERGE: (&str, &str) = ("content-type", "application/merge-patch+json");
 const APPLY: (&str, &str) = ("content-type", "application/apply-patch+yaml");
 
 /// The definition by which the answers of a real server were recorded.
-fn foo() -> Value {
+pub(crate) fn foo() -> Value {
     let spec = json!({"type": "object", "description": "What is wanted.", "properties": {
         "replicas": {"type": "integer", "minimum": 0, "default": 1, "description": "How many."},
         "color": {"type": "string", "enum": ["red", "green", "blue"]},
         "pattern": {"type": "string", "pattern": "^a+$", "maxLength": 3},
         "list": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
             "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}, "x": {"type": "string"}}}},
+        "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+        "ios": {"x-kubernetes-int-or-string": true},
+        "when": {"type": "string", "format": "date-time"},
         "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
     }});
     let status = json!({"type": "object", "properties": {"replicas": {"type": "integer"}, "selector": {"type": "string"}}});
@@ -46,7 +49,7 @@ fn foo() -> Value {
 }
 
 /// Creates or changes the definition, accepts its names, and waits until the server goes by it.
-async fn define(bench: &Bench, method: &str, definition: &Value) {
+pub(crate) async fn define(bench: &Bench, method: &str, definition: &Value) {
     let name = tree::text(definition, "metadata.name");
     let mut changes = bench.server.shared.custom_changes.subscribe();
     let uri = if method == "POST" { DEFINITIONS.to_owned() } else { format!("{DEFINITIONS}/{name}") };
@@ -176,7 +179,9 @@ async fn unknown_fields_go_or_are_refused() {
     );
     check(
         &bench.send("POST", FOOS, r#"{"metadata":{"name":"a"}}"#).await,
-        expect![[r#"400 BadRequest: Object 'Kind' is missing in '{"metadata":{"name":"a"}}'"#]],
+        expect![[
+            r#"400 BadRequest: the object provided is unrecognized (must be of type Foo): Object 'Kind' is missing in '{"metadata":{"name":"a"}}' ({"metadata":{"name":"a"}})"#
+        ]],
     );
     check(
         &bench.send("POST", FOOS, &object("a", json!({})).replace("Foo", "Bar")).await,

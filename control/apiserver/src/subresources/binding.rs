@@ -22,8 +22,7 @@ const BINDING: Expected<'static> = Expected {
 
 pub(super) async fn create(call: &Call<'_>) -> Result<Reply, Status> {
     let options = WriteOptions::parse(call.query, "CreateOptions")?;
-    let mut warnings = Vec::new();
-    let binding = decode(call, BINDING, FieldValidation::Ignore, &mut warnings)?;
+    let binding = decode(call, BINDING, FieldValidation::Ignore)?;
     if tree::text(&binding, "target.name").is_empty() {
         return Err(Status::bad_request("target.name: Required value"));
     }

@@ -19,8 +19,7 @@ const EVICTION: Expected<'static> = Expected {
 
 pub(super) async fn create(call: &Call<'_>) -> Result<Reply, Status> {
     let write = WriteOptions::parse(call.query, "CreateOptions")?;
-    let mut warnings = Vec::new();
-    let eviction = decode(call, EVICTION, FieldValidation::Ignore, &mut warnings)?;
+    let eviction = decode(call, EVICTION, FieldValidation::Ignore)?;
     let mut options = DeleteOptions::parse(call.query, eviction.get("deleteOptions"))?;
     options.dry_run |= write.dry_run;
     delete_object(call, call.name(), &options).await?;

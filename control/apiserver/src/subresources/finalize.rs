@@ -12,8 +12,7 @@ use crate::verbs::write::{Part, Update, change_object};
 
 pub(super) async fn update(call: &Call<'_>) -> Result<Reply, Status> {
     let options = WriteOptions::parse(call.query, "UpdateOptions")?;
-    let mut warnings = Vec::new();
-    let sent = decode(call, Expected::object(call.kind), options.field_validation, &mut warnings)?;
+    let sent = decode(call, Expected::object(call.kind), options.field_validation)?;
     let update = Update { part: Part::Trusted, dry_run: options.dry_run, managing: Managing::Track };
     let stored = change_object(call, &update, |current| {
         let mut object = current.clone();
@@ -26,5 +25,5 @@ pub(super) async fn update(call: &Call<'_>) -> Result<Reply, Status> {
         Ok(object)
     })
     .await?;
-    Ok(Reply::ok(Content::Object(call.kind, stored)).with_warnings(warnings))
+    Ok(Reply::ok(Content::Object(call.kind, stored)))
 }

@@ -29,11 +29,10 @@ pub(super) async fn get(call: &Call<'_>, scale: &Scale) -> Result<Reply, Status>
 
 pub(super) async fn update(call: &Call<'_>, scale: &Scale) -> Result<Reply, Status> {
     let options = WriteOptions::parse(call.query, "UpdateOptions")?;
-    let mut warnings = Vec::new();
-    let sent = decode(call, SCALE, options.field_validation, &mut warnings)?;
+    let sent = decode(call, SCALE, options.field_validation)?;
     let update = Update { part: Part::Object, dry_run: options.dry_run, managing: Managing::Track };
     let stored = change_object(call, &update, |current| Ok(scaled(current, &sent, scale))).await?;
-    Ok(answer(&stored, scale)?.with_warnings(warnings))
+    answer(&stored, scale)
 }
 
 pub(super) async fn patch(call: &Call<'_>, scale: &Scale) -> Result<Reply, Status> {
@@ -57,7 +56,7 @@ pub(super) async fn patch(call: &Call<'_>, scale: &Scale) -> Result<Reply, Statu
 /// Applies the number alone: the rest of a Scale is the object's.
 async fn apply(call: &Call<'_>, scale: &Scale) -> Result<Reply, Status> {
     let (options, on_conflict) = WriteOptions::parse_apply(call.query)?;
-    let (sent, warnings) = read_config(call, SCALE, options.field_validation)?;
+    let sent = read_config(call, SCALE, options.field_validation)?;
     let mut config = json!({"apiVersion": call.kind.api_version(), "kind": call.kind.kind});
     for field in ["name", "namespace", "uid", "resourceVersion"] {
         tree::copy(&mut config, &format!("metadata.{field}"), &sent);
@@ -67,7 +66,7 @@ async fn apply(call: &Call<'_>, scale: &Scale) -> Result<Reply, Status> {
     }
     let apply = Apply { part: Part::Object, config, dry_run: options.dry_run, on_conflict };
     let (stored, _) = apply_config(call, &apply).await?;
-    Ok(answer(&stored, scale)?.with_warnings(warnings))
+    answer(&stored, scale)
 }
 
 fn answer(stored: &Stored, scale: &Scale) -> Result<Reply, Status> {

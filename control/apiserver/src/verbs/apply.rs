@@ -32,19 +32,18 @@ pub(crate) struct Apply {
 /// Applies the body to the object or to one of its views.
 pub(crate) async fn apply_part(call: &Call<'_>, part: Part) -> Result<Reply, Status> {
     let (options, on_conflict) = WriteOptions::parse_apply(call.query)?;
-    let (config, warnings) = read_config(call, Expected::object(call.kind), options.field_validation)?;
+    let config = read_config(call, Expected::object(call.kind), options.field_validation)?;
     let apply = Apply { part, config, dry_run: options.dry_run, on_conflict };
     let (stored, created) = apply_config(call, &apply).await?;
-    let reply = Reply::ok(Content::Object(call.kind, stored)).with_code(code_of(created));
-    Ok(reply.with_warnings(warnings))
+    Ok(Reply::ok(Content::Object(call.kind, stored)).with_code(code_of(created)))
 }
 
-/// The body as a configuration of the type `expected`, and what there is to warn of.
+/// The body as a configuration of the type `expected`.
 pub(crate) fn read_config(
     call: &Call<'_>,
     expected: Expected<'_>,
     validation: FieldValidation,
-) -> Result<(Value, Vec<String>), Status> {
+) -> Result<Value, Status> {
     let undecodable = |why: &str| Status::bad_request(format!("error decoding YAML: {why}"));
     let Document { value: config, duplicates } =
         schema::read_document(&call.body).map_err(|error| undecodable(&error.to_string()))?;
@@ -62,8 +61,10 @@ pub(crate) fn read_config(
         return Err(undecodable(first));
     }
     check_type(call, expected, &config)?;
-    let warnings = if validation == FieldValidation::Warn { warnings } else { Vec::new() };
-    Ok((config, warnings))
+    if validation == FieldValidation::Warn {
+        call.warnings.say_all(warnings);
+    }
+    Ok(config)
 }
 
 fn check_type(call: &Call<'_>, expected: Expected<'_>, config: &Value) -> Result<(), Status> {

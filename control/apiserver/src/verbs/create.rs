@@ -26,11 +26,10 @@ const SUFFIX_LEN: usize = 5;
 
 pub(crate) async fn create(call: &Call<'_>) -> Result<Reply, Status> {
     let options = WriteOptions::parse(call.query, "CreateOptions")?;
-    let mut warnings = Vec::new();
-    let object = decode(call, Expected::object(call.kind), options.field_validation, &mut warnings)?;
+    let object = decode(call, Expected::object(call.kind), options.field_validation)?;
     let stored =
         create_object(call, object, Creation { dry_run: options.dry_run, managing: Managing::Track }).await?;
-    Ok(Reply::created(Content::Object(call.kind, stored)).with_warnings(warnings))
+    Ok(Reply::created(Content::Object(call.kind, stored)))
 }
 
 /// How an object is made.
@@ -104,13 +103,12 @@ async fn finish(
     manage(call, (managing, Part::Object), None, object)?;
     let namespace = meta::namespace(object).to_owned();
     let mut attempt = Attempt {
-        server: call.server,
-        storage: call.storage,
-        kind,
+        call,
         namespace: &namespace,
         name: &name,
         operation: Operation::Create,
         object,
+        old: None,
         freshness,
         guards,
     };

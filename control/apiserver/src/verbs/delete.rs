@@ -55,8 +55,7 @@ pub(crate) fn options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
     if call.body.is_empty() {
         return DeleteOptions::parse(call.query, None);
     }
-    let mut warnings = Vec::new();
-    let body = decode(call, OPTIONS, FieldValidation::Ignore, &mut warnings)?;
+    let body = decode(call, OPTIONS, FieldValidation::Ignore)?;
     DeleteOptions::parse(call.query, Some(&body))
 }
 

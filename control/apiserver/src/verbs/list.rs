@@ -3,6 +3,7 @@
 use base::Revision;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kinds::schema;
 use serde::{Deserialize, Serialize};
 
 use super::get::freshness;
@@ -134,7 +135,8 @@ impl ContinueToken {
             Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
         };
         let json = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|error| refused(&error))?;
-        let token: Self = serde_json::from_slice(&json).map_err(|error| refused(&error))?;
+        let token = schema::read_object(&json, false).map_err(|error| refused(&error))?.value;
+        let token: Self = serde_json::from_value(token).map_err(|error| refused(&error))?;
         if token.v != TOKEN_VERSION {
             return Err(refused(&format!("server does not recognize this encoded version {:?}", token.v)));
         }

@@ -42,17 +42,13 @@ pub(crate) async fn patch_part(call: &Call<'_>, part: Part) -> Result<Reply, Sta
     }
     let patch = Patch::parse(call)?;
     let options = WriteOptions::parse(call.query, "PatchOptions")?;
-    let warnings = std::sync::Mutex::new(Vec::new());
     let update = Update { part, dry_run: options.dry_run, managing: Managing::Track };
     let stored = change_object(call, &update, |current| {
         let patched = patch.apply_as(call, call.kind.definition, current)?;
-        let (object, unknown) = checked(call, patched, options.field_validation)?;
-        *warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = unknown;
-        Ok(object)
+        checked(call, patched, options.field_validation)
     })
     .await?;
-    let warnings = warnings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    Ok(Reply::ok(Content::Object(call.kind, stored)).with_warnings(warnings))
+    Ok(Reply::ok(Content::Object(call.kind, stored)))
 }
 
 /// Whether the body is a configuration to apply.
@@ -109,7 +105,7 @@ impl Patch {
 fn json_patch(body: &[u8]) -> Result<json_patch::Patch, Status> {
     let undecodable =
         |why: &dyn std::fmt::Display| Status::bad_request(format!("error decoding patch: {why}"));
-    let ops: Value = serde_json::from_slice(body).map_err(|error| undecodable(&error))?;
+    let ops = schema::read_object(body, false).map_err(|error| undecodable(&error))?.value;
     let Value::Array(list) = &ops else {
         let word = go_word(&ops);
         return Err(undecodable(&format!(
@@ -134,10 +130,7 @@ fn json_patch(body: &[u8]) -> Result<json_patch::Patch, Status> {
 fn object_patch(body: &[u8]) -> Result<Value, Status> {
     let undecodable =
         |why: &dyn std::fmt::Display| Status::bad_request(format!("error decoding patch: {why}"));
-    if body.is_empty() {
-        return Err(undecodable(&"unexpected end of JSON input"));
-    }
-    let patch: Value = serde_json::from_slice(body).map_err(|error| undecodable(&error))?;
+    let patch = schema::read_object(body, false).map_err(|error| undecodable(&error))?.value;
     if patch.is_object() {
         return Ok(patch);
     }
@@ -159,12 +152,8 @@ pub(super) fn go_word(value: &Value) -> &'static str {
     }
 }
 
-/// The outcome of a patch must be an object of the kind; gives back what the schema does not know, as warnings.
-fn checked(
-    call: &Call<'_>,
-    patched: Value,
-    validation: FieldValidation,
-) -> Result<(Value, Vec<String>), Status> {
+/// The outcome of a patch must be an object of the kind; what the schema does not know is warned of.
+fn checked(call: &Call<'_>, patched: Value, validation: FieldValidation) -> Result<Value, Status> {
     let expected = Expected::object(call.kind);
     let invalid = |why: String| {
         let mut errors = FieldErrors::new();
@@ -185,11 +174,12 @@ fn checked(
         return Err(Status::misnamed("", call.name()));
     }
     match validation {
-        FieldValidation::Ignore => Ok((decoded.value, Vec::new())),
-        FieldValidation::Warn => Ok((decoded.value, decoded.unknown)),
-        FieldValidation::Strict if decoded.unknown.is_empty() => Ok((decoded.value, Vec::new())),
+        FieldValidation::Ignore => {}
+        FieldValidation::Warn => call.warnings.say_all(decoded.unknown),
+        FieldValidation::Strict if decoded.unknown.is_empty() => {}
         FieldValidation::Strict => {
-            Err(invalid(format!("strict decoding error: {}", decoded.unknown.join(", "))))
+            return Err(invalid(format!("strict decoding error: {}", decoded.unknown.join(", "))));
         }
     }
+    Ok(decoded.value)
 }

@@ -20,15 +20,13 @@ pub(crate) async fn update(call: &Call<'_>) -> Result<Reply, Status> {
 /// PUT of the object or of one of its views.
 pub(crate) async fn put(call: &Call<'_>, part: Part) -> Result<Reply, Status> {
     let options = WriteOptions::parse(call.query, "UpdateOptions")?;
-    let mut warnings = Vec::new();
-    let mut object = decode(call, Expected::object(call.kind), options.field_validation, &mut warnings)?;
+    let mut object = decode(call, Expected::object(call.kind), options.field_validation)?;
     settle_namespace(call, &mut object)?;
     if meta::name(&object).is_empty() {
         return Err(Status::bad_request("name must be provided"));
     }
     let (stored, created) = put_object(call, part, object, options.dry_run).await?;
-    let reply = Reply::ok(Content::Object(call.kind, stored)).with_code(code_of(created));
-    Ok(reply.with_warnings(warnings))
+    Ok(Reply::ok(Content::Object(call.kind, stored)).with_code(code_of(created)))
 }
 
 async fn put_object(

@@ -47,7 +47,9 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Reply, Status> {
     if call.accepted.encoding != Encoding::Json {
         return Err(Status::not_acceptable());
     }
-    let start = parse_version(&options.resource_version)?.unwrap_or(0);
+    let start = parse_version(&options.resource_version)
+        .map_err(|_| Status::unparsable_version(&options.resource_version))?
+        .unwrap_or(0);
     let initial = options.send_initial_events.unwrap_or(start == 0);
     let mut frames = Frames {
         server: Arc::clone(call.server),

@@ -151,13 +151,12 @@ async fn prepare(
             manage(call, (update.managing, update.part), Some(old), &mut new)?;
             let namespace = meta::namespace(&new).to_owned();
             let mut attempt = Attempt {
-                server: call.server,
-                storage: call.storage,
-                kind,
+                call,
                 namespace: &namespace,
                 name,
                 operation: Operation::Update,
                 object: &mut new,
+                old: Some(old),
                 freshness,
                 guards,
             };

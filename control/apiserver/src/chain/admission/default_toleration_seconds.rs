@@ -19,7 +19,7 @@ fn admit(attempt: &mut Attempt<'_>) -> Result<(), Status> {
         if !tolerations.iter().any(|toleration| tolerates(toleration, taint)) {
             tolerations.push(json!({
                 "key": taint, "operator": "Exists", "effect": "NoExecute",
-                "tolerationSeconds": attempt.server.toleration_seconds,
+                "tolerationSeconds": attempt.call.server.toleration_seconds,
             }));
         }
     }

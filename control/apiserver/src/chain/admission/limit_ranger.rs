@@ -21,7 +21,8 @@ type Amounts = BTreeMap<String, Quantity>;
 
 fn admit<'a>(attempt: &'a mut Attempt<'_>) -> BoxFuture<'a, Result<(), Status>> {
     async move {
-        let is_claim = attempt.kind.group.is_empty() && attempt.kind.kind == "PersistentVolumeClaim";
+        let is_claim =
+            attempt.call.kind.group.is_empty() && attempt.call.kind.kind == "PersistentVolumeClaim";
         let is_pod = attempt.creates("", "Pod");
         if !is_pod && !is_claim {
             return Ok(());
@@ -51,7 +52,7 @@ fn admit<'a>(attempt: &'a mut Attempt<'_>) -> BoxFuture<'a, Result<(), Status>> 
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        Err(Status::forbidden_object(attempt.kind, attempt.name, &why))
+        Err(Status::forbidden_object(attempt.call.kind, attempt.name, &why))
     }
     .boxed()
 }

@@ -19,7 +19,7 @@ const PROTECTED: &[&str] = &["default", "kube-system", "kube-public"];
 
 fn admit<'a>(attempt: &'a mut Attempt<'_>) -> BoxFuture<'a, Result<(), Status>> {
     async move {
-        if attempt.operation != Operation::Create || !attempt.kind.namespaced {
+        if attempt.operation != Operation::Create || !attempt.call.kind.namespaced {
             return Ok(());
         }
         let scope = attempt.scope("", "namespaces", None)?;
@@ -31,7 +31,7 @@ fn admit<'a>(attempt: &'a mut Attempt<'_>) -> BoxFuture<'a, Result<(), Status>> 
         let terminating = meta::deletion_timestamp(&namespace).is_some()
             || tree::text(&namespace, "status.phase") == "Terminating";
         if terminating {
-            return Err(Status::namespace_terminating(attempt.kind, attempt.name, attempt.namespace));
+            return Err(Status::namespace_terminating(attempt.call.kind, attempt.name, attempt.namespace));
         }
         let key = scope.key(attempt.namespace);
         attempt.guards.push(Guard { key, revision: found.revision.unwrap_or(Revision::new(0)) });

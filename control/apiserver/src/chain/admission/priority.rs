@@ -30,7 +30,7 @@ fn admit<'a>(attempt: &'a mut Attempt<'_>) -> BoxFuture<'a, Result<(), Status>> 
         if attempt.creates("", "Pod") {
             return admit_pod(attempt).await;
         }
-        if attempt.kind.group == "scheduling.k8s.io" && tree::flag(attempt.object, "globalDefault") {
+        if attempt.call.kind.group == "scheduling.k8s.io" && tree::flag(attempt.object, "globalDefault") {
             return refuse_second_default(attempt).await;
         }
         Ok(())
@@ -50,7 +50,7 @@ async fn admit_pod(attempt: &mut Attempt<'_>) -> Result<(), Status> {
         let why = format!(
             "the integer value of priority ({asked}) must not be provided in pod spec; {COMPUTED} {value} {FROM_CLASS}"
         );
-        return Err(Status::forbidden_object(attempt.kind, attempt.name, &why));
+        return Err(Status::forbidden_object(attempt.call.kind, attempt.name, &why));
     }
     let asked = tree::text(attempt.object, "spec.preemptionPolicy");
     if !asked.is_empty() && asked != policy {
@@ -58,7 +58,7 @@ async fn admit_pod(attempt: &mut Attempt<'_>) -> Result<(), Status> {
             "the string value of PreemptionPolicy ({asked}) must not be provided in pod spec; {COMPUTED} {policy} \
              {FROM_CLASS}"
         );
-        return Err(Status::forbidden_object(attempt.kind, attempt.name, &why));
+        return Err(Status::forbidden_object(attempt.call.kind, attempt.name, &why));
     }
     tree::set(attempt.object, "spec.priority", value);
     tree::set(attempt.object, "spec.preemptionPolicy", policy);
@@ -76,7 +76,7 @@ async fn class_of(attempt: &Attempt<'_>, name: &str) -> Result<Class, Status> {
     let found = attempt.find(&scope(attempt)?, name).await?;
     let Some(found) = found else {
         let why = format!("no PriorityClass with name {name} was found");
-        return Err(Status::forbidden_object(attempt.kind, attempt.name, &why));
+        return Err(Status::forbidden_object(attempt.call.kind, attempt.name, &why));
     };
     Ok(Class::of(&found.parse()?))
 }
@@ -95,7 +95,7 @@ async fn refuse_second_default(attempt: &Attempt<'_>) -> Result<(), Status> {
                 "PriorityClass {} is already marked as default. Only one default can exist",
                 class.name
             );
-            Err(Status::forbidden_object(attempt.kind, attempt.name, &why))
+            Err(Status::forbidden_object(attempt.call.kind, attempt.name, &why))
         }
         Some(_) | None => Ok(()),
     }

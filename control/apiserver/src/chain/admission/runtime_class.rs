@@ -22,7 +22,7 @@ fn admit<'a>(attempt: &'a mut Attempt<'_>) -> BoxFuture<'a, Result<(), Status>> 
         let class = class_of(attempt).await?;
         let given =
             set_overhead(attempt.object, &class).and_then(|()| set_scheduling(attempt.object, &class));
-        given.map_err(|why| Status::forbidden_object(attempt.kind, attempt.name, &why))
+        given.map_err(|why| Status::forbidden_object(attempt.call.kind, attempt.name, &why))
     }
     .boxed()
 }
@@ -36,7 +36,7 @@ async fn class_of(attempt: &Attempt<'_>) -> Result<Value, Status> {
     let found = attempt.find(&attempt.scope("node.k8s.io", "runtimeclasses", None)?, name).await?;
     let Some(found) = found else {
         let why = format!("pod rejected: RuntimeClass {name:?} not found");
-        return Err(Status::forbidden_object(attempt.kind, attempt.name, &why));
+        return Err(Status::forbidden_object(attempt.call.kind, attempt.name, &why));
     };
     found.parse()
 }
