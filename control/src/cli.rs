@@ -1,5 +1,6 @@
 //! The command line: every command, flag and default of `navarch`, in one place.
 
+mod authentication;
 pub(crate) mod chaos;
 mod limits;
 
@@ -7,6 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use authentication::AuthenticationArgs;
 
 /// openraft narrates every election, and every try to reach a member that is away; the store says what changed.
 const DEFAULT_LOG: &str = "info,openraft=error";
@@ -190,7 +193,7 @@ pub(crate) struct ServerArgs {
     /// Folder of everything that this server keeps
     #[arg(long, value_name = "FOLDER")]
     pub(crate) data_dir: PathBuf,
-    /// Make the certificates that are missing, in DATA_DIR/pki, and an admin kubeconfig in DATA_DIR
+    /// Make the certificates and the key that are missing, in DATA_DIR/pki, and an admin kubeconfig in DATA_DIR
     #[arg(long)]
     pub(crate) init: bool,
     /// Address of the Kubernetes API
@@ -213,6 +216,8 @@ pub(crate) struct ServerArgs {
     pub(crate) public_metrics: bool,
     #[command(flatten)]
     pub(crate) limits: limits::LimitArgs,
+    #[command(flatten)]
+    pub(crate) authentication: AuthenticationArgs,
     /// Every first control node as NAME=HOST:PEERPORT/CLIENTPORT, comma-separated; default: this one alone
     #[arg(long, value_name = "MEMBERS", value_delimiter = ',')]
     pub(crate) initial_cluster: Vec<String>,
@@ -231,7 +236,8 @@ pub(crate) struct ServerArgs {
     /// Mebibytes of changes kept as history; 0: any amount
     #[arg(long, value_name = "MEBIBYTES", default_value_t = 2048)]
     pub(crate) history_mebibytes: u32,
-    /// Folder with api-ca, store-ca, NAME-api and NAME-store as .crt and .key; default DATA_DIR/pki
+    /// Folder with api-ca, store-ca, NAME-api and NAME-store as .crt and .key, and service-accounts.key; default
+    /// DATA_DIR/pki
     #[arg(long, value_name = "FOLDER")]
     pub(crate) pki_dir: Option<PathBuf>,
     /// Network of the pods; each node gets a /24 of it

@@ -2,6 +2,7 @@
 //!
 //! The API's authority speaks for users, components and nodes; the store's for members and etcd clients.
 //! They are apart so that a node's certificate opens no door to the store. Keys are readable by root only.
+//! Beside them lies the key that signs the tokens of service accounts: who has the authority's key has this one.
 
 use std::fs;
 use std::net::IpAddr;
@@ -14,6 +15,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, SanType,
 };
+
+/// Signs the tokens of service accounts. All servers of a cluster have the same.
+pub(crate) const SERVICE_ACCOUNT_KEY: &str = "service-accounts.key";
 
 const AUTHORITY_YEARS: i16 = 10;
 const LEAF_YEARS: i16 = 1;
@@ -68,7 +72,7 @@ pub(crate) struct Pki {
 }
 
 impl Pki {
-    /// Opens the folder, making it and both authorities where they are missing.
+    /// Opens the folder, making it, both authorities and the key of service accounts where they are missing.
     pub(crate) fn open(folder: &Path, now: Timestamp) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let pki = Self { folder: folder.to_owned() };
@@ -76,6 +80,11 @@ impl Pki {
             if !pki.authority_files(authority).key.exists() {
                 pki.make_authority(authority, now)?;
             }
+        }
+        let tokens = folder.join(SERVICE_ACCOUNT_KEY);
+        if !tokens.exists() {
+            let key = KeyPair::generate().context("cannot generate a key")?;
+            write_private(&tokens, &key.serialize_pem())?;
         }
         Ok(pki)
     }
@@ -222,11 +231,17 @@ mod tests {
     }
 
     #[test]
-    fn opening_again_keeps_the_authorities() {
+    fn opening_again_keeps_the_authorities_and_the_key_of_tokens() {
         let folder = tempfile::tempdir().unwrap();
         let now = "2026-02-28T12:00:00Z".parse().unwrap();
-        let authority = |pki: &Pki| fs::read(pki.authority_certificate(Authority::Store)).unwrap();
-        let first = authority(&Pki::open(folder.path(), now).unwrap());
-        assert_eq!(first, authority(&Pki::open(folder.path(), now).unwrap()));
+        let tokens = folder.path().join(SERVICE_ACCOUNT_KEY);
+        let read = |pki: &Pki| {
+            let authority = fs::read(pki.authority_certificate(Authority::Store)).unwrap();
+            (authority, fs::read_to_string(&tokens).unwrap())
+        };
+        let first = read(&Pki::open(folder.path(), now).unwrap());
+        assert_eq!(first, read(&Pki::open(folder.path(), now).unwrap()));
+        assert!(apiserver::TokenKeys::from_pem(&first.1).is_ok(), "a server can sign with it");
+        assert_eq!(fs::metadata(&tokens).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

@@ -1,5 +1,6 @@
 //! The role `navarch server`: one control node, wired bottom-up and stopped top-down.
 
+mod authentication;
 pub(crate) mod members;
 mod metrics_port;
 
@@ -53,6 +54,7 @@ struct Ports {
 /// Where the certificates are.
 #[derive(Clone)]
 struct Credentials {
+    folder: PathBuf,
     api_authority: PathBuf,
     store_authority: PathBuf,
     api: CertificateFiles,
@@ -86,6 +88,8 @@ pub(crate) async fn run(args: ServerArgs) -> Result<()> {
     store::metrics::describe();
     let machine = Machine { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) };
     let credentials = credentials(&args, machine.clock.as_ref())?;
+    let authentication =
+        authentication::authentication(&args.authentication, &credentials.folder, args.api_listen)?;
     let ports = Ports::bind(&args).await?;
     let stages = Stages::new();
     Signals::listen()?.stop(&stages.work);
@@ -116,6 +120,8 @@ pub(crate) async fn run(args: ServerArgs) -> Result<()> {
         metrics: render_metrics.clone(),
         toleration_seconds: i64::from(args.default_toleration_seconds),
         address: args.api_listen.to_string(),
+        authentication,
+        pod_accounts: args.authentication.pod_accounts(),
         tasks: stages.front.clone(),
     });
     let front_tls = tls::server(&credentials.api_authority, &credentials.api, ClientCertificate::Optional)?;
@@ -127,7 +133,7 @@ pub(crate) async fn run(args: ServerArgs) -> Result<()> {
     let definitions = api.clone().follow_definitions(stages.front.stop().clone());
     stages.front.spawn_infallible("definitions", definitions);
     stages.work.spawn_infallible("bootstrap", bootstrap(api.clone(), stages.work.stop().clone()));
-    start_controllers(&args, &api, &machine, &stages.work)?;
+    start_controllers(&args, &credentials, &api, &machine, &stages.work)?;
     let gateway_tls = tls::server(&credentials.api_authority, &credentials.api, ClientCertificate::Required)?;
     let gateway = start_gateway(&args, &api, &machine, tunnels, &stages.work);
     stages.work.spawn_infallible("gateway", gateway.serve(ports.gateway, gateway_tls, stages.work.clone()));
@@ -219,11 +225,12 @@ fn credentials(args: &ServerArgs, clock: &dyn Clock) -> Result<Credentials> {
         store_authority: folder.join("store-ca.crt"),
         api: files("api"),
         store: files("store"),
+        folder,
     };
     if !credentials.api_authority.exists() {
         bail!(
             "no certificates in {}: make them with --init, or name their folder with --pki-dir",
-            folder.display()
+            credentials.folder.display()
         );
     }
     Ok(credentials)
@@ -343,9 +350,6 @@ fn history(args: &ServerArgs) -> History {
 }
 
 fn store_tls(credentials: &Credentials, admitted: &[&str]) -> Result<Tls> {
-    let read = |path: &Path| {
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
-    };
     Ok(Tls {
         ca_pem: read(&credentials.store_authority)?,
         certificate_pem: read(&credentials.store.certificate)?,
@@ -354,8 +358,18 @@ fn store_tls(credentials: &Credentials, admitted: &[&str]) -> Result<Tls> {
     })
 }
 
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
 /// Controllers and scheduler: candidates in every control node, leaders in one.
-fn start_controllers(args: &ServerArgs, api: &ApiServer, machine: &Machine, tasks: &Tasks) -> Result<()> {
+fn start_controllers(
+    args: &ServerArgs,
+    credentials: &Credentials,
+    api: &ApiServer,
+    machine: &Machine,
+    tasks: &Tasks,
+) -> Result<()> {
     // A process and its successor must not share a name in elections.
     let identity = format!("{}-{}", args.name, machine.entropy.name_suffix(5));
     let client = component(api, "kube-controller-manager");
@@ -372,6 +386,7 @@ fn start_controllers(args: &ServerArgs, api: &ApiServer, machine: &Machine, task
         identity: identity.clone(),
         election: ElectionConfig::default(),
         cluster_cidr,
+        root_ca: Some(read(&credentials.api_authority)?),
     };
     controllers::run(config, tasks);
     let config = SchedulerConfig {

@@ -31,7 +31,7 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    /// Makes the folder, the authorities and the client's certificate.
+    /// Makes the folder, the authorities, the client's certificate and the key of service accounts.
     pub(super) fn create(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let (api, api_ca_pem) = authority(folder, "api-ca")?;
@@ -40,6 +40,7 @@ impl Certificates {
             let (certificate_pem, key_pem) = issue(folder, issuer, name, Some(organization), &[])?;
             Ok::<_, anyhow::Error>(Identity { ca_pem, certificate_pem, key_pem })
         };
+        fs::write(folder.join("service-accounts.key"), KeyPair::generate()?.serialize_pem())?;
         let client = identity(store_ca_pem, &store, "etcd-client", CLIENTS)?;
         let administrator = identity(api_ca_pem, &api, "admin", ADMINISTRATORS)?;
         Ok(Self { folder: folder.to_owned(), api, store, client, administrator })

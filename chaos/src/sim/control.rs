@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::client::{Client, ElectionConfig, Informers};
-use apiserver::{ApiConfig, ApiServer, Identity, NodeStream, NodeStreamError, NodeStreams};
+use apiserver::{
+    ApiConfig, ApiServer, Authentication, Identity, NodeStream, NodeStreamError, NodeStreams, PodAccounts,
+};
 use base::{Clock, Entropy, Tasks};
 use controllers::{ClusterCidrError, ControllersConfig};
 use futures::future::BoxFuture;
@@ -68,6 +70,8 @@ pub(super) fn start(site: &Site, tasks: &Tasks) -> Result<(), ClusterCidrError> 
         metrics: Arc::new(String::new),
         toleration_seconds: TOLERATION_S,
         address: format!("{}:6443", site.seat.member),
+        authentication: Authentication::default(),
+        pod_accounts: PodAccounts::Named,
         tasks: plane.clone(),
     }));
     let definitions = ApiServer::clone(&server).follow_definitions(plane.stop().clone());
@@ -126,6 +130,7 @@ fn start_controllers(
         identity: identity.clone(),
         election: ELECTION,
         cluster_cidr: CLUSTER_CIDR.parse()?,
+        root_ca: None,
     };
     controllers::run(config, tasks);
     let config = SchedulerConfig {

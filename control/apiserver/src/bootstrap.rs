@@ -7,11 +7,13 @@ use std::time::Duration;
 use http::header::{HeaderValue, USER_AGENT};
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
+use kinds::meta;
 use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::body::{empty, full};
 use crate::chain::authn::{Identity, MASTERS};
+use crate::chain::authz::rule::Rule;
 use crate::server::ApiServer;
 
 mod roles;
@@ -44,6 +46,15 @@ enum Sent {
     Done(Value),
     /// Somebody else was quicker: the object is there already, another one, or gone.
     Overtaken,
+}
+
+/// What every node may: the role that nobody is given, since what it allows is too much for one node.
+pub(crate) fn rules_of_nodes() -> Vec<Rule> {
+    let roles = sheet::wanted().unwrap_or_default();
+    let is_of_nodes = |wanted: &&sheet::Wanted| {
+        wanted.kind.kind == "ClusterRole" && meta::name(&wanted.object) == "system:node"
+    };
+    roles.iter().find(is_of_nodes).map(|role| Rule::all_of(&role.object)).unwrap_or_default()
 }
 
 impl ApiServer {

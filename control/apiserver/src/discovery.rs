@@ -1,7 +1,7 @@
 //! Everything that is no resource: which resources there are, documents about them, version, health, metrics.
 
 use bytes::Bytes;
-use http::header::{ALLOW, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::header::{ALLOW, CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -24,6 +24,12 @@ pub(crate) use openapi::Documents;
 /// The version of Kubernetes whose API this is.
 const KUBERNETES_MINOR: &str = "36";
 
+/// Where others learn who signs the tokens of service accounts (OpenID Connect Discovery 1.0), and with what.
+const ISSUER: &str = "/.well-known/openid-configuration";
+const JWKS: &str = "/openid/v1/jwks";
+/// How long they may remember it.
+const ISSUER_CACHE_CONTROL: &str = "public, max-age=3600";
+
 pub(crate) async fn serve(
     server: &Shared,
     info: &RequestInfo,
@@ -43,6 +49,7 @@ pub(crate) async fn serve(
             respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", full((server.metrics)()))
         }
         _ if health::is_health(path) => health::answer(server, path, &info.query).await,
+        ISSUER | JWKS => issuer(server, path),
         _ if path.starts_with("/openapi/") => openapi::answer(server, path, &head)?,
         _ => match legacy::below(server, path) {
             Some(document) => {
@@ -53,6 +60,27 @@ pub(crate) async fn serve(
         },
     };
     Ok(if head.method == Method::HEAD { response.map(|_| body::empty()) } else { response })
+}
+
+/// What is public about the keys that sign tokens.
+fn issuer(server: &Shared, path: &str) -> Response<Body> {
+    let Some(issuer) = &server.authenticator.known.service_accounts else { return page_not_found() };
+    let (content_type, document) = match path {
+        JWKS => ("application/jwk-set+json", issuer.keys.to_jwks()),
+        _ => {
+            let about = json!({
+                "issuer": issuer.issuer,
+                "jwks_uri": issuer.jwks_uri,
+                "response_types_supported": ["id_token"],
+                "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": ["ES256"],
+            });
+            ("application/json", about)
+        }
+    };
+    let mut response = respond(StatusCode::OK, content_type, full(document.to_string()));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(ISSUER_CACHE_CONTROL));
+    response
 }
 
 /// What a path outside the API gets.
@@ -117,13 +145,18 @@ fn json_answer(value: &Value) -> Response<Body> {
 }
 
 fn roots(server: &Shared) -> Value {
-    let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
+    let signs = server.authenticator.known.service_accounts.is_some();
+    let mut paths: Vec<String> = signs.then(|| ISSUER.to_owned()).into_iter().collect();
+    paths.extend(["/api", "/api/v1", "/apis"].map(str::to_owned));
     for (group, versions) in server.registry.groups().into_iter().filter(|(group, _)| !group.is_empty()) {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.into_iter().map(|version| format!("/apis/{group}/{version}")));
     }
     let others = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
     paths.extend(others.map(str::to_owned));
+    // Between its neighbours in the alphabet.
+    let at = paths.iter().position(|path| path == "/readyz").filter(|_| signs);
+    at.into_iter().for_each(|at| paths.insert(at, JWKS.to_owned()));
     json!({"paths": paths})
 }
 

@@ -25,6 +25,7 @@ mod status;
 mod storage;
 mod subresources;
 mod table;
+mod tokens;
 mod transactions;
 mod verbs;
 mod warnings;
@@ -34,6 +35,8 @@ mod tests;
 
 pub use body::{Body, BoxError, empty, full};
 pub use bootstrap::BootstrapError;
-pub use chain::authn::Identity;
+pub use chain::admission::PodAccounts;
+pub use chain::authn::{Authentication, Identity, StaticTokens, StaticTokensError};
 pub use node_stream::{NodeStream, NodeStreamError, NodeStreams};
 pub use server::{ApiConfig, ApiServer};
+pub use tokens::{KeyError, TokenIssuer, TokenKeys};

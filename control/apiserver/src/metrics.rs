@@ -14,6 +14,8 @@ pub const REQUEST_DURATION_SECONDS: &str = "apiserver_request_duration_seconds";
 pub const LONGRUNNING_REQUESTS: &str = "apiserver_longrunning_requests";
 pub const CURRENT_INFLIGHT_REQUESTS: &str = "apiserver_current_inflight_requests";
 pub const TLS_HANDSHAKE_ERRORS_TOTAL: &str = "apiserver_tls_handshake_errors_total";
+pub const SERVICEACCOUNT_STALE_TOKENS_TOTAL: &str = "serviceaccount_stale_tokens_total";
+pub const SERVICEACCOUNT_VALID_TOKENS_TOTAL: &str = "serviceaccount_valid_tokens_total";
 
 pub(crate) fn describe() {
     describe_counter!(REQUEST_TOTAL, "Requests answered, by verb, resource and code.");
@@ -25,6 +27,11 @@ pub(crate) fn describe() {
     describe_gauge!(LONGRUNNING_REQUESTS, "Watches and followed logs that are open.");
     describe_gauge!(CURRENT_INFLIGHT_REQUESTS, "Requests whose answer has not begun.");
     describe_counter!(TLS_HANDSHAKE_ERRORS_TOTAL, "Connections that ended before TLS was up.");
+    describe_counter!(
+        SERVICEACCOUNT_STALE_TOKENS_TOTAL,
+        "Shown tokens of pods that should have been replaced by now."
+    );
+    describe_counter!(SERVICEACCOUNT_VALID_TOKENS_TOTAL, "Shown tokens of pods that are fresh.");
 }
 
 /// One request on its way.

@@ -1,11 +1,11 @@
-//! POST of a question: who may what, and who am I. The answer is the question with a status; nothing is stored.
+//! POST of a question: who may what, who am I, and whose is this token. The answer is the question with a status; nothing is stored.
 
 use std::collections::BTreeMap;
 
 use kinds::{Review, tree};
 use serde_json::{Map, Value, json};
 
-use crate::chain::authn::Identity;
+use crate::chain::authn::{Identity, Refusal};
 use crate::chain::authz::book::Grant;
 use crate::chain::authz::{Asked, Attributes, Resource};
 use crate::decode::{Expected, decode};
@@ -27,9 +27,29 @@ pub(crate) async fn answer(call: &Call<'_>, review: Review) -> Result<Reply, Sta
         Review::Access => access(call, &subject(spec), spec).await?,
         Review::OwnRules => rules(call, tree::text(spec, "namespace")).await?,
         Review::OwnIdentity => json!({"userInfo": user_info(call.who)}),
+        Review::Token => token(call, spec).await?,
     };
     tree::set(&mut question, "status", status);
     Ok(Reply::created(Content::Json(question)))
+}
+
+/// Whose a token is.
+async fn token(call: &Call<'_>, spec: &Value) -> Result<Value, Status> {
+    let token = tree::text(spec, "token");
+    if token.is_empty() {
+        return Err(Status::bad_request("token is required for TokenReview in authentication"));
+    }
+    match call.server.authenticator.authenticate(token, &texts(tree::get(spec, "audiences"))).await {
+        Ok(found) => {
+            let mut status = json!({"authenticated": true, "user": user_info(&found.who)});
+            if !found.audiences.is_empty() {
+                status["audiences"] = json!(found.audiences);
+            }
+            Ok(status)
+        }
+        Err(Refusal::Invalid(why)) => Ok(json!({"user": {}, "error": why})),
+        Err(Refusal::Away(status)) => Err(status),
+    }
 }
 
 async fn access(call: &Call<'_>, who: &Identity, spec: &Value) -> Result<Value, Status> {
@@ -53,14 +73,12 @@ fn attributes(spec: &Value) -> Attributes<'_> {
         subresource: tree::text(of, "subresource"),
         namespace: tree::text(of, "namespace"),
         name: tree::text(of, "name"),
+        node: "",
     };
     Attributes { verb: tree::text(of, "verb"), asked: Asked::Resource(resource) }
 }
 
 fn subject(spec: &Value) -> Identity {
-    let texts = |value: &Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().filter_map(|text| Some(text.as_str()?.to_owned())).collect()
-    };
     let extra = tree::map(spec, "extra").into_iter().flatten();
     Identity {
         user: tree::text(spec, "user").to_owned(),
@@ -68,6 +86,10 @@ fn subject(spec: &Value) -> Identity {
         groups: texts(tree::get(spec, "groups")),
         extra: extra.map(|(key, values)| (key.clone(), texts(values))).collect::<BTreeMap<_, _>>(),
     }
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(|text| Some(text.as_str()?.to_owned())).collect()
 }
 
 /// All rules that count for the sender in `namespace`.
@@ -84,8 +106,12 @@ async fn rules(call: &Call<'_>, namespace: &str) -> Result<Value, Status> {
             false => paths.push(rule.to_json()),
         }
     }
-    let mut status = json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false});
-    let complaints: Vec<String> = grants.iter().filter_map(|grant| grant.complaint()).collect();
+    // What a node may depends on its pods, which no rule tells.
+    let is_node = call.who.node().is_some();
+    let mut status = json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": is_node});
+    let own = is_node.then(|| "node authorizer does not support user rule resolution".to_owned());
+    let complaints: Vec<String> =
+        own.into_iter().chain(grants.iter().filter_map(|grant| grant.complaint())).collect();
     if !complaints.is_empty() {
         status["evaluationError"] = complaints.join(", ").into();
     }

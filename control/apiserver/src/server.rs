@@ -16,8 +16,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body};
-use crate::chain::authn::Identity;
-use crate::chain::authz::{Attributes, Authorizer, method_verb, name_of};
+use crate::bootstrap;
+use crate::chain::admission::PodAccounts;
+use crate::chain::authn::{Authentication, Authenticator, Identity};
+use crate::chain::authz::{Attributes, Authorizer, method_verb, name_of, node_of};
 use crate::chain::impersonation;
 use crate::discovery::{self, Documents};
 use crate::metrics;
@@ -44,6 +46,10 @@ pub struct ApiConfig {
     pub toleration_seconds: i64,
     /// Where clients reach this server: `host:port`, for discovery and the service `kubernetes`.
     pub address: String,
+    /// Whose tokens are believed.
+    pub authentication: Authentication,
+    /// What pods get of their service accounts.
+    pub pod_accounts: PodAccounts,
     /// Takes what the server does by itself. Its end also ends watches and logs that are being followed.
     pub tasks: Tasks,
 }
@@ -69,6 +75,8 @@ pub(crate) struct Shared {
     pub(crate) documents: Documents,
     /// Counts the changes of the registry's custom kinds.
     pub(crate) custom_changes: watch::Sender<u64>,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) pod_accounts: PodAccounts,
     pub(crate) authorizer: Authorizer,
 }
 
@@ -129,10 +137,13 @@ impl ApiServer {
         let registry = Registry::builtin();
         let schema = Schema::builtin();
         let storage = Storage::new(config.store);
+        let authenticator = Authenticator::new(config.authentication, storage.clone(), config.clock.clone());
         metrics::describe();
         Self {
             shared: Arc::new(Shared {
-                authorizer: Authorizer::start(storage.clone(), &config.tasks),
+                authenticator,
+                pod_accounts: config.pod_accounts,
+                authorizer: Authorizer::start(storage.clone(), &config.tasks, bootstrap::rules_of_nodes()),
                 storage,
                 clock: config.clock,
                 entropy: config.entropy,
@@ -187,6 +198,7 @@ impl ApiServer {
         info: &RequestInfo,
         request: Request<Body>,
     ) -> Result<Response<Body>, Status> {
+        let who = self.shared.authenticator.sender(who, request.headers()).await?;
         let wanted = impersonation::wanted(request.headers())?;
         let method = method_verb(request.method());
         let who = self.authorized((who, wanted), info, &method).await?;
@@ -236,7 +248,8 @@ impl ApiServer {
         let nobody = who.is_anonymous();
         let judged = async {
             let who = impersonation::impersonated(authorizer, who, wanted).await?;
-            authorizer.authorize(&who, &Attributes::of(info, method, &name_of(info))).await?;
+            let (name, node) = (name_of(info), node_of(info));
+            authorizer.authorize(&who, &Attributes::of(info, method, &name).on_node(&node)).await?;
             Ok(who)
         };
         judged.await.map_err(|status: Status| match nobody && status.reason() == "Forbidden" {

@@ -209,11 +209,17 @@ impl Status {
 
     /// A precondition of a delete that does not hold; these name the kind, not the resource.
     pub(crate) fn precondition(kind: &Kind, name: &str, why: &str) -> Self {
-        let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", kind.qualified_kind());
+        Self::other_object(kind.group, kind.kind, name, why)
+    }
+
+    /// A body that means another object than the one that has its name now.
+    pub(crate) fn other_object(group: &str, kind: &str, name: &str, why: &str) -> Self {
+        let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let message = format!("Operation cannot be fulfilled on {qualified} {name:?}: {why}");
         Self::new(StatusCode::CONFLICT, "Conflict", message)
             .detail("name", name)
-            .detail("group", kind.group)
-            .detail("kind", kind.kind)
+            .detail("group", group)
+            .detail("kind", kind)
     }
 
     /// A write of a component that no longer leads.
@@ -253,8 +259,9 @@ impl Status {
     }
 
     /// As [`Status::invalid`], of a body that is no object.
-    pub(crate) fn invalid_body(group: &str, kind: &str, errors: &FieldErrors) -> Self {
-        Self::invalid_named(&format!("{kind}.{group}"), "", errors)
+    pub(crate) fn invalid_body(group: &str, kind: &str, name: &str, errors: &FieldErrors) -> Self {
+        Self::invalid_named(&format!("{kind}.{group}"), name, errors)
+            .detail("name", name)
             .detail("group", group)
             .detail("kind", kind)
             .causes(errors)

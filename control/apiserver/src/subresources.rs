@@ -13,6 +13,7 @@ mod eviction;
 mod finalize;
 mod log;
 mod scale;
+mod token;
 
 pub(crate) async fn serve(
     call: &Call<'_>,
@@ -33,15 +34,15 @@ pub(crate) async fn serve(
         (Serves::Binding, Verb::Create) => binding::create(call).await,
         (Serves::Eviction, Verb::Create) => eviction::create(call).await,
         (Serves::Log, Verb::Get) => log::get(call).await,
-        // Tokens come with service account keys, in a later issue.
-        (Serves::Token, _) => Err(Status::no_such_resource()),
+        (Serves::Token, Verb::Create) => token::create(call).await,
         (
             Serves::Status
             | Serves::Scale(_)
             | Serves::Finalize
             | Serves::Binding
             | Serves::Eviction
-            | Serves::Log,
+            | Serves::Log
+            | Serves::Token,
             _,
         ) => Err(Status::method_not_allowed()),
     }

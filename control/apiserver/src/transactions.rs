@@ -96,7 +96,7 @@ impl Transaction {
             let at = format!("{field}[{number}]");
             operations.extend(Operation::parse(sent.server, (word, object), &at, &mut errors));
         }
-        errors.into_result().map_err(|errors| Status::invalid_body(GROUP, KIND, &errors))?;
+        errors.into_result().map_err(|errors| Status::invalid_body(GROUP, KIND, "", &errors))?;
         Ok(Self { operations, dry_run })
     }
 

@@ -11,6 +11,7 @@ use crate::node_lifecycle::NodeLifecycleController;
 use crate::pod_cidr::PodCidrController;
 use crate::pod_garbage::PodGarbageController;
 use crate::replica_set::ReplicaSetController;
+use crate::root_ca::RootCaController;
 use crate::service_account::ServiceAccountController;
 use crate::taint_eviction::TaintEvictionController;
 
@@ -41,6 +42,7 @@ pub const ALL: &[Entry] = &[
     Entry::of::<PodCidrController>(),
     Entry::of::<PodGarbageController>(),
     Entry::of::<ReplicaSetController>(),
+    Entry::of::<RootCaController>(),
     Entry::of::<ServiceAccountController>(),
     Entry::of::<TaintEvictionController>(),
 ];

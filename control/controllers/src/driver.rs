@@ -36,6 +36,11 @@ pub(crate) trait Controller: Sized + Send + Sync + 'static {
 
     fn new(shared: &Shared) -> Self;
 
+    /// Whether this process has what the controller needs.
+    fn is_wanted(_: &Shared) -> bool {
+        true
+    }
+
     fn watches() -> Watches;
 
     /// Woken by key and by timer; never reads what woke it.
@@ -137,7 +142,9 @@ impl Watches {
 
 /// Starts a controller's candidate.
 pub(crate) fn start<C: Controller>(shared: &Shared) {
-    start_with(shared, C::new(shared));
+    if C::is_wanted(shared) {
+        start_with(shared, C::new(shared));
+    }
 }
 
 fn start_with<C: Controller>(shared: &Shared, controller: C) {

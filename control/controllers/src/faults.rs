@@ -160,6 +160,7 @@ impl World {
             identity: format!("process-{}", self.processes.len() + 1),
             election: ELECTION,
             cluster_cidr: "10.244.0.0/16".parse().expect("a network"),
+            root_ca: None,
         };
         let recorder = Recorder::start(&client, "controllers", "", config.clock.clone(), &tasks);
         let shared = Shared { config, recorder, tasks: tasks.clone() };

@@ -20,6 +20,7 @@ mod pod_cidr;
 mod pod_garbage;
 mod pods;
 mod replica_set;
+mod root_ca;
 mod service_account;
 mod taint_eviction;
 #[cfg(test)]
@@ -49,6 +50,8 @@ pub struct ControllersConfig {
     pub election: ElectionConfig,
     /// Where each node's pod addresses come from.
     pub cluster_cidr: ClusterCidr,
+    /// The certificate of the API's authority, PEM, which every namespace is told; nothing: none is.
+    pub root_ca: Option<String>,
 }
 
 /// What each controller is started with.

@@ -7,7 +7,7 @@ use base::{Entropy, SeededEntropy, SystemClock, Tasks};
 use client::memory::MemoryApi;
 use client::{Client, Delete, ElectionConfig, HasMetadata, Informers, ListOptions, Object, ObjectKey};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +31,7 @@ fn world() -> World {
         identity: "server-1".to_owned(),
         election: ElectionConfig::default(),
         cluster_cidr: "10.244.0.0/16".parse().expect("a network"),
+        root_ca: Some("the authority".to_owned()),
     };
     crate::run(config, &tasks);
     World { client, tasks }
@@ -138,6 +139,16 @@ async fn a_namespace_gets_its_account_and_goes_with_its_content() {
     let world = world();
     world.create::<Namespace>(json!({ "metadata": { "name": "team" } })).await;
     world.eventually::<ServiceAccount>(1, |account| account.namespace() == "team").await;
+    let authority = |map: &ConfigMap| {
+        let data = map.data.as_ref().and_then(|data| data.get("ca.crt"));
+        map.name() == "kube-root-ca.crt" && data.is_some_and(|data| data == "the authority")
+    };
+    world.eventually::<ConfigMap>(1, authority).await;
+    let broken = json!({ "data": { "ca.crt": "another", "more": "x" } });
+    let key = ObjectKey::namespaced("team", "kube-root-ca.crt");
+    world.client.merge_patch::<ConfigMap>(&key, &broken).await.expect("changed");
+    let mended = world.eventually::<ConfigMap>(1, authority).await;
+    assert_eq!(mended[0].data.as_ref().map(|data| data.len()), Some(1));
     let key = ObjectKey::cluster("team");
     world.client.delete::<Namespace>(&key, &Delete::default()).await.expect("deleted");
     world.eventually::<Namespace>(0, |_| true).await;

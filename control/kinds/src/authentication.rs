@@ -5,13 +5,21 @@ use crate::{Kind, Review, Strategy, Verb};
 pub const GROUP: &str = "authentication.k8s.io";
 
 pub static SELF_SUBJECT_REVIEW: Kind = Kind {
-    group: GROUP,
     kind: "SelfSubjectReview",
     plural: "selfsubjectreviews",
     singular: "selfsubjectreview",
     definition: "io.k8s.api.authentication.v1.SelfSubjectReview",
-    namespaced: false,
-    verbs: &[Verb::Create],
     strategy: &Strategy { review: Some(Review::OwnIdentity), ..Strategy::PLAIN },
-    ..Kind::PLAIN
+    ..QUESTION
 };
+
+pub static TOKEN_REVIEW: Kind = Kind {
+    kind: "TokenReview",
+    plural: "tokenreviews",
+    singular: "tokenreview",
+    definition: "io.k8s.api.authentication.v1.TokenReview",
+    strategy: &Strategy { review: Some(Review::Token), ..Strategy::PLAIN },
+    ..QUESTION
+};
+
+const QUESTION: Kind = Kind { group: GROUP, namespaced: false, verbs: &[Verb::Create], ..Kind::PLAIN };

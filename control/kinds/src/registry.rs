@@ -32,6 +32,7 @@ pub static ALL: &[&Kind] = &[
     &apps::replica_set::REPLICA_SET,
     &apps::stateful_set::STATEFUL_SET,
     &authentication::SELF_SUBJECT_REVIEW,
+    &authentication::TOKEN_REVIEW,
     &authorization::LOCAL_SUBJECT_ACCESS_REVIEW,
     &authorization::SELF_SUBJECT_ACCESS_REVIEW,
     &authorization::SELF_SUBJECT_RULES_REVIEW,
@@ -252,7 +253,7 @@ mod tests {
             replicationcontrollers ["rc"] ["all"] /scale/status | Name Desired Current Ready Age Containers+ Images+ Selector+
             resourcequotas ["quota"] [] /status | Name Request Limit Age
             secrets [] [] / | Name Type Data Age
-            serviceaccounts ["sa"] [] / | Name Secrets Age
+            serviceaccounts ["sa"] [] /token | Name Secrets Age
             services ["svc"] ["all"] /status | Name Type Cluster-IP External-IP Port(s) Age Selector+
             controllerrevisions.apps [] [] / | Name Controller Revision Age
             daemonsets.apps ["ds"] ["all"] /status | Name Desired Current Ready Up-to-date Available Node Selector Age Containers+ Images+ Selector+
@@ -260,6 +261,7 @@ mod tests {
             replicasets.apps ["rs"] ["all"] /scale/status | Name Desired Current Ready Age Containers+ Images+ Selector+
             statefulsets.apps ["sts"] ["all"] /scale/status | Name Ready Age Containers+ Images+
             selfsubjectreviews.authentication.k8s.io [] [] / | Name Age
+            tokenreviews.authentication.k8s.io [] [] / | Name Age
             localsubjectaccessreviews.authorization.k8s.io [] [] / | Name Age
             selfsubjectaccessreviews.authorization.k8s.io [] [] / | Name Age
             selfsubjectrulesreviews.authorization.k8s.io [] [] / | Name Age

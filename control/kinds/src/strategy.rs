@@ -54,6 +54,8 @@ pub enum Review {
     OwnRules,
     /// Who the sender is.
     OwnIdentity,
+    /// Whose a token is.
+    Token,
 }
 
 /// What moves `metadata.generation`.

@@ -14,11 +14,14 @@ mod default_storage_class;
 mod default_toleration_seconds;
 mod limit_ranger;
 pub(crate) mod namespace_lifecycle;
+pub(crate) mod node_restriction;
 mod pod_security;
 mod priority;
 mod runtime_class;
 mod service_account;
 mod taint_nodes_by_condition;
+
+pub use service_account::PodAccounts;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
@@ -58,6 +61,7 @@ pub(crate) const ORDER: &[Plugin] = &[
     namespace_lifecycle::PLUGIN,
     limit_ranger::PLUGIN,
     service_account::PLUGIN,
+    node_restriction::PLUGIN,
     taint_nodes_by_condition::PLUGIN,
     pod_security::PLUGIN,
     priority::PLUGIN,

@@ -1,13 +1,22 @@
-//! Who sends a request: the client certificate's subject, or nobody.
+//! Who sends a request: the client certificate's subject, the owner of a token, or nobody.
 
 use std::collections::BTreeMap;
 
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+pub use bearer::Authentication;
+pub(crate) use bearer::{Authenticator, Refusal};
+pub use static_tokens::{StaticTokens, StaticTokensError};
+
+mod bearer;
+mod bootstrap_token;
+mod static_tokens;
+
 pub(crate) const ANONYMOUS: &str = "system:anonymous";
 pub(crate) const AUTHENTICATED: &str = "system:authenticated";
 pub(crate) const UNAUTHENTICATED: &str = "system:unauthenticated";
 pub(crate) const MASTERS: &str = "system:masters";
+const NODES: &str = "system:nodes";
 
 /// A user, as authorization and messages see one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +58,11 @@ impl Identity {
 
     pub fn is_anonymous(&self) -> bool {
         !self.is_in(AUTHENTICATED)
+    }
+
+    /// The name of the node that this is; nothing if it is none.
+    pub(crate) fn node(&self) -> Option<&str> {
+        self.user.strip_prefix("system:node:").filter(|_| self.is_in(NODES))
     }
 
     pub fn is_in(&self, group: &str) -> bool {

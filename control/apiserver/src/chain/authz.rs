@@ -1,4 +1,5 @@
-//! Who may do what: the roles and bindings of RBAC, as this server's copy of the store holds them.
+//! Who may do what: nodes by what their pods use, everybody by the roles and bindings of RBAC, as this server's copy of
+//! the store holds them.
 //!
 //! `system:masters` may everything, and everybody may ask whether the server is well. Everything else needs a rule. No
 //! request is refused for a rule that this server has not read yet: until the first roles are there, requests wait.
@@ -12,6 +13,8 @@ use kinds::selector::FieldSelector;
 use tokio::sync::watch;
 
 use self::book::{Grant, Roles};
+use self::nodes::{Nodes, Opinion};
+use self::rule::Rule;
 use super::authn::{Identity, MASTERS};
 use crate::request::{RequestInfo, ResourcePath, Target};
 use crate::status::Status;
@@ -20,6 +23,7 @@ use crate::storage::Storage;
 pub(crate) mod book;
 pub(crate) mod escalation;
 mod feed;
+mod nodes;
 pub(crate) mod rule;
 
 /// How long a request waits for the first roles of a new cluster.
@@ -49,6 +53,8 @@ pub(crate) struct Resource<'a> {
     pub(crate) subresource: &'a str,
     pub(crate) namespace: &'a str,
     pub(crate) name: &'a str,
+    /// The only node whose pods are asked for, if they are asked for by node.
+    pub(crate) node: &'a str,
 }
 
 /// What was decided, in Kubernetes' words.
@@ -62,14 +68,16 @@ pub(crate) struct Decision {
 /// Decides. Fed by a task of its own.
 pub(crate) struct Authorizer {
     roles: watch::Receiver<Option<Arc<Roles>>>,
+    nodes: Nodes,
 }
 
 impl Authorizer {
-    pub(crate) fn start(storage: Storage, tasks: &Tasks) -> Self {
+    /// `of_nodes`: what every node may.
+    pub(crate) fn start(storage: Storage, tasks: &Tasks, of_nodes: Vec<Rule>) -> Self {
         let (publish, roles) = watch::channel(None);
         let stop = tasks.stop().clone();
-        tasks.spawn_infallible("roles", feed::feed(storage, publish, stop));
-        Self { roles }
+        tasks.spawn_infallible("roles", feed::feed(storage.clone(), publish, stop));
+        Self { roles, nodes: Nodes::start(storage, tasks, of_nodes) }
     }
 
     /// Refuses what `who` may not do.
@@ -77,10 +85,14 @@ impl Authorizer {
         if who.is_in(MASTERS) || asked.is_about_health() {
             return Ok(());
         }
+        let opinion = self.nodes.opinion(who, asked).await?;
+        if opinion == Opinion::Allowed {
+            return Ok(());
+        }
         let roles = self.roles().await?;
         match allowing(&roles, who, asked) {
             Some(_) => Ok(()),
-            None => Err(refusal(who, asked, &complaints(&roles, who, asked))),
+            None => Err(refusal(who, asked, &reasons(opinion, complaints(&roles, who, asked)))),
         }
     }
 
@@ -89,12 +101,19 @@ impl Authorizer {
         if who.is_in(MASTERS) || asked.is_about_health() {
             return Ok(Decision { allowed: true, reason: String::new() });
         }
+        let opinion = self.nodes.opinion(who, asked).await?;
+        if opinion == Opinion::Allowed {
+            return Ok(Decision { allowed: true, reason: String::new() });
+        }
         let roles = self.roles().await?;
         Ok(match allowing(&roles, who, asked) {
             Some(grant) => {
                 Decision { allowed: true, reason: format!("RBAC: allowed by {}", grant.describe()) }
             }
-            None => Decision { allowed: false, reason: complaints(&roles, who, asked) },
+            None => {
+                let reason = reasons(opinion, complaints(&roles, who, asked));
+                Decision { allowed: false, reason }
+            }
         })
     }
 
@@ -133,8 +152,17 @@ impl<'a> Attributes<'a> {
             subresource: path.subresource.as_deref().unwrap_or_default(),
             namespace: path.namespace.as_deref().unwrap_or_default(),
             name,
+            node: "",
         };
         Self { verb: verb.as_str(), asked: Asked::Resource(resource) }
+    }
+
+    /// The same, of the pods of one node only; `node` as [`node_of`] found it.
+    pub(crate) fn on_node(mut self, node: &'a str) -> Self {
+        if let Asked::Resource(resource) = &mut self.asked {
+            resource.node = node;
+        }
+        self
     }
 
     fn namespace(&self) -> &'a str {
@@ -158,12 +186,20 @@ pub(crate) fn name_of(info: &RequestInfo) -> String {
     match (&path.name, verb) {
         (Some(name), _) => name.clone(),
         (None, Verb::List | Verb::Watch | Verb::DeleteCollection) => {
-            let selector = info.query.get("fieldSelector");
-            let selector = (!selector.is_empty()).then(|| FieldSelector::parse(selector).ok()).flatten();
-            selector.and_then(|selector| Some(selector.name()?.to_owned())).unwrap_or_default()
+            selector(info).and_then(|selector| Some(selector.name()?.to_owned())).unwrap_or_default()
         }
         (None, Verb::Create | Verb::Delete | Verb::Get | Verb::Patch | Verb::Update) => String::new(),
     }
+}
+
+/// The node whose pods are asked for, if the field selector lets no others through.
+pub(crate) fn node_of(info: &RequestInfo) -> String {
+    selector(info).and_then(|selector| Some(selector.exact("spec.nodeName")?.to_owned())).unwrap_or_default()
+}
+
+fn selector(info: &RequestInfo) -> Option<FieldSelector> {
+    let selector = info.query.get("fieldSelector");
+    (!selector.is_empty()).then(|| FieldSelector::parse(selector).ok()).flatten()
 }
 
 /// The verb of a path that is no resource. HEAD is GET without its body.
@@ -184,6 +220,15 @@ fn complaints(roles: &Roles, who: &Identity, asked: &Attributes<'_>) -> String {
         [] => String::new(),
         [one] => format!("RBAC: {one}"),
         many => format!("RBAC: [{}]", many.join(", ")),
+    }
+}
+
+/// What nobody who was asked allows.
+fn reasons(opinion: Opinion, complaints: String) -> String {
+    match (opinion, complaints.as_str()) {
+        (Opinion::NotByThis(why), "") => why,
+        (Opinion::NotByThis(why), _) => format!("{why}\n{complaints}"),
+        (Opinion::None | Opinion::Allowed, _) => complaints,
     }
 }
 

@@ -14,7 +14,10 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::authn::MASTERS;
-use crate::{ApiConfig, ApiServer, Body, Identity, NodeStream, NodeStreamError, NodeStreams, empty, full};
+use crate::{
+    ApiConfig, ApiServer, Authentication, Body, Identity, NodeStream, NodeStreamError, NodeStreams,
+    PodAccounts, empty, full,
+};
 
 pub(crate) const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 pub(crate) const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -26,6 +29,13 @@ pub(crate) struct Bench {
     /// Ends the tasks of the store when the test ends.
     _tasks: Tasks,
     _stop: tokio_util::sync::DropGuard,
+}
+
+/// Whom a server believes, and what pods get of it.
+#[derive(Default)]
+pub(crate) struct Accounts {
+    pub(crate) authentication: Authentication,
+    pub(crate) pod_accounts: PodAccounts,
 }
 
 /// What came back.
@@ -47,6 +57,11 @@ impl NodeStreams for NoNodes {
 impl Bench {
     /// A server with the first namespaces.
     pub(crate) async fn start() -> Self {
+        Self::start_with(Accounts::default()).await
+    }
+
+    /// The same, which knows more about accounts.
+    pub(crate) async fn start_with(known: Accounts) -> Self {
         let stop = CancellationToken::new();
         let tasks = Tasks::new(stop.clone());
         let clock = ManualClock::at("2026-11-21T00:00:00Z".parse().unwrap());
@@ -60,6 +75,8 @@ impl Bench {
             metrics: Arc::new(|| "up 1\n".to_owned()),
             toleration_seconds: 300,
             address: "127.0.0.1:6443".to_owned(),
+            authentication: known.authentication,
+            pod_accounts: known.pod_accounts,
             tasks: tasks.clone(),
         });
         tasks.spawn_infallible("definitions", server.clone().follow_definitions(tasks.stop().clone()));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::ATTEMPTS_MAX;
 use super::create::seconds;
 use super::write::is_free;
-use crate::chain::admission::namespace_lifecycle;
+use crate::chain::admission::{namespace_lifecycle, node_restriction};
 use crate::chain::fence::Fence;
 use crate::custom::{as_served, as_stored};
 use crate::decode::{Expected, decode};
@@ -79,6 +79,8 @@ pub(crate) async fn delete_object(
             guards.push(fence.guard(storage, freshness).await?);
         }
         let old = stored.parse()?;
+        let evicts = call.path.subresource.as_deref() == Some("eviction");
+        node_restriction::check_delete(call.who, kind, (&old, evicts))?;
         check_preconditions(call, name, options, &old, stored.revision)?;
         let marked = mark(call, &old, options);
         let goes = tree::int(&marked, "metadata.deletionGracePeriodSeconds").unwrap_or_default() == 0

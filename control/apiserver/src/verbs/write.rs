@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::ATTEMPTS_MAX;
 use super::managing::{Managing, manage};
-use crate::chain::admission::{Attempt, Operation, admit};
+use crate::chain::admission::{Attempt, Operation, admit, node_restriction};
 use crate::chain::authz::escalation;
 use crate::chain::fence::Fence;
 use crate::custom::{as_served, as_stored};
@@ -141,6 +141,7 @@ async fn prepare(
         Part::Trusted => return Ok(new),
         Part::Status => {
             kind.prepare_status_update(&mut new, old);
+            node_restriction::check_status(call.who, kind, old, &new)?;
             manage(call, (update.managing, update.part), Some(old), &mut new)?;
             prune(call.server, kind, &mut new)?;
             kind.validate_status_update(&new, old)

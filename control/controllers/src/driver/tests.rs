@@ -46,6 +46,7 @@ fn shared(client: &Client, tasks: &Tasks) -> Shared {
         identity: "server-2".to_owned(),
         election: ElectionConfig::default(),
         cluster_cidr: "10.244.0.0/16".parse().expect("a network"),
+        root_ca: None,
     };
     Shared {
         recorder: Recorder::start(client, "controllers", "", clock, tasks),

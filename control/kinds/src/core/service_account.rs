@@ -1,6 +1,6 @@
 //! ServiceAccount: who a pod is.
 
-use crate::{Column, Kind, NameRule, Strategy, Verb, tree};
+use crate::{Column, Kind, NameRule, Serves, Strategy, Subresource, Verb, tree};
 
 pub static SERVICE_ACCOUNT: Kind = Kind {
     group: "",
@@ -13,7 +13,14 @@ pub static SERVICE_ACCOUNT: Kind = Kind {
     namespaced: true,
     definition: "io.k8s.api.core.v1.ServiceAccount",
     verbs: Verb::ALL,
-    subresources: &[],
+    subresources: &[Subresource {
+        name: "token",
+        verbs: &[Verb::Create],
+        group: "authentication.k8s.io",
+        version: "v1",
+        kind: "TokenRequest",
+        serves: Serves::Token,
+    }],
     columns: &[
         Column::NAME,
         Column::new("Secrets", "Number of secrets that pods under this account may use.", |object, _| {

@@ -80,8 +80,14 @@ async fn check_binding(gift: &Gift<'_>) -> Result<(), Status> {
 impl Gift<'_> {
     /// Whether the sender has a special verb on a role.
     async fn may(&self, verb: &str, resource: &str, name: &str) -> Result<bool, Status> {
-        let resource =
-            Resource { group: rbac::GROUP, resource, namespace: self.namespace, name, subresource: "" };
+        let resource = Resource {
+            group: rbac::GROUP,
+            resource,
+            namespace: self.namespace,
+            name,
+            subresource: "",
+            node: "",
+        };
         let asked = Attributes { verb, asked: Asked::Resource(resource) };
         Ok(self.call.server.authorizer.decide(self.call.who, &asked).await?.allowed)
     }

@@ -214,7 +214,7 @@ mod tests {
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
         Attributes {
             verb,
-            asked: Asked::Resource(Resource { group, resource, subresource, namespace: "", name }),
+            asked: Asked::Resource(Resource { group, resource, subresource, namespace: "", name, node: "" }),
         }
     }
 
