@@ -52,6 +52,88 @@ metadata: {name: my-new-cron-object}
 spec: {cronSpec: '* * * * */5', image: my-awesome-cron-image}
 ";
 
+const RULED: &str = r"
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: databases.stable.example.com}
+spec:
+  group: stable.example.com
+  scope: Namespaced
+  names: {plural: databases, singular: database, kind: Database}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            required: [engine, min, max]
+            properties:
+              engine:
+                type: string
+                x-kubernetes-validations: [{rule: self == oldSelf, message: engine is immutable}]
+              min: {type: integer}
+              max: {type: integer}
+              storage: {x-kubernetes-int-or-string: true}
+              allowed: {type: array, items: {type: string}}
+            x-kubernetes-validations:
+            - rule: self.min <= self.max
+            - rule: '!has(self.storage) || quantity(string(self.storage)).compareTo(quantity(''1Gi'')) >= 0'
+              messageExpression: '''storage must be 1Gi or more, not %s''.format([self.storage])'
+              fieldPath: .storage
+            - rule: '!has(self.allowed) || self.allowed.all(a, isIP(a) || isCIDR(a))'
+              message: allowed must be addresses or ranges
+";
+
+const DATABASE: &str = "
+apiVersion: stable.example.com/v1
+kind: Database
+metadata: {name: main}
+spec: {engine: postgres, min: 1, max: 3, storage: 2Gi, allowed: [10.0.0.0/8, '::1']}
+";
+
+#[test]
+fn rules_of_a_definition_are_kept() {
+    let cluster = Cluster::start(Size { servers: 3, agents: 0 });
+    let kubectl = cluster.kubectl("1.36");
+    let senseless =
+        kubectl.with_input("create -f -", &RULED.replace("self.min <= self.max", "self.least <= self.max"));
+    let place = "spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule";
+    let why = "compilation failed: ERROR: <input>:1:5: undefined field 'least'";
+    let told = &senseless.stderr;
+    assert!(!senseless.ok && told.contains(place) && told.contains(why), "{told}");
+    kubectl.apply(RULED);
+    kubectl.ok("wait --for condition=established --timeout=30s crd/databases.stable.example.com");
+    eventually(Duration::from_secs(5), "the kind is served", || {
+        let said = kubectl.run("get databases");
+        expect_that(said.ok, said.stderr)
+    });
+    let refused = |object: &str, wanted: &str| {
+        let said = kubectl.with_input("create -f -", object);
+        assert!(!said.ok && said.stderr.contains(wanted), "{wanted}: {}", said.stderr);
+    };
+    refused(
+        &DATABASE.replace("min: 1", "min: 5"),
+        "The Database \"main\" is invalid: spec: Invalid value: failed rule: self.min <= self.max",
+    );
+    refused(
+        &DATABASE.replace("2Gi", "5Mi"),
+        "spec.storage: Invalid value: storage must be 1Gi or more, not 5Mi",
+    );
+    refused(&DATABASE.replace("::1", "nowhere"), "spec: Invalid value: allowed must be addresses or ranges");
+    kubectl.apply(DATABASE);
+    kubectl.ok(r#"patch database main --type=merge -p {"spec":{"max":5}}"#);
+    let changed = kubectl.fails(r#"patch database main --type=merge -p {"spec":{"engine":"mysql"}}"#);
+    assert!(changed.contains("spec.engine: Invalid value: \"mysql\": engine is immutable"), "{changed}");
+    let worse = DATABASE.replace("max: 3", "max: 0");
+    let applied = kubectl.with_input("apply --server-side --force-conflicts -f -", &worse);
+    let told = &applied.stderr;
+    assert!(!applied.ok && told.contains("failed rule: self.min <= self.max"), "{told}");
+}
+
 #[test]
 fn a_custom_kind_is_used_like_any_other() {
     let cluster = Cluster::start(Size { servers: 3, agents: 0 });

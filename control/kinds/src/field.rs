@@ -57,6 +57,8 @@ pub struct FieldError {
     pub field: String,
     pub reason: Reason,
     pub value: Value,
+    /// The value is too large to be shown.
+    pub hides_value: bool,
     pub detail: String,
 }
 
@@ -74,15 +76,15 @@ impl FieldError {
     }
 
     pub fn invalid(field: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
-        Self { field: field.into(), reason: Reason::Invalid, value: value.into(), detail: detail.into() }
+        Self::with_value(field, Reason::Invalid, value, detail.into())
     }
 
     pub fn duplicate(field: impl Into<String>, value: impl Into<Value>) -> Self {
-        Self { field: field.into(), reason: Reason::Duplicate, value: value.into(), detail: String::new() }
+        Self::with_value(field, Reason::Duplicate, value, String::new())
     }
 
     pub fn not_found(field: impl Into<String>, value: impl Into<Value>) -> Self {
-        Self { field: field.into(), reason: Reason::NotFound, value: value.into(), detail: String::new() }
+        Self::with_value(field, Reason::NotFound, value, String::new())
     }
 
     pub fn not_supported(field: impl Into<String>, value: impl Into<Value>, supported: &[&str]) -> Self {
@@ -91,11 +93,25 @@ impl FieldError {
             true => String::new(),
             false => format!("supported values: {}", quoted.join(", ")),
         };
-        Self { field: field.into(), reason: Reason::NotSupported, value: value.into(), detail }
+        Self::with_value(field, Reason::NotSupported, value, detail)
     }
 
     fn without_value(field: impl Into<String>, reason: Reason, detail: String) -> Self {
-        Self { field: field.into(), reason, value: Value::Null, detail }
+        Self::with_value(field, reason, Value::Null, detail)
+    }
+
+    pub(crate) fn with_value(
+        field: impl Into<String>,
+        reason: Reason,
+        value: impl Into<Value>,
+        detail: String,
+    ) -> Self {
+        Self { field: field.into(), reason, value: value.into(), hides_value: false, detail }
+    }
+
+    /// The same, of a value that is too large to be shown.
+    pub(crate) fn without_value_shown(self) -> Self {
+        Self { hides_value: true, ..self }
     }
 
     /// The error without its field: the `message` of a `Status` cause.
@@ -113,7 +129,11 @@ impl FieldError {
     }
 
     fn shows_value(&self) -> bool {
-        !matches!(self.reason, Reason::Required | Reason::Forbidden | Reason::TooLong | Reason::Internal)
+        !self.hides_value
+            && !matches!(
+                self.reason,
+                Reason::Required | Reason::Forbidden | Reason::TooLong | Reason::Internal
+            )
     }
 }
 

@@ -8,6 +8,7 @@ pub mod apps;
 pub mod authentication;
 pub mod authorization;
 pub mod batch;
+mod cel;
 mod cidr;
 pub mod columns;
 pub mod coordination;

@@ -73,6 +73,11 @@ impl Quantity {
         clamp(-((-self.nano).div_euclid(ONE / 1000)))
     }
 
+    /// The amount in ones, as near as a double comes.
+    pub fn to_float(self) -> f64 {
+        self.nano as f64 / ONE as f64
+    }
+
     pub fn is_zero(self) -> bool {
         self.nano == 0
     }

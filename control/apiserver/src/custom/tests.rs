@@ -1,5 +1,7 @@
 //! Custom kinds from their definition to their end, without the controller that accepts names: these tests do it.
 
+mod rules;
+
 use expect_test::{Expect, expect};
 use kinds::tree;
 use serde_json::{Value, json};

@@ -1,9 +1,10 @@
 //! CustomResourceDefinition: a kind that users add. It is served when its names are accepted, and goes after its objects.
 //!
-//! A definition that this program could not honour is refused: rules in CEL, conversion by webhook, patterns and paths
-//! beyond what [`crate::custom`] understands.
+//! A definition that this program could not honour is refused: conversion by webhook, patterns, paths and rules beyond
+//! what [`crate::custom`] understands.
 
 mod names;
+mod rules;
 mod structural;
 mod version;
 

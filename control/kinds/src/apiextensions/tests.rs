@@ -157,7 +157,6 @@ fn what_is_no_structural_schema() {
 fn what_could_not_be_honoured_is_refused() {
     schema(
         json!({"type": "object", "properties": {
-            "rule": {"type": "integer", "x-kubernetes-validations": [{"rule": "self > 1"}]},
             "pattern": {"type": "string", "pattern": "(?=a)"},
             "default": {"type": "integer", "default": "x"},
             "unknown": {"type": "object", "default": {"x": 1}},
@@ -166,7 +165,6 @@ fn what_could_not_be_honoured_is_refused() {
             "metadata": {"type": "object", "properties": {"name": {"type": "string"}, "labels": {"type": "object"}}},
         }}),
         expect![[r#"
-            properties[rule].x-kubernetes-validations: Forbidden: rules in CEL are not evaluated by this server, so they may not be set
             properties[pattern].pattern: Invalid value: "(?=a)": must be a valid regular expression, but isn't: error parsing regexp: invalid or unsupported Perl syntax: `(?=`
             properties[list].items.properties[a].default: Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property
             properties[list].x-kubernetes-list-map-keys[1]: Invalid value: "b": entries must all be names of item properties
@@ -181,6 +179,72 @@ fn what_could_not_be_honoured_is_refused() {
         expect![[r#"
             properties[default].default: Invalid value: "string": properties[default].default in body must be of type integer: "string"
             properties[unknown].default: Invalid value: {"x":1}: must not have unknown fields
+        "#]],
+    );
+}
+
+#[test]
+fn rules_are_checked_against_the_schema() {
+    schema(
+        json!({"type": "object", "properties": {
+            "blank": {"type": "integer", "x-kubernetes-validations": [
+                {"rule": " "}, {"rule": "self > 1", "message": " "}, {"rule": "self > 1", "message": "a\nb"},
+                {"rule": "self >\n1"}, {"rule": "true", "messageExpression": " ", "reason": "Because", "fieldPath": " "},
+            ]},
+        }}),
+        expect![[r#"
+            properties[blank].x-kubernetes-validations[0].rule: Required value: rule is not specified
+            properties[blank].x-kubernetes-validations[1].message: Invalid value: " ": must be non-empty if specified
+            properties[blank].x-kubernetes-validations[2].message: Invalid value: "a\nb": must not contain line breaks
+            properties[blank].x-kubernetes-validations[3].message: Required value: message must be specified if rule contains line breaks
+            properties[blank].x-kubernetes-validations[4].messageExpression: Required value: messageExpression must be non-empty if specified
+            properties[blank].x-kubernetes-validations[4].reason: Unsupported value: "Because": supported values: "FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"
+            properties[blank].x-kubernetes-validations[4].fieldPath: Invalid value: " ": must be non-empty if specified
+        "#]],
+    );
+    schema(
+        json!({"type": "object", "x-kubernetes-validations": [
+            {"rule": "self.metadata.name == self.spec.name && self.metadata.labels.size() == 0"},
+        ], "properties": {
+            "spec": {"type": "object", "properties": {"name": {"type": "string"}}, "x-kubernetes-validations": [
+                {"rule": "self.name"}, {"rule": "self.nam == 'x'"}, {"rule": "self.name == "},
+                {"rule": "true", "messageExpression": "1"}, {"rule": "true", "messageExpression": "self.x"},
+                {"rule": "true", "fieldPath": ".nam"}, {"rule": "true", "fieldPath": ".name"},
+                {"rule": "true", "optionalOldSelf": true},
+            ]},
+            "list": {"type": "array", "items": {"type": "string", "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}},
+            "keyed": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+                "items": {"type": "object", "required": ["k"], "properties": {"k": {"type": "string",
+                    "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}}}},
+            "any": {"x-kubernetes-preserve-unknown-fields": true, "x-kubernetes-validations": [{"rule": "true"}]},
+        }}),
+        expect![[r#"
+            x-kubernetes-validations[0].rule: Invalid value: {"Rule":"self.metadata.name == self.spec.name && self.metadata.labels.size() == 0","Message":"","MessageExpression":"","Reason":null,"FieldPath":"","OptionalOldSelf":null}: compilation failed: ERROR: <input>:1:54: undefined field 'labels'
+             | self.metadata.name == self.spec.name && self.metadata.labels.size() == 0
+             | .....................................................^
+            properties[spec].x-kubernetes-validations[0].rule: Invalid value: {"Rule":"self.name","Message":"","MessageExpression":"","Reason":null,"FieldPath":"","OptionalOldSelf":null}: cel expression must evaluate to a bool
+            properties[spec].x-kubernetes-validations[1].rule: Invalid value: {"Rule":"self.nam == 'x'","Message":"","MessageExpression":"","Reason":null,"FieldPath":"","OptionalOldSelf":null}: compilation failed: ERROR: <input>:1:5: undefined field 'nam'
+             | self.nam == 'x'
+             | ....^
+            properties[spec].x-kubernetes-validations[2].rule: Invalid value: {"Rule":"self.name == ","Message":"","MessageExpression":"","Reason":null,"FieldPath":"","OptionalOldSelf":null}: compilation failed: ERROR: <input>:1:14: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}
+             | self.name == 
+             | .............^
+            properties[spec].x-kubernetes-validations[3].messageExpression: Invalid value: {"Rule":"true","Message":"","MessageExpression":"1","Reason":null,"FieldPath":"","OptionalOldSelf":null}: messageExpression must evaluate to a string
+            properties[spec].x-kubernetes-validations[4].messageExpression: Invalid value: {"Rule":"true","Message":"","MessageExpression":"self.x","Reason":null,"FieldPath":"","OptionalOldSelf":null}: messageExpression compilation failed: ERROR: <input>:1:5: undefined field 'x'
+             | self.x
+             | ....^
+            properties[spec].x-kubernetes-validations[5].fieldPath: Invalid value: ".nam": must be a valid path
+            properties[spec].x-kubernetes-validations[7].optionalOldSelf: Invalid value: true: may not be set if oldSelf is not used in rule
+            properties[list].items.x-kubernetes-validations[0].rule: Invalid value: "self == oldSelf": oldSelf cannot be used on the uncorrelatable portion of the schema within properties[list].items
+            properties[any].x-kubernetes-validations[0].rule: Invalid value: {"Rule":"true","Message":"","MessageExpression":"","Reason":null,"FieldPath":"","OptionalOldSelf":null}: failed to retrieve type information for x-kubernetes-validations
+        "#]],
+    );
+    schema(
+        json!({"type": "object", "properties": {"n": {
+            "type": "integer", "default": 1, "x-kubernetes-validations": [{"rule": "self > 1"}],
+        }}}),
+        expect![[r#"
+            properties[n].default: Invalid value: 1: failed rule: self > 1
         "#]],
     );
 }

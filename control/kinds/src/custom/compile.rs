@@ -7,6 +7,7 @@
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::rules::Rules;
 use super::{Custom, JsonPath, Structural};
 use crate::apiextensions::condition;
 use crate::schema::Schema;
@@ -62,6 +63,7 @@ impl Definition {
         let (graph, ty) = Schema::of_custom(definition, &schema);
         let scale = scale_of(of);
         let custom = Custom {
+            rules: Rules::compile(&schema, true),
             schema,
             graph,
             ty,

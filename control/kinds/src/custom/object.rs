@@ -2,15 +2,18 @@
 
 use serde_json::Value;
 
+use super::rules::{Rules, object_errors};
 use super::{Structural, defaults, prune, schema_errors};
 use crate::schema::{DecodeError, Schema, TypeId, decode_value};
-use crate::{Field, FieldErrors, tree};
+use crate::{Field, FieldError, FieldErrors, Reason, tree};
 
 const METADATA: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// The part of a custom kind that built-in kinds have not.
 pub struct Custom {
     pub schema: Structural,
+    /// Those of the schema, compiled; none where it has none.
+    pub(crate) rules: Option<Rules>,
     /// For server-side apply.
     pub graph: Schema,
     /// The object's type in `graph`.
@@ -61,8 +64,27 @@ impl Custom {
         }
     }
 
-    /// All that the schema finds wrong.
+    /// All that the schema and its rules find wrong.
     pub(crate) fn errors(&self, object: &Value) -> FieldErrors {
+        let mut errors = self.schema_errors(object);
+        self.judge(object, None, &mut errors);
+        errors
+    }
+
+    /// What is wrong now and was not, in just these words, before: nobody has to mend what they did not touch.
+    pub(crate) fn new_errors(&self, object: &Value, old: &Value) -> FieldErrors {
+        let mut errors = self.schema_errors(object);
+        if !errors.is_empty() {
+            let known = self.schema_errors(old);
+            let mut fresh = FieldErrors::new();
+            fresh.extend(errors.into_iter().filter(|error| !known.iter().any(|known| known == error)));
+            errors = fresh;
+        }
+        self.judge(object, Some(old), &mut errors);
+        errors
+    }
+
+    fn schema_errors(&self, object: &Value) -> FieldErrors {
         let mut errors = schema_errors(&self.schema, object, "");
         for path in self.scale.iter().flat_map(|(spec, status)| [spec, status]) {
             let number = Field { value: tree::get(object, path), path: format!(".{path}") };
@@ -73,16 +95,18 @@ impl Custom {
         errors
     }
 
-    /// What is wrong now and was not, in just these words, before: nobody has to mend what they did not touch.
-    pub(crate) fn new_errors(&self, object: &Value, old: &Value) -> FieldErrors {
-        let errors = self.errors(object);
-        if errors.is_empty() {
-            return errors;
+    /// Rules are asked only about objects of a shape that they can rely on.
+    fn judge(&self, object: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+        let Some(rules) = &self.rules else { return };
+        let is_shapeless = |reason: Reason| {
+            use Reason::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
+            matches!(reason, NotSupported | Required | TooLong | TooMany | TypeInvalid)
+        };
+        if errors.iter().any(|error| is_shapeless(error.reason)) {
+            let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+            return errors.push(FieldError::invalid("<nil>", Value::Null, why));
         }
-        let known = self.errors(old);
-        let mut fresh = FieldErrors::new();
-        fresh.extend(errors.into_iter().filter(|error| !known.iter().any(|known| known == error)));
-        fresh
+        errors.extend(object_errors(rules, &self.schema, object, old));
     }
 
     /// A stored object as this version serves it.

@@ -48,6 +48,11 @@ impl Pattern {
     pub fn is_match(&self, text: &str) -> bool {
         self.compiled.is_match(text)
     }
+
+    /// The parts of `text` that match, from the left, none within another.
+    pub(crate) fn finds<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
+        self.compiled.find_iter(text).map(|found| found.as_str())
+    }
 }
 
 /// Of an error that shows the pattern with a mark below, what is wrong.

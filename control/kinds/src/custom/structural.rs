@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Number, Value};
 
 use super::Pattern;
+use super::rules::Rule;
 use crate::schema::ListKind;
 use crate::tree;
 
@@ -30,6 +31,8 @@ pub struct Structural {
     pub list: Option<ListKind>,
     /// `x-kubernetes-map-type: atomic`.
     pub atomic: bool,
+    /// `x-kubernetes-validations`.
+    pub rules: Vec<Rule>,
     pub checks: Checks,
 }
 
@@ -86,6 +89,7 @@ impl Structural {
             items: schema.get("items").map(|items| Box::new(Self::parse(items))),
             list: list_kind(schema),
             atomic: tree::text(schema, "x-kubernetes-map-type") == "atomic",
+            rules: tree::items(schema, "x-kubernetes-validations").iter().map(Rule::parse).collect(),
             checks: Checks::parse(schema),
         }
     }

@@ -221,7 +221,7 @@ fn same(a: &Value, b: &Value) -> bool {
 }
 
 /// The path of an object itself, as Go writes it.
-fn shown(path: &str) -> &str {
+pub(super) fn shown(path: &str) -> &str {
     if path.is_empty() { "<nil>" } else { path }
 }
 
@@ -232,17 +232,12 @@ fn said(path: &str, value: impl Into<Value>, what: &str) -> FieldError {
 fn wrong_type(path: &str, wanted: &str, given: &Value) -> FieldError {
     let detail = format!("{path} in body must be of type {wanted}: {given}");
     let detail = detail.trim_start().to_owned();
-    FieldError { field: shown(path).to_owned(), reason: Reason::TypeInvalid, value: given.clone(), detail }
+    FieldError::with_value(shown(path), Reason::TypeInvalid, given.clone(), detail)
 }
 
 fn too_many(path: &str, count: u64, max: u64) -> FieldError {
     let items = if max == 1 { "item" } else { "items" };
-    FieldError {
-        field: shown(path).to_owned(),
-        reason: Reason::TooMany,
-        value: count.into(),
-        detail: format!("must have at most {max} {items}"),
-    }
+    FieldError::with_value(shown(path), Reason::TooMany, count, format!("must have at most {max} {items}"))
 }
 
 fn not_supported(path: &str, value: &Value, values: &[Value]) -> FieldError {

@@ -4,7 +4,8 @@
 
 use serde_json::Value;
 
-use crate::custom::{Pattern, Structural, pruned, schema_errors};
+use super::rules;
+use crate::custom::{Pattern, Structural, pruned, rule_errors, schema_errors};
 use crate::{Field, FieldError, FieldErrors, tree};
 
 const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
@@ -42,6 +43,10 @@ pub(super) fn validate(schema: &Value, path: &str) -> FieldErrors {
     let mut errors = FieldErrors::new();
     let at = Field { value: schema, path: path.to_owned() };
     node(&at, Place::Root, &mut errors);
+    // What depends on a schema waits until there is one.
+    if errors.is_empty() {
+        rules::validate(&at, &mut errors);
+    }
     if errors.is_empty() {
         defaults(&at, &mut errors);
     }
@@ -148,10 +153,7 @@ fn validate_general(at: &Field<'_>, place: Place, errors: &mut FieldErrors) {
         }
     }
     validate_pattern(at, errors);
-    let rules = at.get("x-kubernetes-validations");
-    if !rules.list().is_empty() {
-        errors.push(rules.forbidden("rules in CEL are not evaluated by this server, so they may not be set"));
-    }
+    rules::validate_texts(at, errors);
 }
 
 fn validate_pattern(at: &Field<'_>, errors: &mut FieldErrors) {
@@ -278,7 +280,11 @@ fn defaults(at: &Field<'_>, errors: &mut FieldErrors) {
         if pruned(&schema, default) != *default {
             errors.push(FieldError::invalid(&path, default.clone(), "must not have unknown fields"));
         }
-        errors.extend(schema_errors(&schema, default, &path));
+        let wrong = schema_errors(&schema, default, &path);
+        if wrong.is_empty() {
+            errors.extend(rule_errors(&schema, default, &path));
+        }
+        errors.extend(wrong);
     }
     for (_, property) in at.get("properties").entries() {
         defaults(&property, errors);
