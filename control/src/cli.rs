@@ -111,6 +111,9 @@ pub(crate) struct UpArgs {
     /// Seconds that a pod stays on a node that is not ready or unreachable, unless it says otherwise
     #[arg(long, default_value_t = 300)]
     pub(crate) default_toleration_seconds: u32,
+    /// Also serve versions of kinds that Kubernetes has given up, for old clients: batch/v1beta1 CronJob and its like
+    #[arg(long)]
+    pub(crate) legacy_api_versions: bool,
     /// Return when the cluster is ready, and leave it running
     #[arg(long)]
     pub(crate) detach: bool,
@@ -246,6 +249,9 @@ pub(crate) struct ServerArgs {
     /// Seconds that a pod stays on a node that is not ready or unreachable, unless it says otherwise
     #[arg(long, default_value_t = 300)]
     pub(crate) default_toleration_seconds: u32,
+    /// Also serve versions of kinds that Kubernetes has given up, for old clients: batch/v1beta1 CronJob and its like
+    #[arg(long)]
+    pub(crate) legacy_api_versions: bool,
     /// How large the store may grow before it only takes deletions; 0: 8 GiB, negative: as it likes
     #[arg(long, value_name = "BYTES", default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) quota_backend_bytes: i64,

@@ -119,6 +119,7 @@ pub(crate) async fn run(args: ServerArgs) -> Result<()> {
         nodes: Arc::new(tunnels.clone()),
         metrics: render_metrics.clone(),
         toleration_seconds: i64::from(args.default_toleration_seconds),
+        legacy_versions: args.legacy_api_versions,
         address: args.api_listen.to_string(),
         authentication,
         pod_accounts: args.authentication.pod_accounts(),

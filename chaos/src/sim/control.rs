@@ -69,6 +69,7 @@ pub(super) fn start(site: &Site, tasks: &Tasks) -> Result<(), ClusterCidrError> 
         nodes: Arc::new(Unreachable),
         metrics: Arc::new(String::new),
         toleration_seconds: TOLERATION_S,
+        legacy_versions: false,
         address: format!("{}:6443", site.seat.member),
         authentication: Authentication::default(),
         pod_accounts: PodAccounts::Named,

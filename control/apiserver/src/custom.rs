@@ -1,7 +1,9 @@
-//! Custom kinds at this server: which there are, as the store's definitions say, and how their objects lie in the store.
+//! Custom kinds at this server: which there are, as the store's definitions say, and how the objects of versions that are
+//! not stored lie in the store.
 //!
 //! Every server watches the definitions in its own store, so a change is in force one delivery later, without a word
-//! between servers. Of several versions one is stored; each is served by writing its name in and going by its schema.
+//! between servers. Of several versions one is stored. Those of custom kinds are served by writing their name in and going
+//! by their schema, those of kinds of this program by their conversion.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,16 +23,31 @@ use crate::storage::{Freshness, Scope};
 /// How soon the definitions are read again when the store could not be asked.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// A stored object as `kind` serves it: in its version, and with its schema's defaults.
+/// A stored object as `kind` serves it: in its version, a custom one with its schema's defaults.
 pub(crate) fn as_served(kind: &Kind, stored: Stored) -> Result<Stored, Status> {
-    let Some(custom) = kind.custom else { return Ok(stored) };
+    if kind.custom.is_none() && kind.conversion.is_none() {
+        return Ok(stored);
+    }
     let mut object = stored.parse()?;
-    custom.as_served(&mut object, &kind.api_version());
+    match kind.custom {
+        Some(custom) => custom.as_served(&mut object, &kind.api_version()),
+        None => kind.serve(&mut object),
+    }
     Ok(Stored { json: encode(kind, object), revision: stored.revision })
 }
 
 /// What [`encode`] made, in the version that is stored.
-pub(crate) fn as_stored(kind: &Kind, json: &Bytes) -> Bytes {
+pub(crate) fn as_stored(kind: &'static Kind, json: &Bytes) -> Bytes {
+    if kind.conversion.is_some() {
+        return match serde_json::from_slice(json) {
+            Ok(mut object) => {
+                kind.store(&mut object);
+                encode(kind.stored(), object)
+            }
+            // What was just written as JSON can be read.
+            Err(_) => json.clone(),
+        };
+    }
     let api_version = kind.api_version();
     let Some(custom) = kind.custom.filter(|custom| custom.storage_api_version != api_version) else {
         return json.clone();

@@ -64,7 +64,7 @@ impl Observed {
         match &info.target {
             Target::Resource { verb, path } => {
                 observed.verb = method_word(*verb);
-                let served = kinds::ALL.iter().find(|kind| {
+                let served = kinds::ALL.iter().chain(kinds::LEGACY).find(|kind| {
                     kind.group == path.group && kind.version == path.version && kind.plural == path.resource
                 });
                 if let Some(kind) = served {

@@ -118,7 +118,7 @@ async fn rules(call: &Call<'_>, namespace: &str) -> Result<Value, Status> {
     Ok(status)
 }
 
-fn user_info(who: &Identity) -> Value {
+pub(crate) fn user_info(who: &Identity) -> Value {
     let mut info = Map::new();
     info.insert("username".to_owned(), json!(who.user));
     if !who.uid.is_empty() {

@@ -44,6 +44,8 @@ pub struct ApiConfig {
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// How long pods stay on a node that is not ready or unreachable, unless they say so themselves.
     pub toleration_seconds: i64,
+    /// Whether versions of kinds are served that Kubernetes has given up.
+    pub legacy_versions: bool,
     /// Where clients reach this server: `host:port`, for discovery and the service `kubernetes`.
     pub address: String,
     /// Whose tokens are believed.
@@ -134,7 +136,7 @@ impl Call<'_> {
 
 impl ApiServer {
     pub fn new(config: ApiConfig) -> Self {
-        let registry = Registry::builtin();
+        let registry = if config.legacy_versions { Registry::with_legacy() } else { Registry::builtin() };
         let schema = Schema::builtin();
         let storage = Storage::new(config.store);
         let authenticator = Authenticator::new(config.authentication, storage.clone(), config.clock.clone());

@@ -24,9 +24,11 @@ pub(crate) async fn serve(
         return Err(Status::no_such_resource());
     }
     match (&subresource.serves, verb) {
-        (Serves::Status | Serves::Finalize, Verb::Get) => get::get(call).await,
+        (Serves::Status | Serves::View(_) | Serves::Finalize, Verb::Get) => get::get(call).await,
         (Serves::Status, Verb::Update) => update::put(call, Part::Status).await,
         (Serves::Status, Verb::Patch) => patch::patch_part(call, Part::Status).await,
+        (Serves::View(view), Verb::Update) => update::put(call, Part::View(view)).await,
+        (Serves::View(view), Verb::Patch) => patch::patch_part(call, Part::View(view)).await,
         (Serves::Scale(scale), Verb::Get) => scale::get(call, scale).await,
         (Serves::Scale(scale), Verb::Update) => scale::update(call, scale).await,
         (Serves::Scale(scale), Verb::Patch) => scale::patch(call, scale).await,
@@ -37,6 +39,7 @@ pub(crate) async fn serve(
         (Serves::Token, Verb::Create) => token::create(call).await,
         (
             Serves::Status
+            | Serves::View(_)
             | Serves::Scale(_)
             | Serves::Finalize
             | Serves::Binding

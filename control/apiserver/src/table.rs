@@ -60,7 +60,7 @@ pub(crate) fn row(
     cells: &CellContext,
     version: &str,
 ) -> Value {
-    let cells: Vec<Value> = kind.columns.iter().map(|column| column.cell_of(&object, cells)).collect();
+    let cells = kind.cells(&object, cells);
     let object = match include {
         Include::Nothing => Value::Null,
         Include::Metadata => partial_metadata(&mut object, version),

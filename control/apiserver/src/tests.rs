@@ -2,6 +2,7 @@
 
 mod applies;
 pub(crate) mod bench;
+mod certificates;
 mod classes;
 mod deletes;
 mod discovery;
@@ -15,6 +16,7 @@ mod probes;
 mod reads;
 mod tokens;
 mod transactions;
+mod versions;
 mod watches;
 mod workloads;
 mod writes;

@@ -72,10 +72,11 @@ pub fn run(config: ControllersConfig, tasks: &Tasks) {
     }
 }
 
-/// Every resource that can be listed, watched and deleted: what namespaces contain and owners own.
+/// Every resource that can be listed, watched and deleted, each in one version: what namespaces contain and owners own.
 fn resources() -> Vec<ApiResource> {
     let needed = [Verb::List, Verb::Watch, Verb::Delete];
-    let kinds = kinds::ALL.iter().filter(|kind| needed.iter().all(|verb| kind.allows(*verb)));
+    let kinds = kinds::ALL.iter().filter(|kind| kind.conversion.is_none());
+    let kinds = kinds.filter(|kind| needed.iter().all(|verb| kind.allows(*verb)));
     let resources = kinds.map(|kind| ApiResource {
         group: kind.group.into(),
         version: kind.version.into(),

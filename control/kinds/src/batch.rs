@@ -2,6 +2,7 @@
 
 pub mod cron_job;
 pub mod job;
+pub mod older;
 mod schedule;
 mod spec;
 

@@ -1,3 +1,4 @@
 //! The kinds of discovery.k8s.io.
 
 pub mod endpoint_slice;
+pub mod older;

@@ -75,6 +75,12 @@ impl FieldError {
         Self::without_value(field, Reason::TooLong, format!("may not be more than {bytes_max} bytes"))
     }
 
+    /// More items, `count`, than the `most` that there may be.
+    pub fn too_many(field: impl Into<String>, count: usize, most: usize) -> Self {
+        let detail = format!("must have at most {most} {}", if most == 1 { "item" } else { "items" });
+        Self { field: field.into(), reason: Reason::TooMany, value: count.into(), detail }
+    }
+
     pub fn invalid(field: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Self::with_value(field, Reason::Invalid, value, detail.into())
     }
@@ -290,6 +296,32 @@ impl<'a> Field<'a> {
 
     pub fn invalid(&self, detail: impl Into<String>) -> FieldError {
         FieldError::invalid(&self.path, self.value.clone(), detail)
+    }
+
+    /// Refuses what `rule` finds wrong with the text here; nothing is [`Reason::Required`].
+    pub fn named(&self, rule: fn(&str) -> Option<String>) -> Option<FieldError> {
+        match self.text() {
+            "" => Some(self.required("")),
+            text => rule(text).map(|wrong| self.invalid(wrong)),
+        }
+    }
+
+    /// Refuses items that were there before.
+    pub fn duplicates(&self) -> impl Iterator<Item = FieldError> {
+        let before = |at: usize, item: &Value| self.list()[..at].contains(item);
+        let again = self.items().enumerate().filter(move |(at, item)| before(*at, item.value));
+        again.map(|(_, item)| item.duplicate())
+    }
+
+    /// Refuses more items than `most`.
+    pub fn at_most(&self, most: usize) -> Option<FieldError> {
+        let count = self.list().len();
+        (count > most).then(|| FieldError::too_many(&self.path, count, most))
+    }
+
+    /// Refuses anything but one of `supported`, if there is anything.
+    pub fn one_of_if_set(&self, supported: &[&str]) -> Option<FieldError> {
+        (self.is_set() && !supported.contains(&self.text())).then(|| self.not_supported(supported))
     }
 
     pub fn duplicate(&self) -> FieldError {

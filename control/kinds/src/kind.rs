@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::custom::{Custom, JsonPath};
 use crate::names;
 use crate::selector::SelectorError;
-use crate::{Column, Strategy, meta, tree};
+use crate::{CellContext, Column, Conversion, FieldErrors, Strategy, meta, tree};
 
 /// Selectable fields: texts at a path, then those that are read another way.
 macro_rules! selectable {
@@ -39,6 +39,8 @@ pub struct Kind {
     pub strategy: &'static Strategy,
     /// What the definition of a custom kind says; none for kinds of this program.
     pub custom: Option<&'static Custom>,
+    /// Of another version than the stored one: whose objects these are, and how they become it.
+    pub conversion: Option<&'static Conversion>,
 }
 
 /// A selectable field: its label, and how it is read from an object.
@@ -127,6 +129,8 @@ pub enum Serves {
     Status,
     /// An autoscaling/v1 Scale.
     Scale(Scale),
+    /// The whole object, of which only what the view says may change.
+    View(&'static View),
     /// The whole object, of which only the spec's finalizers may change.
     Finalize,
     /// POST of a Binding.
@@ -137,6 +141,17 @@ pub enum Serves {
     Log,
     /// POST of a TokenRequest.
     Token,
+}
+
+/// A part of an object that is written on its own, beside the status.
+#[derive(Debug)]
+pub struct View {
+    /// Before a PUT or PATCH of it: `(new, old, now)`; the rest of the object becomes old. `now` is RFC 3339.
+    pub prepare: fn(&mut Value, &Value, &str),
+    /// `(new, old)`
+    pub validate: fn(&Value, &Value) -> FieldErrors,
+    /// Dotted path of the only part that it may change.
+    pub part: &'static str,
 }
 
 /// Where a Scale finds its numbers.
@@ -162,6 +177,12 @@ impl Subresource {
     /// `status` of the kind `kind` in `group`.
     pub const fn status(group: &'static str, kind: &'static str) -> Self {
         Self { name: "status", verbs: Verb::VIEW, group, version: "v1", kind, serves: Serves::Status }
+    }
+
+    /// The same in another version.
+    pub const fn at(self, version: &'static str) -> Self {
+        let Self { name, verbs, group, kind, serves, .. } = self;
+        Self { name, verbs, group, version, kind, serves }
     }
 
     pub const fn scale(scale: Scale) -> Self {
@@ -228,6 +249,7 @@ impl Kind {
         name_rule: NameRule::Subdomain,
         strategy: &Strategy::PLAIN,
         custom: None,
+        conversion: None,
     };
 
     /// The selectable fields of what keeps a number of pods.
@@ -253,8 +275,19 @@ impl Kind {
         qualified(self.kind, self.group)
     }
 
+    /// The kind as which its objects lie in the store: itself, unless it is another version of one.
+    pub fn stored(&'static self) -> &'static Self {
+        self.conversion.map_or(self, |conversion| conversion.of)
+    }
+
     pub fn list_kind(&self) -> String {
         self.custom.map_or_else(|| format!("{}List", self.kind), |custom| custom.list_kind.clone())
+    }
+
+    /// What each column shows of `object`. The columns are those of the stored version, and so is what they look at.
+    pub fn cells(&self, object: &Value, cx: &CellContext) -> Vec<Value> {
+        let cells = |object: &Value| self.columns.iter().map(|column| column.cell_of(object, cx)).collect();
+        self.conversion.map_or_else(|| cells(object), |conversion| cells(&conversion.stored(object)))
     }
 
     pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {

@@ -3,20 +3,27 @@
 //! A kind is data and pure functions over `serde_json::Value`: no I/O, no clock, no chance. Who serves, stores
 //! or watches objects knows no kind by name, except through [`Registry`].
 
+pub mod admissionregistration;
 pub mod apiextensions;
+pub mod apiregistration;
 pub mod apps;
 pub mod authentication;
 pub mod authorization;
+pub mod autoscaling;
 pub mod batch;
 mod cel;
+pub mod certificates;
 mod cidr;
 pub mod columns;
+mod conversion;
 pub mod coordination;
 pub mod core;
 pub mod custom;
 pub mod discovery;
 pub mod duration;
+pub mod events;
 mod field;
+pub mod flowcontrol;
 mod int_or_percent;
 mod kind;
 pub mod meta;
@@ -27,6 +34,7 @@ pub mod policy;
 pub mod quantity;
 pub mod rbac;
 mod registry;
+pub mod resource;
 pub mod scheduling;
 pub mod schema;
 pub mod selector;
@@ -38,7 +46,8 @@ pub mod tree;
 mod check;
 
 pub use columns::{Cell, CellContext, Column};
+pub use conversion::Conversion;
 pub use field::{Field, FieldError, FieldErrors, Reason};
-pub use kind::{Kind, NameRule, Read, Scale, Selectable, Serves, Subresource, Verb};
-pub use registry::{ALL, Registry};
+pub use kind::{Kind, NameRule, Read, Scale, Selectable, Serves, Subresource, Verb, View};
+pub use registry::{ALL, LEGACY, Registry};
 pub use strategy::{Deletion, Generation, Review, Strategy};

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::custom::{Definition, by_priority};
 use crate::{
-    Kind, apiextensions, apps, authentication, authorization, batch, coordination, core, discovery,
-    networking, node, policy, rbac, scheduling, storage,
+    Kind, admissionregistration, apiextensions, apiregistration, apps, authentication, authorization,
+    autoscaling, batch, certificates, coordination, core, discovery, events, flowcontrol, networking, node,
+    policy, rbac, resource, scheduling, storage,
 };
 
 /// Every kind that is served. The order within a group is discovery's.
 pub static ALL: &[&Kind] = &[
+    &core::component_status::COMPONENT_STATUS,
     &core::config_map::CONFIG_MAP,
     &core::endpoints::ENDPOINTS,
     &core::event::EVENT,
@@ -26,19 +28,24 @@ pub static ALL: &[&Kind] = &[
     &core::secret::SECRET,
     &core::service_account::SERVICE_ACCOUNT,
     &core::service::SERVICE,
+    &apiregistration::API_SERVICE,
     &apps::controller_revision::CONTROLLER_REVISION,
     &apps::daemon_set::DAEMON_SET,
     &apps::deployment::DEPLOYMENT,
     &apps::replica_set::REPLICA_SET,
     &apps::stateful_set::STATEFUL_SET,
+    &events::EVENT_V1,
     &authentication::SELF_SUBJECT_REVIEW,
     &authentication::TOKEN_REVIEW,
     &authorization::LOCAL_SUBJECT_ACCESS_REVIEW,
     &authorization::SELF_SUBJECT_ACCESS_REVIEW,
     &authorization::SELF_SUBJECT_RULES_REVIEW,
     &authorization::SUBJECT_ACCESS_REVIEW,
+    &autoscaling::horizontal_pod_autoscaler::HORIZONTAL_POD_AUTOSCALER,
+    &autoscaling::older::HORIZONTAL_POD_AUTOSCALER_V1,
     &batch::cron_job::CRON_JOB,
     &batch::job::JOB,
+    &certificates::certificate_signing_request::CERTIFICATE_SIGNING_REQUEST,
     &networking::ingress_class::INGRESS_CLASS,
     &networking::ingress::INGRESS,
     &networking::ip_address::IP_ADDRESS,
@@ -55,36 +62,69 @@ pub static ALL: &[&Kind] = &[
     &storage::storage_class::STORAGE_CLASS,
     &storage::volume_attachment::VOLUME_ATTACHMENT,
     &storage::attributes_class::VOLUME_ATTRIBUTES_CLASS,
+    &admissionregistration::policy::MUTATING_ADMISSION_POLICY,
+    &admissionregistration::policy_binding::MUTATING_ADMISSION_POLICY_BINDING,
+    &admissionregistration::webhook_configuration::MUTATING_WEBHOOK_CONFIGURATION,
+    &admissionregistration::policy::VALIDATING_ADMISSION_POLICY,
+    &admissionregistration::policy_binding::VALIDATING_ADMISSION_POLICY_BINDING,
+    &admissionregistration::webhook_configuration::VALIDATING_WEBHOOK_CONFIGURATION,
     &scheduling::priority_class::PRIORITY_CLASS,
     &coordination::lease::LEASE,
     &node::runtime_class::RUNTIME_CLASS,
     &discovery::endpoint_slice::ENDPOINT_SLICE,
+    &flowcontrol::flow_schema::FLOW_SCHEMA,
+    &flowcontrol::priority_level_configuration::PRIORITY_LEVEL_CONFIGURATION,
+    &resource::device_class::DEVICE_CLASS,
+    &resource::resource_claim::RESOURCE_CLAIM,
+    &resource::resource_claim::RESOURCE_CLAIM_TEMPLATE,
+    &resource::resource_slice::RESOURCE_SLICE,
     &apiextensions::custom_resource_definition::CUSTOM_RESOURCE_DEFINITION,
+];
+
+/// Versions that Kubernetes no longer serves, for clients that know no newer: served where a server is told to.
+pub static LEGACY: &[&Kind] = &[
+    &autoscaling::older::HORIZONTAL_POD_AUTOSCALER_V2BETA2,
+    &batch::older::CRON_JOB_V1BETA1,
+    &networking::older::INGRESS_CLASS_V1BETA1,
+    &networking::older::INGRESS_V1BETA1,
+    &policy::older::POD_DISRUPTION_BUDGET_V1BETA1,
+    &rbac::older::CLUSTER_ROLE_BINDING_V1BETA1,
+    &rbac::older::CLUSTER_ROLE_V1BETA1,
+    &rbac::older::ROLE_BINDING_V1BETA1,
+    &rbac::older::ROLE_V1BETA1,
+    &discovery::older::ENDPOINT_SLICE_V1BETA1,
 ];
 
 /// Groups in the order in which discovery lists them and kubectl prefers them.
 const GROUPS: &[&str] = &[
     "",
+    "apiregistration.k8s.io",
     "apps",
+    "events.k8s.io",
     "authentication.k8s.io",
     "authorization.k8s.io",
+    "autoscaling",
     "batch",
+    "certificates.k8s.io",
     "networking.k8s.io",
     "policy",
     "rbac.authorization.k8s.io",
     "storage.k8s.io",
+    "admissionregistration.k8s.io",
     "scheduling.k8s.io",
     "coordination.k8s.io",
     "node.k8s.io",
     "discovery.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+    "resource.k8s.io",
     "apiextensions.k8s.io",
 ];
 
 /// Finds kinds by the words of a path or of an object: those of this program, and custom ones as they come and go.
 ///
 /// Custom kinds are looked up in a snapshot that is replaced as a whole, so a reader holds no lock while it looks.
-#[derive(Default)]
 pub struct Registry {
+    builtin: Vec<&'static Kind>,
     custom: RwLock<Arc<Snapshot>>,
     /// Everything that was ever compiled here; see [`crate::custom`].
     compiled: Mutex<HashMap<[u8; 32], &'static [&'static Kind]>>,
@@ -101,20 +141,14 @@ struct Snapshot {
 
 type Words = (&'static str, &'static str, &'static str);
 
-impl Default for Snapshot {
-    fn default() -> Self {
-        Self::of(&[], 0)
-    }
-}
-
 impl Snapshot {
-    fn of(custom: &[&'static Kind], generation: u64) -> Self {
+    fn of(builtin: &[&'static Kind], custom: &[&'static Kind], generation: u64) -> Self {
         let mut custom = custom.to_vec();
         custom.sort_by(|a, b| {
             let versions = by_priority(a.version, b.version);
             a.group.cmp(b.group).then(versions).then(a.plural.cmp(b.plural))
         });
-        let all: Vec<&'static Kind> = ALL.iter().copied().chain(custom).collect();
+        let all: Vec<&'static Kind> = builtin.iter().copied().chain(custom).collect();
         let by = |name: fn(&Kind) -> &'static str| {
             all.iter().map(|&kind| ((kind.group, kind.version, name(kind)), kind)).collect()
         };
@@ -125,7 +159,17 @@ impl Snapshot {
 impl Registry {
     /// The kinds built into this program.
     pub fn builtin() -> Self {
-        Self::default()
+        Self::of(ALL.to_vec())
+    }
+
+    /// These, and the versions that are there for old clients.
+    pub fn with_legacy() -> Self {
+        Self::of([ALL, LEGACY].concat())
+    }
+
+    fn of(builtin: Vec<&'static Kind>) -> Self {
+        let custom = RwLock::new(Arc::new(Snapshot::of(&builtin, &[], 0)));
+        Self { builtin, custom, compiled: Mutex::default() }
     }
 
     /// The kinds of a definition, compiled once for each different text.
@@ -137,7 +181,7 @@ impl Registry {
     /// From now on these are the custom kinds. Whether that is a change.
     pub fn replace_custom(&self, kinds: &[&'static Kind]) -> bool {
         let mut custom = self.custom.write().unwrap_or_else(PoisonError::into_inner);
-        let next = Snapshot::of(kinds, custom.generation + 1);
+        let next = Snapshot::of(&self.builtin, kinds, custom.generation + 1);
         let is_same = next.all.len() == custom.all.len()
             && next.all.iter().zip(&custom.all).all(|(next, now)| std::ptr::eq(*next, *now));
         if !is_same {
@@ -201,94 +245,13 @@ impl Registry {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::schema::Schema;
-    use expect_test::expect;
-
-    #[test]
-    fn every_kind_is_found_by_its_names_and_in_the_schema() {
-        let registry = Registry::builtin();
-        let schema = Schema::builtin();
-        for kind in ALL {
-            assert!(registry.resource(kind.group, kind.version, kind.plural).is_some(), "{}", kind.kind);
-            assert!(registry.of_type(&kind.api_version(), kind.kind).is_some(), "{}", kind.kind);
-            assert!(schema.type_of(kind.definition).is_some(), "{}", kind.definition);
-            assert!(GROUPS.contains(&kind.group), "{}", kind.group);
-        }
-        assert_eq!(registry.groups().len(), GROUPS.len());
-    }
-
-    #[test]
-    fn what_is_served() {
-        let line = |kind: &&Kind| {
-            let subresources: Vec<&str> =
-                kind.subresources.iter().map(|subresource| subresource.name).collect();
-            let columns: Vec<String> = kind
-                .columns
-                .iter()
-                .map(|column| format!("{}{}", column.name, if column.priority > 0 { "+" } else { "" }))
-                .collect();
-            format!(
-                "{} {:?} {:?} /{} | {}\n",
-                kind.resource(),
-                kind.short_names,
-                kind.categories,
-                subresources.join("/"),
-                columns.join(" ")
-            )
-        };
-        expect![[r#"
-            configmaps ["cm"] [] / | Name Data Age
-            endpoints ["ep"] [] / | Name Endpoints Age
-            events ["ev"] [] / | Last Seen Type Reason Object Subobject+ Source+ Message First Seen+ Count+ Name+
-            limitranges ["limits"] [] / | Name Created At
-            namespaces ["ns"] [] /finalize/status | Name Status Age
-            nodes ["no"] [] /status | Name Status Roles Age Version Internal-IP+ External-IP+ OS-Image+ Kernel-Version+ Container-Runtime+
-            persistentvolumeclaims ["pvc"] [] /status | Name Status Volume Capacity Access Modes StorageClass VolumeAttributesClass Age VolumeMode+
-            persistentvolumes ["pv"] [] /status | Name Capacity Access Modes Reclaim Policy Status Claim StorageClass VolumeAttributesClass Reason Age VolumeMode+
-            pods ["po"] ["all"] /binding/eviction/log/status | Name Ready Status Restarts Age IP+ Node+ Nominated Node+ Readiness Gates+
-            podtemplates [] [] / | Name Containers Images Pod Labels
-            replicationcontrollers ["rc"] ["all"] /scale/status | Name Desired Current Ready Age Containers+ Images+ Selector+
-            resourcequotas ["quota"] [] /status | Name Request Limit Age
-            secrets [] [] / | Name Type Data Age
-            serviceaccounts ["sa"] [] /token | Name Secrets Age
-            services ["svc"] ["all"] /status | Name Type Cluster-IP External-IP Port(s) Age Selector+
-            controllerrevisions.apps [] [] / | Name Controller Revision Age
-            daemonsets.apps ["ds"] ["all"] /status | Name Desired Current Ready Up-to-date Available Node Selector Age Containers+ Images+ Selector+
-            deployments.apps ["deploy"] ["all"] /scale/status | Name Ready Up-to-date Available Age Containers+ Images+ Selector+
-            replicasets.apps ["rs"] ["all"] /scale/status | Name Desired Current Ready Age Containers+ Images+ Selector+
-            statefulsets.apps ["sts"] ["all"] /scale/status | Name Ready Age Containers+ Images+
-            selfsubjectreviews.authentication.k8s.io [] [] / | Name Age
-            tokenreviews.authentication.k8s.io [] [] / | Name Age
-            localsubjectaccessreviews.authorization.k8s.io [] [] / | Name Age
-            selfsubjectaccessreviews.authorization.k8s.io [] [] / | Name Age
-            selfsubjectrulesreviews.authorization.k8s.io [] [] / | Name Age
-            subjectaccessreviews.authorization.k8s.io [] [] / | Name Age
-            cronjobs.batch ["cj"] ["all"] /status | Name Schedule Timezone Suspend Active Last Schedule Age Containers+ Images+ Selector+
-            jobs.batch [] ["all"] /status | Name Status Completions Duration Age Containers+ Images+ Selector+
-            ingressclasses.networking.k8s.io [] [] / | Name Controller Parameters Age
-            ingresses.networking.k8s.io ["ing"] [] /status | Name Class Hosts Address Ports Age
-            ipaddresses.networking.k8s.io ["ip"] [] / | Name ParentRef Age
-            networkpolicies.networking.k8s.io ["netpol"] [] / | Name Pod-Selector Age
-            servicecidrs.networking.k8s.io [] [] /status | Name CIDRs Age
-            poddisruptionbudgets.policy ["pdb"] [] /status | Name Min Available Max Unavailable Allowed Disruptions Age
-            clusterrolebindings.rbac.authorization.k8s.io [] [] / | Name Role Age Users+ Groups+ ServiceAccounts+
-            clusterroles.rbac.authorization.k8s.io [] [] / | Name Created At
-            rolebindings.rbac.authorization.k8s.io [] [] / | Name Role Age Users+ Groups+ ServiceAccounts+
-            roles.rbac.authorization.k8s.io [] [] / | Name Created At
-            csidrivers.storage.k8s.io [] [] / | Name AttachRequired PodInfoOnMount StorageCapacity TokenRequests RequiresRepublish Modes Age
-            csinodes.storage.k8s.io [] [] / | Name Drivers Age
-            csistoragecapacities.storage.k8s.io [] [] / | Name StorageClassName Capacity
-            storageclasses.storage.k8s.io ["sc"] [] / | Name Provisioner ReclaimPolicy VolumeBindingMode AllowVolumeExpansion Age
-            volumeattachments.storage.k8s.io [] [] /status | Name Attacher PV Node Attached Age
-            volumeattributesclasses.storage.k8s.io ["vac"] [] / | Name DriverName Age
-            priorityclasses.scheduling.k8s.io ["pc"] [] / | Name Value Global-Default Age PreemptionPolicy
-            leases.coordination.k8s.io [] [] / | Name Holder Age
-            runtimeclasses.node.k8s.io [] [] / | Name Handler Age
-            endpointslices.discovery.k8s.io [] [] / | Name AddressType Ports Endpoints Age
-            customresourcedefinitions.apiextensions.k8s.io ["crd", "crds"] ["api-extensions"] /status | Name Created At
-        "#]].assert_eq(&ALL.iter().map(line).collect::<String>());
-    }
+/// The kind that serves objects of `kind` as `api_version`, whether it is served or not.
+pub(crate) fn sibling(kind: &'static Kind, api_version: &str) -> Option<&'static Kind> {
+    let is_it = |other: &&&'static Kind| {
+        std::ptr::eq(other.stored(), kind.stored()) && other.api_version() == api_version
+    };
+    ALL.iter().chain(LEGACY).find(is_it).copied()
 }
+
+#[cfg(test)]
+mod tests;

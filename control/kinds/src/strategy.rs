@@ -5,13 +5,15 @@
 
 use serde_json::Value;
 
-use crate::{FieldErrors, Kind, meta, tree};
+use crate::{FieldErrors, Kind, View, meta, tree};
 
 /// The functions of one kind. All are pure; what a kind does not name does nothing.
 pub struct Strategy {
     /// Fills what the user left out. Runs after decoding and again after admission; twice is as once.
     pub defaults: fn(&mut Value),
     pub prepare_create: fn(&mut Value),
+    /// Notes in a new object who makes it: a `UserInfo` of authentication.k8s.io.
+    pub note_maker: Option<fn(&mut Value, &Value)>,
     /// Before a PUT or PATCH of the object itself: `(new, old)`.
     pub prepare_update: fn(&mut Value, &Value),
     /// Before a PUT or PATCH of the status: `(new, old)`; everything but status and metadata is already old.
@@ -72,6 +74,7 @@ impl Strategy {
     pub const PLAIN: Self = Self {
         defaults: |_| {},
         prepare_create: |_| {},
+        note_maker: None,
         prepare_update: |_, _| {},
         prepare_status_update: |_, _| {},
         validate_create: |_| FieldErrors::new(),
@@ -88,6 +91,9 @@ impl Strategy {
 impl Kind {
     /// Fills what the user left out.
     pub fn default_fields(&self, object: &mut Value) {
+        if self.as_stored(object, |stored, object| stored.default_fields(object)) {
+            return;
+        }
         (self.strategy.defaults)(object);
         if let Some(custom) = self.custom {
             custom.apply_defaults(object);
@@ -97,6 +103,9 @@ impl Kind {
     /// Clears what a client may not set and starts the generation. Name, uid and creation time are set by the
     /// caller before this.
     pub fn prepare_create(&self, object: &mut Value) {
+        if self.as_stored(object, |stored, object| stored.prepare_create(object)) {
+            return;
+        }
         for server_set in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
             meta::remove(object, server_set);
         }
@@ -111,6 +120,11 @@ impl Kind {
 
     /// Keeps of `old` what a client may not set, and moves the generation.
     pub fn prepare_update(&self, object: &mut Value, old: &Value) {
+        if let Some(conversion) = self.conversion {
+            let old = conversion.stored(old);
+            self.as_stored(object, |stored, object| stored.prepare_update(object, &old));
+            return;
+        }
         meta::inherit(object, old);
         tree::copy(object, "metadata.generation", old);
         if self.has_status() {
@@ -125,6 +139,11 @@ impl Kind {
 
     /// Keeps everything of `old` but status and metadata.
     pub fn prepare_status_update(&self, object: &mut Value, old: &Value) {
+        if let Some(conversion) = self.conversion {
+            let old = conversion.stored(old);
+            self.as_stored(object, |stored, object| stored.prepare_status_update(object, &old));
+            return;
+        }
         meta::inherit(object, old);
         tree::copy(object, "metadata.generation", old);
         let status = object.get("status").cloned();
@@ -139,6 +158,23 @@ impl Kind {
         (self.strategy.prepare_status_update)(object, old);
     }
 
+    /// Before a PUT or PATCH of a view: keeps everything of `old` but metadata and what the view lets through.
+    pub fn prepare_view(&self, view: &View, object: &mut Value, (old, now): (&Value, &str)) {
+        meta::inherit(object, old);
+        tree::copy(object, "metadata.generation", old);
+        let sent = std::mem::replace(object, old.clone());
+        tree::copy(object, "metadata", &sent);
+        tree::copy(object, view.part, &sent);
+        (view.prepare)(object, old, now);
+    }
+
+    /// All that is wrong with a changed view, metadata included.
+    pub fn validate_view(&self, view: &View, object: &Value, old: &Value) -> FieldErrors {
+        let mut errors = meta::validate_update(object, old);
+        errors.extend((view.validate)(object, old));
+        errors
+    }
+
     /// Before a PUT of `finalize`: keeps the status of `old`.
     pub fn prepare_finalize(&self, object: &mut Value, old: &Value) {
         meta::inherit(object, old);
@@ -148,6 +184,12 @@ impl Kind {
 
     /// All that is wrong with a new object, metadata included.
     pub fn validate_create(&self, object: &Value) -> FieldErrors {
+        if let Some(conversion) = self.conversion {
+            let object = conversion.stored(object);
+            let mut errors = conversion.of.validate_create(&object);
+            errors.extend((conversion.validate_create)(&object));
+            return errors;
+        }
         let mut errors = meta::validate(object, self);
         errors.extend((self.strategy.validate_create)(object));
         errors.extend(self.custom.iter().flat_map(|custom| custom.errors(object)));
@@ -156,6 +198,12 @@ impl Kind {
 
     /// All that is wrong with a changed object, metadata included.
     pub fn validate_update(&self, object: &Value, old: &Value) -> FieldErrors {
+        if let Some(conversion) = self.conversion {
+            let (object, old) = (conversion.stored(object), conversion.stored(old));
+            let mut errors = conversion.of.validate_update(&object, &old);
+            errors.extend((conversion.validate_update)(&object, &old));
+            return errors;
+        }
         let mut errors = meta::validate_update(object, old);
         errors.extend((self.strategy.validate_update)(object, old));
         errors.extend(self.custom.iter().flat_map(|custom| custom.new_errors(object, old)));
@@ -164,6 +212,9 @@ impl Kind {
 
     /// All that is wrong with a changed status, metadata included.
     pub fn validate_status_update(&self, object: &Value, old: &Value) -> FieldErrors {
+        if let Some(conversion) = self.conversion {
+            return conversion.of.validate_status_update(&conversion.stored(object), &conversion.stored(old));
+        }
         let mut errors = meta::validate_update(object, old);
         errors.extend((self.strategy.validate_status_update)(object, old));
         errors.extend(self.custom.iter().flat_map(|custom| custom.new_errors(object, old)));

@@ -79,7 +79,12 @@ pub fn remove(object: &mut Value, path: &str) -> Option<Value> {
 
 /// Makes the value at `path` in `object` what it is in `other`, absent included.
 pub fn copy(object: &mut Value, path: &str, other: &Value) {
-    match get(other, path) {
+    copy_to(object, path, get(other, path));
+}
+
+/// Makes the value at `path` what `value` is, absent if that is null.
+pub fn copy_to(object: &mut Value, path: &str, value: &Value) {
+    match value {
         Value::Null => drop(remove(object, path)),
         value => set(object, path, value.clone()),
     }

@@ -20,6 +20,9 @@ pub(crate) struct Shape {
     pub(crate) hollow_agents: u16,
     pub(crate) base_port: u16,
     pub(crate) default_toleration_seconds: u32,
+    /// Absent in folders from before there was a choice.
+    #[serde(default)]
+    pub(crate) legacy_api_versions: bool,
     /// Eight hex digits from the folder's path: part of every name that is global on this machine.
     pub(crate) id: String,
     /// The first three numbers of the /24 that joins the agents' namespaces.
@@ -72,6 +75,7 @@ impl Layout {
             hollow_agents: args.hollow_agents,
             base_port: args.base_port,
             default_toleration_seconds: args.default_toleration_seconds,
+            legacy_api_versions: args.legacy_api_versions,
             uplink: free_uplink(&id).await?,
             id,
         };

@@ -237,6 +237,7 @@ fn start_server(layout: &Layout, server: u16) -> Result<()> {
         "metrics-listen": loopback(ports.metrics),
         "public-metrics": true,
         "default-toleration-seconds": layout.shape.default_toleration_seconds,
+        "legacy-api-versions": layout.shape.legacy_api_versions,
     });
     write_config(layout, &process, &config)?;
     process.start("server")

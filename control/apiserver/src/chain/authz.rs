@@ -25,6 +25,7 @@ pub(crate) mod escalation;
 mod feed;
 mod nodes;
 pub(crate) mod rule;
+pub(crate) mod signers;
 
 /// How long a request waits for the first roles of a new cluster.
 const FIRST_ROLES_WAIT_MAX: Duration = Duration::from_secs(10);

@@ -89,7 +89,7 @@ fn rows(kind: &'static Kind) -> Vec<Value> {
     if !kind.categories.is_empty() {
         row["categories"] = json!(kind.categories);
     }
-    row["storageVersionHash"] = json!(storage_version_hash(kind));
+    row["storageVersionHash"] = json!(storage_version_hash(kind.stored()));
     let subresources = kind.subresources.iter().map(|subresource| {
         let mut row = json!({
             "name": format!("{}/{}", kind.plural, subresource.name),

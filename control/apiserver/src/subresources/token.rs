@@ -39,8 +39,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Reply, Status> {
         return Err(Status::no_such_resource());
     };
     let options = WriteOptions::parse(call.query, "CreateOptions")?;
-    let mut warnings = Vec::new();
-    let mut request = decode(call, REQUEST, options.field_validation, &mut warnings)?;
+    let mut request = decode(call, REQUEST, options.field_validation)?;
     let found = call.storage.get(&call.scope().key(call.name()), Freshness::Newest).await?;
     let account = found.ok_or_else(|| Status::not_found(call.kind, call.name()))?.parse()?;
     let now = call.server.clock.now();
@@ -51,7 +50,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Reply, Status> {
     let expires = now.as_second().saturating_add(lifetime(&request));
     let expires = Timestamp::from_second(expires).map(seconds).unwrap_or_default();
     tree::set(&mut request, "status", json!({"token": token, "expirationTimestamp": expires}));
-    Ok(Reply::created(Content::Json(request)).with_warnings(warnings))
+    Ok(Reply::created(Content::Json(request)))
 }
 
 /// Completes the request, or says what is wrong with it.

@@ -57,11 +57,20 @@ impl NodeStreams for NoNodes {
 impl Bench {
     /// A server with the first namespaces.
     pub(crate) async fn start() -> Self {
-        Self::start_with(Accounts::default()).await
+        Self::building(Accounts::default(), false).await
     }
 
     /// The same, which knows more about accounts.
     pub(crate) async fn start_with(known: Accounts) -> Self {
+        Self::building(known, false).await
+    }
+
+    /// The same, which may serve what Kubernetes has given up.
+    pub(crate) async fn serving(legacy_versions: bool) -> Self {
+        Self::building(Accounts::default(), legacy_versions).await
+    }
+
+    async fn building(known: Accounts, legacy_versions: bool) -> Self {
         let stop = CancellationToken::new();
         let tasks = Tasks::new(stop.clone());
         let clock = ManualClock::at("2026-11-21T00:00:00Z".parse().unwrap());
@@ -74,6 +83,7 @@ impl Bench {
             nodes: Arc::new(NoNodes),
             metrics: Arc::new(|| "up 1\n".to_owned()),
             toleration_seconds: 300,
+            legacy_versions,
             address: "127.0.0.1:6443".to_owned(),
             authentication: known.authentication,
             pod_accounts: known.pod_accounts,

@@ -92,7 +92,7 @@ pub(crate) async fn apply_config(call: &Call<'_>, apply: &Apply) -> Result<(Stor
     let update = Update { part: apply.part, dry_run: apply.dry_run, managing: Managing::Applied };
     for _ in 0..ATTEMPTS_MAX {
         match change_object(call, &update, |current| applied(call, Some(current), apply)).await {
-            Err(status) if status.reason() == "NotFound" && apply.part == Part::Object => {}
+            Err(status) if status.reason() == "NotFound" && matches!(apply.part, Part::Object) => {}
             changed => return changed.map(|stored| (stored, false)),
         }
         if call.path.subresource.is_some() {

@@ -9,13 +9,14 @@ use super::ATTEMPTS_MAX;
 use super::managing::{Managing, manage};
 use super::write::{Part, apply_defaults, clear_server_fields, prune};
 use crate::chain::admission::{Attempt, Operation, admit};
-use crate::chain::authz::escalation;
+use crate::chain::authz::{escalation, signers};
 use crate::chain::fence::Fence;
 use crate::custom::as_stored;
 use crate::decode::{Expected, decode};
 use crate::object::{Stored, encode};
 use crate::query::WriteOptions;
 use crate::reply::{Content, Reply};
+use crate::reviews::user_info;
 use crate::server::Call;
 use crate::status::Status;
 use crate::storage::{Change, Freshness, Written};
@@ -61,6 +62,9 @@ pub(crate) async fn create_object(
             generate_name(call, &mut object);
         }
         kind.prepare_create(&mut object);
+        if let Some(note_maker) = kind.strategy.note_maker {
+            note_maker(&mut object, &user_info(call.who));
+        }
         let name = meta::name(&object).to_owned();
         let (json, guards) = {
             let mut guards = Vec::new();
@@ -114,6 +118,7 @@ async fn finish(
     };
     admit(&mut attempt).await?;
     escalation::check(call, None, object).await?;
+    signers::check(call, None, object).await?;
     apply_defaults(call.server, kind, object)?;
     prune(call.server, kind, object)?;
     let errors = kind.validate_create(object);

@@ -47,6 +47,7 @@ pub(crate) fn writer(call: &Call<'_>, part: Part) -> Writer {
         subresource: call.path.subresource.clone().unwrap_or_default(),
         now: timestamp(call),
         ignored: unchangeable(call.server, call.kind, part),
+        kind: Some(call.kind).filter(|kind| kind.custom.is_none()),
     }
 }
 
@@ -68,7 +69,7 @@ fn unchangeable(server: &Shared, kind: &Kind, part: Part) -> FieldSet {
     match part {
         Part::Object if kind.subresource("status").is_some() => FieldSet::of_names(&[&["status"]]),
         Part::Object | Part::Trusted => FieldSet::default(),
-        Part::Status => {
+        Part::Status | Part::View(_) => {
             let ty = server.type_of_kind(kind).ok().and_then(|(schema, ty)| schema.as_struct(ty));
             let fields = ty.map(|ty| &ty.fields[..]).unwrap_or_default();
             let names: Vec<[&str; 1]> = fields

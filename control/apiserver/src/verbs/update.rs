@@ -41,7 +41,7 @@ async fn put_object(
     match changed {
         Err(status)
             if status.reason() == "NotFound"
-                && part == Part::Object
+                && matches!(part, Part::Object)
                 && call.kind.strategy.create_on_update =>
         {
             if meta::name(&object) != call.name() {

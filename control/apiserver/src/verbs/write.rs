@@ -4,13 +4,14 @@
 
 use base::Revision;
 use kinds::schema::apply::same_but_times;
-use kinds::{Deletion, FieldError, FieldErrors, Kind, meta, schema, tree};
+use kinds::{Deletion, FieldError, FieldErrors, Kind, View, meta, schema, tree};
 use serde_json::Value;
 
 use super::ATTEMPTS_MAX;
+use super::create::timestamp;
 use super::managing::{Managing, manage};
 use crate::chain::admission::{Attempt, Operation, admit, node_restriction};
-use crate::chain::authz::escalation;
+use crate::chain::authz::{escalation, signers};
 use crate::chain::fence::Fence;
 use crate::custom::{as_served, as_stored};
 use crate::object::{Stored, encode};
@@ -19,12 +20,14 @@ use crate::status::Status;
 use crate::storage::{Change, Freshness, Guard, Written};
 
 /// Which part of an object a write is about, and so which rules hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Part {
     /// All but the status.
     Object,
     /// The status alone.
     Status,
+    /// What a view of the kind lets through.
+    View(&'static View),
     /// What the handler of a subresource set on the current object by itself.
     Trusted,
 }
@@ -144,7 +147,15 @@ async fn prepare(
             node_restriction::check_status(call.who, kind, old, &new)?;
             manage(call, (update.managing, update.part), Some(old), &mut new)?;
             prune(call.server, kind, &mut new)?;
+            signers::check(call, Some(old), &new).await?;
             kind.validate_status_update(&new, old)
+        }
+        Part::View(view) => {
+            kind.prepare_view(view, &mut new, (old, &timestamp(call)));
+            manage(call, (update.managing, update.part), Some(old), &mut new)?;
+            prune(call.server, kind, &mut new)?;
+            signers::check(call, Some(old), &new).await?;
+            kind.validate_view(view, &new, old)
         }
         Part::Object => {
             apply_defaults(call.server, kind, &mut new)?;

@@ -39,6 +39,7 @@ pub static DEPLOYMENT: Kind = Kind {
     selectable: &[],
     name_rule: NameRule::Subdomain,
     custom: None,
+    conversion: None,
     strategy: &Strategy {
         defaults,
         prepare_create: |object| tree::set(object, "status", serde_json::json!({})),

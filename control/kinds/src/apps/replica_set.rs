@@ -32,6 +32,7 @@ pub static REPLICA_SET: Kind = Kind {
     selectable: Kind::BY_REPLICAS,
     name_rule: NameRule::Subdomain,
     custom: None,
+    conversion: None,
     strategy: &Strategy {
         defaults,
         prepare_create: |object| tree::set(object, "status.replicas", 0),

@@ -26,6 +26,7 @@ pub static LEASE: Kind = Kind {
     selectable: &[],
     name_rule: NameRule::Subdomain,
     custom: None,
+    conversion: None,
     strategy: &Strategy {
         validate_create: validate,
         validate_update: |object, _| validate(object),

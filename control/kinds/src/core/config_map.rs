@@ -24,6 +24,7 @@ pub static CONFIG_MAP: Kind = Kind {
     selectable: &[],
     name_rule: NameRule::Subdomain,
     custom: None,
+    conversion: None,
     strategy: &Strategy { validate_create: validate, validate_update, ..Strategy::PLAIN },
 };
 

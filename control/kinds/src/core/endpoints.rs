@@ -24,6 +24,7 @@ pub static ENDPOINTS: Kind = Kind {
     selectable: &[],
     name_rule: NameRule::Subdomain,
     custom: None,
+    conversion: None,
     strategy: &Strategy {
         defaults,
         validate_create: validate,

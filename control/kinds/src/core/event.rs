@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use crate::kind::selectable;
 use crate::{
-    CellContext, Column, Field, FieldError, FieldErrors, Kind, NameRule, Strategy, Verb, duration, meta, tree,
+    CellContext, Column, Field, FieldError, FieldErrors, Kind, NameRule, Strategy, Verb, duration, meta,
+    names, tree,
 };
 
 pub static EVENT: Kind = Kind {
@@ -54,6 +55,7 @@ pub static EVENT: Kind = Kind {
     ],
     name_rule: NameRule::Subdomain,
     custom: None,
+    conversion: None,
     strategy: &Strategy {
         validate_create: validate,
         validate_update: |object, _| validate(object),
@@ -106,8 +108,15 @@ fn source(object: &Value) -> String {
     }
 }
 
-/// An event lives in its object's namespace; one about an object outside namespaces lives in `default`.
+const WORD_BYTES_MAX: usize = 128;
+const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// An event lives in its object's namespace; one about an object outside namespaces lives in `default`. One that says
+/// when it happened to the microsecond says also by whom it was seen, and what was done.
 fn validate(object: &Value) -> FieldErrors {
+    if !tree::text(object, "eventTime").is_empty() {
+        return validate_exact(object);
+    }
     let mut errors = FieldErrors::new();
     let about = Field::of(object, "involvedObject").get("namespace");
     let agrees = match about.text() {
@@ -116,6 +125,34 @@ fn validate(object: &Value) -> FieldErrors {
     };
     if !agrees {
         errors.push(FieldError::invalid(&about.path, about.text(), "does not match event.namespace"));
+    }
+    errors
+}
+
+fn validate_exact(object: &Value) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let about = Field::of(object, "involvedObject").get("namespace");
+    if about.text().is_empty() && !["default", "kube-system"].contains(&meta::namespace(object)) {
+        errors.push(FieldError::invalid(&about.path, "", "does not match event.namespace"));
+    }
+    let controller = tree::text(object, "reportingComponent");
+    if controller.is_empty() {
+        errors.push(FieldError::required("reportingController", ""));
+    }
+    let wrong = names::qualified(controller).into_iter();
+    errors.extend(wrong.map(|wrong| FieldError::invalid("reportingController", controller, wrong)));
+    let too_long = |most: usize| format!("can have at most {most} characters");
+    for field in ["reportingInstance", "action", "reason"] {
+        match tree::text(object, field).len() {
+            0 => errors.push(FieldError::required(field, "")),
+            bytes if bytes > WORD_BYTES_MAX => {
+                errors.push(FieldError::invalid(field, "", too_long(WORD_BYTES_MAX)));
+            }
+            _ => {}
+        }
+    }
+    if tree::text(object, "message").len() > MESSAGE_BYTES_MAX {
+        errors.push(FieldError::invalid("message", "", too_long(MESSAGE_BYTES_MAX)));
     }
     errors
 }

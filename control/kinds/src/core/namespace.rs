@@ -37,6 +37,7 @@ pub static NAMESPACE: Kind = Kind {
     selectable: selectable!["status.phase"],
     name_rule: NameRule::Label,
     custom: None,
+    conversion: None,
     strategy: &Strategy {
         defaults,
         prepare_create,

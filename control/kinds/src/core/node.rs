@@ -49,6 +49,7 @@ pub static NODE: Kind = Kind {
     }],
     name_rule: NameRule::Subdomain,
     custom: None,
+    conversion: None,
     strategy: &Strategy { defaults, validate_create: validate, validate_update, ..Strategy::PLAIN },
 };
 

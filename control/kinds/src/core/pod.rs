@@ -92,6 +92,7 @@ pub static POD: Kind = Kind {
     ],
     name_rule: NameRule::Subdomain,
     custom: None,
+    conversion: None,
     strategy: &Strategy {
         defaults: defaults::pod_defaults,
         prepare_create,

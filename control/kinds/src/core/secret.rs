@@ -29,6 +29,7 @@ pub static SECRET: Kind = Kind {
     selectable: selectable!["type"],
     name_rule: NameRule::Subdomain,
     custom: None,
+    conversion: None,
     strategy: &Strategy { defaults, validate_create: validate, validate_update, ..Strategy::PLAIN },
 };
 

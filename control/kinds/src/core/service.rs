@@ -37,6 +37,7 @@ pub static SERVICE: Kind = Kind {
     selectable: selectable!["spec.clusterIP", "spec.type"],
     name_rule: NameRule::Label1035,
     custom: None,
+    conversion: None,
     strategy: &Strategy {
         defaults,
         prepare_create: |object| tree::set(object, "status", json!({"loadBalancer": {}})),

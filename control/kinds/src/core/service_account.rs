@@ -31,5 +31,6 @@ pub static SERVICE_ACCOUNT: Kind = Kind {
     selectable: &[],
     name_rule: NameRule::Subdomain,
     custom: None,
+    conversion: None,
     strategy: &Strategy::PLAIN,
 };

@@ -103,6 +103,7 @@ impl Definition {
             name_rule: NameRule::Subdomain,
             strategy: &STRATEGY,
             custom: Some(Box::leak(Box::new(custom))),
+            conversion: None,
         }))
     }
 }

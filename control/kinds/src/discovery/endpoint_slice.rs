@@ -29,6 +29,7 @@ pub static ENDPOINT_SLICE: Kind = Kind {
     selectable: &[],
     name_rule: NameRule::Subdomain,
     custom: None,
+    conversion: None,
     strategy: &Strategy {
         defaults,
         validate_create: validate,

@@ -17,6 +17,7 @@ mod remove;
 mod set;
 mod shape;
 mod update;
+mod versions;
 
 pub use check::check_declared;
 pub use compare::{Comparison, compare};

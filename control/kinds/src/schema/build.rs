@@ -14,15 +14,22 @@ use super::defaults::is_mark;
 use super::protobuf::Messages;
 use super::{Field, List, ListKind, Map, Name, Patch, Scalar, Schema, Struct, Type, TypeId};
 
-pub(super) const DEFINITIONS: &str = include_str!("../../data/schema-1.36.json");
-pub(super) const KINDS: &str = include_str!("../../data/definition-kinds-1.36.tsv");
-const POINTERS: &str = include_str!("../../data/pointer-fields-1.36.tsv");
-const MESSAGES: &str = include_str!("../../data/protobuf-fields.tsv");
+/// What 1.36 has, then what is served beside it: see `data/README.md`.
+pub(super) const DEFINITIONS: [&str; 2] =
+    [include_str!("../../data/schema-1.36.json"), include_str!("../../data/schema-more.json")];
+pub(super) const KINDS: &[&str] = &[
+    include_str!("../../data/definition-kinds-1.36.tsv"),
+    include_str!("../../data/definition-kinds-more.tsv"),
+];
+const POINTERS: &[&str] =
+    &[include_str!("../../data/pointer-fields-1.36.tsv"), include_str!("../../data/pointer-fields-more.tsv")];
+const MESSAGES: &[&str] =
+    &[include_str!("../../data/protobuf-fields.tsv"), include_str!("../../data/protobuf-fields-more.tsv")];
 const REF_PREFIX: &str = "#/definitions/";
 
 pub(super) fn builtin() -> Schema {
-    let mut definitions: Vec<(&'static str, Shape)> =
-        serde_json::from_str::<InOrder<Shape>>(DEFINITIONS).map(|parsed| parsed.0).unwrap_or_default();
+    let parsed = |text| serde_json::from_str::<InOrder<Shape>>(text).unwrap_or_default().0;
+    let mut definitions: Vec<(&'static str, Shape)> = DEFINITIONS.into_iter().flat_map(parsed).collect();
     definitions.sort_unstable_by_key(|(name, _)| *name);
     let mut builder = Builder::new(&definitions);
     for (name, shape) in &definitions {
@@ -39,9 +46,9 @@ pub(super) fn builtin() -> Schema {
     schema
 }
 
-/// The rows of a table, without its heading.
-pub(super) fn rows(table: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
-    table.lines().skip(1).map(|line| line.split('\t').collect())
+/// The rows of tables, without their headings.
+pub(super) fn rows(tables: &'static [&'static str]) -> impl Iterator<Item = Vec<&'static str>> {
+    tables.iter().flat_map(|table| table.lines().skip(1)).map(|line| line.split('\t').collect())
 }
 
 /// A JSON object as pairs, so that text is borrowed from the program itself.

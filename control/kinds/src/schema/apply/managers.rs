@@ -83,10 +83,10 @@ impl Managers {
         self.entries.push(entry);
     }
 
-    /// Takes fields from every manager; who is left with none goes.
-    pub(super) fn strip(&mut self, fields: &FieldSet) {
+    /// Takes from every manager the fields that `of` says; who is left with none goes.
+    pub(super) fn strip(&mut self, of: impl Fn(&Entry) -> FieldSet) {
         self.entries.retain_mut(|entry| {
-            entry.fields = entry.fields.difference(fields);
+            entry.fields = entry.fields.difference(&of(entry));
             !entry.fields.is_empty()
         });
     }

@@ -33,6 +33,7 @@ impl World {
             subresource: String::new(),
             now: format!("2026-11-21T00:{:02}:{:02}Z", self.seconds / 60, self.seconds % 60),
             ignored: FieldSet::of_names(&[&["status"]]),
+            kind: None,
         }
     }
 

@@ -8,9 +8,10 @@ use super::conflict::Conflicts;
 use super::managers::{Entry, Identity, Managers, Operation};
 use super::merge::{merge, nothing};
 use super::remove::without;
+use super::versions::Versions;
 use super::{Comparison, FieldSet, compare, fields_of};
 use crate::schema::{Schema, TypeId};
-use crate::{meta, tree};
+use crate::{Kind, meta, tree};
 
 /// The annotation in which client-side apply keeps what it applied.
 pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -23,7 +24,7 @@ const UNKNOWN: &str = "unknown";
 const KUBECTL: &str = "kubectl";
 
 /// Who writes, and how.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Writer {
     pub manager: String,
     pub api_version: String,
@@ -33,6 +34,8 @@ pub struct Writer {
     pub now: String,
     /// What this sort of write cannot change, so what nobody comes to manage by it.
     pub ignored: FieldSet,
+    /// Of a kind of several versions: the one that is written. Managers of others have their fields under other names.
+    pub kind: Option<&'static Kind>,
 }
 
 impl Writer {
@@ -81,7 +84,9 @@ pub fn track(schema: &Schema, ty: TypeId, live: Option<&Value>, new: &mut Value,
         before
     } else {
         let mut managers = before.as_ref().map(read).unwrap_or_default();
-        note_update(&mut managers, &comparison, writer);
+        let none = nothing();
+        let versions = Versions::of(writer, schema, live.unwrap_or(&none), new);
+        note_update(&mut managers, &comparison, &versions);
         managers.encode()
     };
     if let Some(managed) = managed {
@@ -106,7 +111,8 @@ pub fn apply(
     let mut managers = meta::remove(&mut base, "managedFields").as_ref().map(read).unwrap_or_default();
     if managers.is_empty() && live.is_some() {
         let all = compare(schema, ty, &nothing(), &base).without(&writer.ignored);
-        note_update(&mut managers, &all, &Writer { manager: BEFORE.to_owned(), ..writer.clone() });
+        let before = Writer { manager: BEFORE.to_owned(), kind: None, ..writer.clone() };
+        note_update(&mut managers, &all, &Versions::of(&before, schema, &base, &base));
     }
     let applied = fields_of(schema, ty, config).recursive_difference(&writer.ignored);
     let last = managers.take(writer.identity(Operation::Apply));
@@ -117,8 +123,9 @@ pub fn apply(
     }
     let comparison = compare(schema, ty, &base, &new).without(&writer.ignored);
     let changed = comparison.changed();
+    let versions = Versions::of(writer, schema, &base, &new);
     if on_conflict == OnConflict::Refuse {
-        let mut conflicts = conflicts(&managers, &changed);
+        let mut conflicts = conflicts(&managers, &changed, &versions);
         if writer.manager == KUBECTL && !conflicts.is_empty() {
             conflicts = conflicts.beyond(&applied_by_client(schema, ty, &base, writer));
         }
@@ -126,7 +133,7 @@ pub fn apply(
             return Err(conflicts);
         }
     }
-    managers.strip(&changed.union(&comparison.removed));
+    managers.strip(|entry| versions.touched(entry, &comparison));
     let own = applied.difference(&NEVER_MANAGED);
     if !own.is_empty() {
         let stands = |last: &Entry| last.fields == own && last.api_version == writer.api_version;
@@ -166,11 +173,12 @@ fn read(managed: &Value) -> Managers {
 }
 
 /// The writer comes to manage what it changed, and nobody what is gone.
-fn note_update(managers: &mut Managers, comparison: &Comparison, writer: &Writer) {
+fn note_update(managers: &mut Managers, comparison: &Comparison, versions: &Versions<'_>) {
+    let writer = versions.writer;
     let changed = comparison.changed();
     let own = changed.difference(&NEVER_MANAGED);
     let before = managers.find(writer.identity(Operation::Update)).map(|entry| entry.fields.clone());
-    managers.strip(&changed.union(&comparison.removed));
+    managers.strip(|entry| versions.touched(entry, comparison));
     if !own.is_empty() {
         let kept = before.unwrap_or_default().difference(&comparison.removed);
         managers.put(writer.entry(Operation::Update, kept.union(&own), Some(writer.now.clone())));
@@ -193,8 +201,12 @@ fn pruned(schema: &Schema, ty: TypeId, merged: Value, last: &FieldSet, managed: 
     without(schema, ty, &merged, &all.difference(&left).intersection(&last))
 }
 
-fn conflicts(managers: &Managers, changed: &FieldSet) -> Conflicts {
-    Conflicts::of(managers.iter().map(|entry| (entry, entry.fields.intersection(changed))))
+fn conflicts(managers: &Managers, changed: &FieldSet, versions: &Versions<'_>) -> Conflicts {
+    let with = |entry| match versions.compared(entry) {
+        Some(comparison) => comparison.changed(),
+        None => changed.clone(),
+    };
+    Conflicts::of(managers.iter().map(|entry| (entry, entry.fields.intersection(&with(entry)))))
 }
 
 /// What client-side apply set, and nobody has changed since: kubectl may take it over.

@@ -42,7 +42,8 @@ impl Definitions {
                 custom.insert(name, definition);
             }
         }
-        Definitions { raw: serde_json::from_str(DEFINITIONS).unwrap_or_default(), custom, kinds }
+        let parsed = |text| serde_json::from_str::<BTreeMap<_, _>>(text).unwrap_or_default();
+        Definitions { raw: DEFINITIONS.into_iter().flat_map(parsed).collect(), custom, kinds }
     }
 
     pub(super) fn v2(&self, paths: &[Path]) -> Map<String, Value> {

@@ -70,11 +70,11 @@ struct Row {
 }
 
 impl Messages {
-    pub(in super::super) fn compile(table: &'static str, schema: &Schema) -> Messages {
+    pub(in super::super) fn compile(tables: &'static [&'static str], schema: &Schema) -> Messages {
         let mut ids: HashMap<String, u32> = HashMap::new();
         let mut names: Vec<String> = Vec::new();
         let mut grouped: Vec<Vec<Row>> = Vec::new();
-        for row in rows(table) {
+        for row in rows(tables) {
             let [package, message, field, number, label, ty] = row[..] else { continue };
             let full = format!("{package}.{message}");
             let id = *ids.entry(full.clone()).or_insert_with(|| {
@@ -117,7 +117,8 @@ impl Message {
 /// The schema's name of a message: `k8s.io.api.core.v1.Pod` is `io.k8s.api.core.v1.Pod`.
 fn definition(message: &str) -> String {
     let rest = message.strip_prefix("k8s.io.").unwrap_or(message);
-    format!("io.k8s.{}", rest.replacen("apiextensions_apiserver", "apiextensions-apiserver", 1))
+    let rest = rest.replacen("apiextensions_apiserver", "apiextensions-apiserver", 1);
+    format!("io.k8s.{}", rest.replacen("kube_aggregator", "kube-aggregator", 1))
 }
 
 fn compile(name: &str, rows: &[Row], ids: &HashMap<String, u32>, ty: Option<&Type>) -> Message {

@@ -144,7 +144,7 @@ async fn without_a_role_nothing_is_open() {
     let asks_of_others = |kind: &&kinds::Kind| {
         !matches!(kind.strategy.review, Some(Review::OwnAccess | Review::OwnRules | Review::OwnIdentity))
     };
-    for kind in kinds::ALL.iter().copied().filter(asks_of_others) {
+    for kind in kinds::ALL.iter().chain(kinds::LEGACY).copied().filter(asks_of_others) {
         let group = if kind.group.is_empty() {
             "/api/v1".to_owned()
         } else {

@@ -169,6 +169,7 @@ fn subresources_are_managers_apart() {
         subresource: subresource.to_owned(),
         now: "2026-11-21T00:00:00Z".to_owned(),
         ignored,
+        kind: None,
     };
     let mut world = World::default();
     world.update("m", json!({"spec": {"replicas": 1}}));
