@@ -78,7 +78,7 @@ impl FieldError {
     /// More items, `count`, than the `most` that there may be.
     pub fn too_many(field: impl Into<String>, count: usize, most: usize) -> Self {
         let detail = format!("must have at most {most} {}", if most == 1 { "item" } else { "items" });
-        Self { field: field.into(), reason: Reason::TooMany, value: count.into(), detail }
+        Self { field: field.into(), reason: Reason::TooMany, value: count.into(), detail, hides_value: false }
     }
 
     pub fn invalid(field: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
