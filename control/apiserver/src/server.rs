@@ -346,6 +346,9 @@ async fn serve(call: &Call<'_>, verb: Verb) -> Result<Reply, Status> {
         }
         return subresources::serve(call, subresource, verb).await;
     }
+    if call.kind.custom.is_some() && verb == Verb::Update && call.path.name.is_none() {
+        return Err(Status::bad_request("name must be provided"));
+    }
     if !call.kind.allows(verb) || !fits(verb, call.path.name.is_some()) {
         return Err(Status::method_not_allowed());
     }

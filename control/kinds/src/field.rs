@@ -151,11 +151,11 @@ impl fmt::Display for FieldError {
 
 impl std::error::Error for FieldError {}
 
-/// A value in an error: text in quotes, everything else as JSON.
+/// A value in an error: text in quotes, everything else as JSON, with what could end a tag escaped as Go does.
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => format!("{text:?}"),
-        other => other.to_string(),
+        other => other.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"),
     }
 }
 

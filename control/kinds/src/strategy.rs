@@ -192,8 +192,10 @@ impl Kind {
         }
         let mut errors = meta::validate(object, self);
         errors.extend((self.strategy.validate_create)(object));
-        errors.extend(self.custom.iter().flat_map(|custom| custom.errors(object)));
-        errors
+        match self.custom {
+            Some(custom) => custom.errors(object, errors),
+            None => errors,
+        }
     }
 
     /// All that is wrong with a changed object, metadata included.

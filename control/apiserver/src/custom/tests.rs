@@ -15,7 +15,8 @@ const APPLY: (&str, &str) = ("content-type", "application/apply-patch+yaml");
 
 /// The definition by which the answers of a real server were recorded.
 pub(crate) fn foo() -> Value {
-    let spec = json!({"type": "object", "description": "What is wanted.", "properties": {
+    let rule = json!({"rule": "self.replicas <= 50", "message": "too many", "fieldPath": ".replicas"});
+    let spec = json!({"type": "object", "description": "What is wanted.", "x-kubernetes-validations": [rule], "properties": {
         "replicas": {"type": "integer", "minimum": 0, "default": 1, "description": "How many."},
         "color": {"type": "string", "enum": ["red", "green", "blue"]},
         "pattern": {"type": "string", "pattern": "^a+$", "maxLength": 3},
@@ -111,8 +112,9 @@ async fn the_probes_of_a_real_server() {
     check(
         &create("", json!({"replicas": "string"})).await,
         expect![[r#"
-        422 Invalid: Foo.lab.io "v1" is invalid: spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string"
-        {"reason":"FieldValueTypeInvalid","message":"Invalid value: \"string\": spec.replicas in body must be of type integer: \"string\"","field":"spec.replicas"}"#]],
+            422 Invalid: Foo.lab.io "v1" is invalid: [spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string", <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation]
+            {"reason":"FieldValueTypeInvalid","message":"Invalid value: \"string\": spec.replicas in body must be of type integer: \"string\"","field":"spec.replicas"}
+            {"reason":"FieldValueInvalid","message":"Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation","field":"<nil>"}"#]],
     );
     check(
         &create("", json!({"replicas": -1})).await,
@@ -124,8 +126,9 @@ async fn the_probes_of_a_real_server() {
     check(
         &create("", json!({"color": "pink"})).await,
         expect![[r#"
-        422 Invalid: Foo.lab.io "v1" is invalid: spec.color: Unsupported value: "pink": supported values: "red", "green", "blue"
-        {"reason":"FieldValueNotSupported","message":"Unsupported value: \"pink\": supported values: \"red\", \"green\", \"blue\"","field":"spec.color"}"#]],
+            422 Invalid: Foo.lab.io "v1" is invalid: [spec.color: Unsupported value: "pink": supported values: "red", "green", "blue", <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation]
+            {"reason":"FieldValueNotSupported","message":"Unsupported value: \"pink\": supported values: \"red\", \"green\", \"blue\"","field":"spec.color"}
+            {"reason":"FieldValueInvalid","message":"Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation","field":"<nil>"}"#]],
     );
     check(
         &create("", json!({"pattern": "bbb"})).await,
@@ -233,8 +236,9 @@ async fn writes_go_the_way_of_built_in_kinds() {
     check(
         &patch(&uri, r#"{"spec":{"replicas":"x","yy":1}}"#).await,
         expect![[r#"
-        422 Invalid: Foo.lab.io "a" is invalid: spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string"
-        {"reason":"FieldValueTypeInvalid","message":"Invalid value: \"string\": spec.replicas in body must be of type integer: \"string\"","field":"spec.replicas"}"#]],
+            422 Invalid: Foo.lab.io "a" is invalid: [spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string", <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation]
+            {"reason":"FieldValueTypeInvalid","message":"Invalid value: \"string\": spec.replicas in body must be of type integer: \"string\"","field":"spec.replicas"}
+            {"reason":"FieldValueInvalid","message":"Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation","field":"<nil>"}"#]],
     );
 }
 

@@ -219,7 +219,7 @@ fn rules_are_checked_against_the_schema() {
             "any": {"x-kubernetes-preserve-unknown-fields": true, "x-kubernetes-validations": [{"rule": "true"}]},
         }}),
         expect![[r#"
-            x-kubernetes-validations[0].rule: Invalid value: {"Rule":"self.metadata.name == self.spec.name && self.metadata.labels.size() == 0","Message":"","MessageExpression":"","Reason":null,"FieldPath":"","OptionalOldSelf":null}: compilation failed: ERROR: <input>:1:54: undefined field 'labels'
+            x-kubernetes-validations[0].rule: Invalid value: {"Rule":"self.metadata.name == self.spec.name \u0026\u0026 self.metadata.labels.size() == 0","Message":"","MessageExpression":"","Reason":null,"FieldPath":"","OptionalOldSelf":null}: compilation failed: ERROR: <input>:1:54: undefined field 'labels'
              | self.metadata.name == self.spec.name && self.metadata.labels.size() == 0
              | .....................................................^
             properties[spec].x-kubernetes-validations[0].rule: Invalid value: {"Rule":"self.name","Message":"","MessageExpression":"","Reason":null,"FieldPath":"","OptionalOldSelf":null}: cel expression must evaluate to a bool

@@ -64,11 +64,11 @@ impl Custom {
         }
     }
 
-    /// All that the schema and its rules find wrong.
-    pub(crate) fn errors(&self, object: &Value) -> FieldErrors {
-        let mut errors = self.schema_errors(object);
-        self.judge(object, None, &mut errors);
-        errors
+    /// What was found wrong already, and all that the schema and its rules find.
+    pub(crate) fn errors(&self, object: &Value, mut found: FieldErrors) -> FieldErrors {
+        found.extend(self.schema_errors(object));
+        self.judge(object, None, &mut found);
+        found
     }
 
     /// What is wrong now and was not, in just these words, before: nobody has to mend what they did not touch.

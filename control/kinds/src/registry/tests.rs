@@ -48,7 +48,7 @@ fn what_is_served_in_namespaces() {
         replicationcontrollers ["rc"] ["all"] /scale/status | Name Desired Current Ready Age Containers+ Images+ Selector+
         resourcequotas ["quota"] [] /status | Name Request Limit Age
         secrets [] [] / | Name Type Data Age
-        serviceaccounts ["sa"] [] / | Name Secrets Age
+        serviceaccounts ["sa"] [] /token | Name Secrets Age
         services ["svc"] ["all"] /status | Name Type Cluster-IP External-IP Port(s) Age Selector+
         controllerrevisions.apps [] [] / | Name Controller Revision Age
         daemonsets.apps ["ds"] ["all"] /status | Name Desired Current Ready Up-to-date Available Node Selector Age Containers+ Images+ Selector+
@@ -84,6 +84,7 @@ fn what_is_served_beside_namespaces() {
         persistentvolumes ["pv"] [] /status | Name Capacity Access Modes Reclaim Policy Status Claim StorageClass VolumeAttributesClass Reason Age VolumeMode+
         apiservices.apiregistration.k8s.io [] ["api-extensions"] /status | Name Service Available Age
         selfsubjectreviews.authentication.k8s.io [] [] / | Name Age
+        tokenreviews.authentication.k8s.io [] [] / | Name Age
         selfsubjectaccessreviews.authorization.k8s.io [] [] / | Name Age
         selfsubjectrulesreviews.authorization.k8s.io [] [] / | Name Age
         subjectaccessreviews.authorization.k8s.io [] [] / | Name Age

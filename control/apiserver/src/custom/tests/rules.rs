@@ -127,12 +127,12 @@ async fn a_definition_whose_rules_make_no_sense_is_refused() {
     check(
         &bench.send("POST", DEFINITIONS, &foo.to_string()).await,
         expect![[r#"
-        422 Invalid: CustomResourceDefinition.apiextensions.k8s.io "foos.lab.io" is invalid: [spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule: Invalid value: {"Rule":"self.replica > 1","Message":"","MessageExpression":"","Reason":null,"FieldPath":"","OptionalOldSelf":null}: compilation failed: ERROR: <input>:1:5: undefined field 'replica'
-         | self.replica > 1
-         | ....^, spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[1].rule: Invalid value: {"Rule":"self.replicas >","Message":"","MessageExpression":"","Reason":null,"FieldPath":"","OptionalOldSelf":null}: compilation failed: ERROR: <input>:1:16: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}
-         | self.replicas >
-         | ...............^]
-        {"reason":"FieldValueInvalid","message":"Invalid value: {\"Rule\":\"self.replica > 1\",\"Message\":\"\",\"MessageExpression\":\"\",\"Reason\":null,\"FieldPath\":\"\",\"OptionalOldSelf\":null}: compilation failed: ERROR: <input>:1:5: undefined field 'replica'\n | self.replica > 1\n | ....^","field":"spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule"}
-        {"reason":"FieldValueInvalid","message":"Invalid value: {\"Rule\":\"self.replicas >\",\"Message\":\"\",\"MessageExpression\":\"\",\"Reason\":null,\"FieldPath\":\"\",\"OptionalOldSelf\":null}: compilation failed: ERROR: <input>:1:16: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}\n | self.replicas >\n | ...............^","field":"spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[1].rule"}"#]],
+            422 Invalid: CustomResourceDefinition.apiextensions.k8s.io "foos.lab.io" is invalid: [spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule: Invalid value: {"Rule":"self.replica \u003e 1","Message":"","MessageExpression":"","Reason":null,"FieldPath":"","OptionalOldSelf":null}: compilation failed: ERROR: <input>:1:5: undefined field 'replica'
+             | self.replica > 1
+             | ....^, spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[1].rule: Invalid value: {"Rule":"self.replicas \u003e","Message":"","MessageExpression":"","Reason":null,"FieldPath":"","OptionalOldSelf":null}: compilation failed: ERROR: <input>:1:16: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}
+             | self.replicas >
+             | ...............^]
+            {"reason":"FieldValueInvalid","message":"Invalid value: {\"Rule\":\"self.replica \\u003e 1\",\"Message\":\"\",\"MessageExpression\":\"\",\"Reason\":null,\"FieldPath\":\"\",\"OptionalOldSelf\":null}: compilation failed: ERROR: <input>:1:5: undefined field 'replica'\n | self.replica > 1\n | ....^","field":"spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule"}
+            {"reason":"FieldValueInvalid","message":"Invalid value: {\"Rule\":\"self.replicas \\u003e\",\"Message\":\"\",\"MessageExpression\":\"\",\"Reason\":null,\"FieldPath\":\"\",\"OptionalOldSelf\":null}: compilation failed: ERROR: <input>:1:16: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}\n | self.replicas >\n | ...............^","field":"spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[1].rule"}"#]],
     );
 }
