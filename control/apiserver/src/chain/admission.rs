@@ -23,20 +23,13 @@ mod taint_nodes_by_condition;
 
 pub use service_account::PodAccounts;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
-    Create,
-    Update,
-}
-
 /// One object on its way in.
 pub(crate) struct Attempt<'a> {
     pub(crate) call: &'a Call<'a>,
     pub(crate) namespace: &'a str,
     pub(crate) name: &'a str,
-    pub(crate) operation: Operation,
     pub(crate) object: &'a mut Value,
-    /// What an update changes.
+    /// What an update changes; none in a create.
     pub(crate) old: Option<&'a Value>,
     /// How fresh what the plugins read must be: anything at first, the newest when a guard moved.
     pub(crate) freshness: Freshness,
@@ -109,11 +102,15 @@ impl Attempt<'_> {
         Ok(Scope { kind, namespace: namespace.map(str::to_owned) })
     }
 
+    fn is_create(&self) -> bool {
+        self.old.is_none()
+    }
+
     fn is(&self, group: &str, kind: &str) -> bool {
         self.call.kind.group == group && self.call.kind.kind == kind
     }
 
     fn creates(&self, group: &str, kind: &str) -> bool {
-        self.operation == Operation::Create && self.is(group, kind)
+        self.is_create() && self.is(group, kind)
     }
 }

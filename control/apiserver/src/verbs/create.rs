@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::ATTEMPTS_MAX;
 use super::managing::{Managing, manage};
 use super::write::{Part, apply_defaults, clear_server_fields, prune};
-use crate::chain::admission::{Attempt, Operation, admit};
+use crate::chain::admission::{Attempt, admit};
 use crate::chain::authz::{escalation, signers};
 use crate::chain::fence::Fence;
 use crate::custom::as_stored;
@@ -106,16 +106,8 @@ async fn finish(
     apply_defaults(call.server, kind, object)?;
     manage(call, (managing, Part::Object), None, object)?;
     let namespace = meta::namespace(object).to_owned();
-    let mut attempt = Attempt {
-        call,
-        namespace: &namespace,
-        name: &name,
-        operation: Operation::Create,
-        object,
-        old: None,
-        freshness,
-        guards,
-    };
+    let mut attempt =
+        Attempt { call, namespace: &namespace, name: &name, object, old: None, freshness, guards };
     admit(&mut attempt).await?;
     escalation::check(call, None, object).await?;
     signers::check(call, None, object).await?;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::ATTEMPTS_MAX;
 use super::create::timestamp;
 use super::managing::{Managing, manage};
-use crate::chain::admission::{Attempt, Operation, admit, node_restriction};
+use crate::chain::admission::{Attempt, admit, node_restriction};
 use crate::chain::authz::{escalation, signers};
 use crate::chain::fence::Fence;
 use crate::custom::{as_served, as_stored};
@@ -166,7 +166,6 @@ async fn prepare(
                 call,
                 namespace: &namespace,
                 name,
-                operation: Operation::Update,
                 object: &mut new,
                 old: Some(old),
                 freshness,

@@ -8,7 +8,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use kinds::{meta, tree};
 
-use super::{Admit, Attempt, Operation, Plugin};
+use super::{Admit, Attempt, Plugin};
 use crate::status::Status;
 use crate::storage::Guard;
 
@@ -19,7 +19,7 @@ const PROTECTED: &[&str] = &["default", "kube-system", "kube-public"];
 
 fn admit<'a>(attempt: &'a mut Attempt<'_>) -> BoxFuture<'a, Result<(), Status>> {
     async move {
-        if attempt.operation != Operation::Create || !attempt.call.kind.namespaced {
+        if !attempt.is_create() || !attempt.call.kind.namespaced {
             return Ok(());
         }
         let scope = attempt.scope("", "namespaces", None)?;

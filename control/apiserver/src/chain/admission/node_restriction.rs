@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use kinds::{Kind, meta, tree};
 use serde_json::{Map, Value};
 
-use super::{Admit, Attempt, Operation, Plugin};
+use super::{Admit, Attempt, Plugin};
 use crate::chain::authn::Identity;
 use crate::status::Status;
 use crate::storage::Scope;
@@ -43,7 +43,7 @@ fn admit<'a>(attempt: &'a mut Attempt<'_>) -> BoxFuture<'a, Result<(), Status>> 
     async move {
         let Some(node) = attempt.call.who.node() else { return Ok(()) };
         let refused = |why: String| Err(Status::forbidden_object(attempt.call.kind, attempt.name, &why));
-        let creates = attempt.operation == Operation::Create;
+        let creates = attempt.is_create();
         match (attempt.call.kind.group, attempt.call.kind.kind) {
             ("", "Pod") if creates => admit_mirror(attempt, node).await,
             ("", "Pod") => refused(format!(

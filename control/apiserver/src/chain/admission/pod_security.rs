@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use kinds::{meta, tree};
 use serde_json::Value;
 
-use super::{Admit, Attempt, Operation, Plugin};
+use super::{Admit, Attempt, Plugin};
 use crate::status::Status;
 use checks::Subject;
 use policy::{Level, Policy, Rule};
@@ -102,7 +102,7 @@ async fn judge_namespace(attempt: &Attempt<'_>) -> Result<(), Status> {
     }
     let (rule, was) = (policy.enforce, before.enforce);
     let relaxed = rule.version == was.version && rule.level <= was.level;
-    if attempt.operation == Operation::Create || rule.level == Level::Privileged || relaxed {
+    if rule.level == Level::Privileged || relaxed {
         return Ok(());
     }
     let pods = attempt.all(&attempt.scope("", "pods", Some(attempt.name))?).await?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kinds::tree;
 use serde_json::Value;
 
-use super::{Subject, Violation, containers, counted, note, quoted, setters};
+use super::{Subject, Violation, containers, counted, note, quoted};
 
 const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 const SECCOMP_OF_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
@@ -233,8 +233,6 @@ pub(super) fn run_as_non_root(pod: &Subject<'_>) -> Option<Violation> {
 }
 
 pub(super) fn run_as_user(pod: &Subject<'_>) -> Option<Violation> {
-    let is_root = |object: &Value, path: &str| tree::int(object, path) == Some(0);
-    let bad = pod.bad(|container| is_root(container, "securityContext.runAsUser"));
-    let setters = setters(is_root(pod.spec("securityContext"), "runAsUser"), &bad)?;
+    let setters = pod.bad_setters(|context| tree::int(context, "runAsUser") == Some(0))?;
     Some(Violation::new("runAsUser=0", format!("{setters} must not set runAsUser=0")))
 }
