@@ -6,6 +6,7 @@
 
 mod backoff;
 mod configuration;
+mod containers;
 mod environment;
 mod events;
 mod fields;

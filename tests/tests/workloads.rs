@@ -167,3 +167,33 @@ spec:
 fn name(pod: &Value) -> &str {
     pod["metadata"]["name"].as_str().unwrap_or_default()
 }
+
+#[test]
+fn a_debug_container_sees_the_processes_of_its_target() {
+    let cluster = Cluster::start(Size { servers: 1, agents: 1 });
+    for version in ["1.32", "1.36"] {
+        let kubectl = cluster.kubectl(version);
+        let pod = format!("runs-{}", version.replace('.', "-"));
+        kubectl.apply(&format!(
+            "
+apiVersion: v1
+kind: Pod
+metadata: {{name: {pod}}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{{name: c, image: 'localhost/web:1', command: [/bin/busybox, sleep, '3600']}}]
+"
+        ));
+        kubectl.ok(&format!("wait pod/{pod} --for=condition=Ready --timeout=60s"));
+        kubectl.ok(&format!(
+            "debug {pod} --image=localhost/web:1 --target=c -c look --attach=false -- /bin/busybox ps"
+        ));
+        kubectl.ok(&format!(
+            "wait pod/{pod} --timeout=60s --for=jsonpath={{.status.ephemeralContainerStatuses[0].state.terminated.exitCode}}=0"
+        ));
+        let seen = kubectl.ok(&format!("logs {pod} -c look"));
+        assert!(seen.contains("sleep 3600"), "{seen}");
+        let ready = kubectl.ok(&format!("get pod {pod} --no-headers"));
+        assert!(ready.contains("1/1") && ready.contains("Running"), "{ready}");
+    }
+}

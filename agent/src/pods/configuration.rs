@@ -55,6 +55,8 @@ pub(crate) struct Surroundings {
     pub(crate) mounts: Vec<Mount>,
     pub(crate) resources: LinuxContainerResources,
     pub(crate) attempt: u32,
+    /// The id of the container whose processes it is to see.
+    pub(crate) target: Option<String>,
 }
 
 pub(crate) fn container(pod: &Pod, spec: &ContainerSpec, around: Surroundings) -> ContainerConfig {
@@ -81,7 +83,7 @@ pub(crate) fn container(pod: &Pod, spec: &ContainerSpec, around: Surroundings) -
         tty: spec.tty == Some(true),
         linux: Some(LinuxContainerConfig {
             resources: Some(around.resources),
-            security_context: Some(security::container(pod, spec)),
+            security_context: Some(security::container(pod, spec, around.target)),
         }),
     }
 }
@@ -166,6 +168,7 @@ mod tests {
 
     fn around(environment: &[(&str, &str)]) -> Surroundings {
         Surroundings {
+            target: None,
             environment: environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             mounts: Vec::new(),
             resources: LinuxContainerResources::default(),

@@ -12,14 +12,19 @@ pub(crate) enum About<'a> {
     Pod,
     Container(&'a str),
     InitContainer(&'a str),
+    EphemeralContainer(&'a str),
 }
 
 impl<'a> About<'a> {
     /// A container of the pod, by name.
     pub(crate) fn container(pod: &Pod, name: &'a str) -> Self {
-        let inits = pod.spec.as_ref().and_then(|spec| spec.init_containers.as_ref());
-        if inits.is_some_and(|inits| inits.iter().any(|init| init.name == name)) {
+        let spec = pod.spec.as_ref();
+        let mut inits = spec.and_then(|spec| spec.init_containers.as_ref()).into_iter().flatten();
+        let mut ephemeral = spec.and_then(|spec| spec.ephemeral_containers.as_ref()).into_iter().flatten();
+        if inits.any(|container| container.name == name) {
             Self::InitContainer(name)
+        } else if ephemeral.any(|container| container.name == name) {
+            Self::EphemeralContainer(name)
         } else {
             Self::Container(name)
         }
@@ -43,6 +48,7 @@ impl Node {
             About::Pod => None,
             About::Container(name) => Some(format!("spec.containers{{{name}}}")),
             About::InitContainer(name) => Some(format!("spec.initContainers{{{name}}}")),
+            About::EphemeralContainer(name) => Some(format!("spec.ephemeralContainers{{{name}}}")),
         };
         let event = Event {
             metadata: ObjectMeta { namespace: pod.metadata.namespace.clone(), ..ObjectMeta::default() },

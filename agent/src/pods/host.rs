@@ -75,9 +75,9 @@ impl Host {
         if !words.is_empty() || !failed {
             return text(&words[..words.len().min(LAST_WORDS_BYTES_MAX)]);
         }
-        let spec = pod.spec.iter().flat_map(|spec| &spec.containers).find(|spec| spec.name == container.name);
+        let spec = super::containers::named(pod, &container.name);
         let falls_back =
-            spec.and_then(|spec| spec.termination_message_policy.as_deref()) == Some("FallbackToLogsOnError");
+            spec.and_then(|spec| spec.termination_message_policy).as_deref() == Some("FallbackToLogsOnError");
         if falls_back { self.log_end(pod, container) } else { String::new() }
     }
 

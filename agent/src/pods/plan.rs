@@ -10,6 +10,7 @@ use std::time::Duration;
 use base::Timestamp;
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 
+use super::containers;
 use super::memory::Memory;
 use crate::runtime::{Container, PodRuntime, Sandbox};
 
@@ -99,6 +100,7 @@ pub(crate) fn plan(seen: &Seen<'_>) -> Plan {
         plan_sandbox(seen, policy, &spec.containers, &mut plan);
         return plan;
     };
+    plan_ephemeral(seen, &mut plan);
     let inits = spec.init_containers.as_deref().unwrap_or_default();
     match plan_inits(seen, sandbox, policy, inits, &mut plan) {
         Inits::Done => {}
@@ -144,6 +146,15 @@ fn plan_sandbox(seen: &Seen<'_>, policy: RestartPolicy, containers: &[ContainerS
     } else if wanted {
         let attempt = seen.runtime.sandbox().map_or(0, |sandbox| sandbox.attempt + 1);
         plan.steps.push(Step::StartSandbox { attempt });
+    }
+}
+
+/// Once each, and before init containers, which they may be there to look into. None runs again.
+fn plan_ephemeral(seen: &Seen<'_>, plan: &mut Plan) {
+    for container in containers::ephemeral(seen.pod) {
+        if seen.runtime.newest(&container.name).is_none() {
+            start(seen, &container, None, plan);
+        }
     }
 }
 

@@ -40,6 +40,10 @@ pub(crate) fn pod_status(input: &StatusInput<'_>) -> PodStatus {
         inits.iter().map(|init| containers::status(input, init, containers::Role::Init)).collect();
     let statuses: Vec<ContainerStatus> =
         spec.containers.iter().map(|c| containers::status(input, c, containers::Role::Main)).collect();
+    let ephemeral_statuses: Vec<ContainerStatus> = super::containers::ephemeral(input.pod)
+        .iter()
+        .map(|container| containers::status(input, container, containers::Role::Ephemeral))
+        .collect();
     let phase = phase(input, &init_statuses, &statuses);
     let pod_ips = addresses(input);
     let host_ip = input.node_ip.to_owned();
@@ -54,6 +58,7 @@ pub(crate) fn pod_status(input: &StatusInput<'_>) -> PodStatus {
         conditions: Some(conditions),
         container_statuses: Some(statuses),
         init_container_statuses: (!init_statuses.is_empty()).then_some(init_statuses),
+        ephemeral_container_statuses: (!ephemeral_statuses.is_empty()).then_some(ephemeral_statuses),
         host_ips: Some(vec![HostIP { ip: host_ip.clone() }]),
         host_ip: Some(host_ip),
         pod_ip: pod_ips.first().cloned(),

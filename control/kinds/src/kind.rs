@@ -152,6 +152,8 @@ pub struct View {
     pub validate: fn(&Value, &Value) -> FieldErrors,
     /// Dotted path of the only part that it may change.
     pub part: &'static str,
+    /// Whether a write of it gets defaults and passes admission, as one of the object does.
+    pub admitted: bool,
 }
 
 /// Where a Scale finds its numbers.

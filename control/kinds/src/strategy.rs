@@ -131,10 +131,7 @@ impl Kind {
             tree::copy(object, "status", old);
         }
         (self.strategy.prepare_update)(object, old);
-        if self.moves_generation(object, old) {
-            let generation = tree::int(old, "metadata.generation").unwrap_or_default();
-            tree::set(object, "metadata.generation", generation + 1);
-        }
+        self.move_generation(object, old);
     }
 
     /// Keeps everything of `old` but status and metadata.
@@ -166,6 +163,7 @@ impl Kind {
         tree::copy(object, "metadata", &sent);
         tree::copy(object, view.part, &sent);
         (view.prepare)(object, old, now);
+        self.move_generation(object, old);
     }
 
     /// All that is wrong with a changed view, metadata included.
@@ -225,6 +223,13 @@ impl Kind {
 
     fn has_status(&self) -> bool {
         self.subresource("status").is_some()
+    }
+
+    fn move_generation(&self, object: &mut Value, old: &Value) {
+        if self.moves_generation(object, old) {
+            let generation = tree::int(old, "metadata.generation").unwrap_or_default();
+            tree::set(object, "metadata.generation", generation + 1);
+        }
     }
 
     fn moves_generation(&self, object: &Value, old: &Value) -> bool {

@@ -48,7 +48,12 @@ pub(super) fn sandbox(pod: &Pod) -> LinuxSandboxSecurityContext {
     }
 }
 
-pub(super) fn container(pod: &Pod, spec: &ContainerSpec) -> LinuxContainerSecurityContext {
+/// `target`: the id of the container whose processes it is to see.
+pub(super) fn container(
+    pod: &Pod,
+    spec: &ContainerSpec,
+    target: Option<String>,
+) -> LinuxContainerSecurityContext {
     let pod_context = pod_context(pod);
     let own = of(spec);
     let user = own.run_as_user.or(pod_context.run_as_user);
@@ -64,7 +69,12 @@ pub(super) fn container(pod: &Pod, spec: &ContainerSpec) -> LinuxContainerSecuri
             drop_capabilities: capabilities.drop.unwrap_or_default(),
         }),
         privileged: own.privileged == Some(true),
-        namespace_options: Some(namespaces(pod)),
+        namespace_options: Some(match target {
+            Some(target_id) => {
+                NamespaceOption { pid: NamespaceMode::Target.into(), target_id, ..namespaces(pod) }
+            }
+            None => namespaces(pod),
+        }),
         run_as_user: user.map(|value| Int64Value { value }),
         // The runtime refuses a group without a user.
         run_as_group: user.and(group).map(|value| Int64Value { value }),
@@ -122,6 +132,7 @@ fn namespaces(pod: &Pod) -> NamespaceOption {
         network: node_or(spec.host_network, NamespaceMode::Pod),
         pid: node_or(spec.host_pid, if shared { NamespaceMode::Pod } else { NamespaceMode::Container }),
         ipc: node_or(spec.host_ipc, NamespaceMode::Pod),
+        target_id: String::new(),
     }
 }
 

@@ -13,19 +13,21 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-/// `a` is a container, `i:a` an init container, `s:a` a sidecar.
+/// `a` is a container, `i:a` an init container, `s:a` a sidecar, `e:a` an ephemeral container.
 fn pod(policy: &str, names: &str) -> Pod {
-    let (mut mains, mut inits) = (Vec::new(), Vec::new());
+    let (mut mains, mut inits, mut ephemeral) = (Vec::new(), Vec::new(), Vec::new());
     for word in names.split_whitespace() {
         match word.split_once(':') {
             Some(("i", name)) => inits.push(json!({"name": name, "image": "img"})),
+            Some(("e", name)) => ephemeral.push(json!({"name": name, "image": "img"})),
             Some((_, name)) => inits.push(json!({"name": name, "image": "img", "restartPolicy": "Always"})),
             None => mains.push(json!({"name": word, "image": "img"})),
         }
     }
     serde_json::from_value(json!({
         "metadata": {"name": "p", "namespace": "ns", "uid": "u"},
-        "spec": {"restartPolicy": policy, "containers": mains, "initContainers": inits},
+        "spec": {"restartPolicy": policy, "containers": mains, "initContainers": inits,
+            "ephemeralContainers": ephemeral},
     }))
     .unwrap()
 }
@@ -355,6 +357,28 @@ fn what_was_created_and_never_started_is_made_anew() {
         expect![[r#"
         remove a4
         start a#4
+    "#]],
+    );
+}
+
+#[test]
+fn ephemeral_containers_run_once_and_before_init_containers() {
+    check(
+        "Always",
+        "i:x a e:look",
+        "box x=run",
+        expect![[r#"
+        start look#0
+    "#]],
+    );
+    check("Always", "a e:look", "box a=run look=run", expect![""]);
+    check("Always", "a e:look", "box a=run look=1", expect![""]);
+    check(
+        "Never",
+        "a e:look",
+        "box a=0 look=run",
+        expect![[r#"
+        stop pod: all containers have ended
     "#]],
     );
 }

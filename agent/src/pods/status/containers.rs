@@ -14,6 +14,7 @@ use crate::runtime::{Container, ContainerState, Exit};
 pub(super) enum Role {
     Init,
     Main,
+    Ephemeral,
 }
 
 pub(super) fn status(input: &StatusInput<'_>, spec: &ContainerSpec, role: Role) -> ContainerStatus {
@@ -38,6 +39,7 @@ pub(super) fn status(input: &StatusInput<'_>, spec: &ContainerSpec, role: Role) 
     let ready = match role {
         Role::Init if !is_sidecar(spec) => exit_of(&state) == Some(0),
         Role::Init | Role::Main => is_running && input.memory.ready(id),
+        Role::Ephemeral => false,
     };
     let known_restarts = known.map_or(0, |known| known.restart_count);
     ContainerStatus {
@@ -47,7 +49,7 @@ pub(super) fn status(input: &StatusInput<'_>, spec: &ContainerSpec, role: Role) 
         container_id: newest.map(|run| format!("{}://{}", input.runtime_name, run.id)),
         restart_count: newest.map_or(known_restarts, |run| i32::try_from(run.attempt).unwrap_or(i32::MAX)),
         ready,
-        started: Some(started),
+        started: (role != Role::Ephemeral).then_some(started),
         state: Some(state),
         last_state,
         ..ContainerStatus::default()
@@ -108,6 +110,7 @@ fn known_before<'a>(
     let known = match role {
         Role::Init => status.init_container_statuses.as_ref()?,
         Role::Main => status.container_statuses.as_ref()?,
+        Role::Ephemeral => status.ephemeral_container_statuses.as_ref()?,
     };
     known.iter().find(|known| known.name == spec.name)
 }

@@ -15,6 +15,7 @@ use super::Worker;
 use crate::desired::ObjectKey;
 use crate::images::policy::{Pull, decide, is_valid_name, registry};
 use crate::pods::configuration::{self, Surroundings};
+use crate::pods::containers;
 use crate::pods::environment::environment;
 use crate::pods::memory::{Failure, ImageProblem, restart_key};
 use crate::pods::plan::Waiting;
@@ -56,9 +57,7 @@ impl Worker {
         name: &str,
         attempt: u32,
     ) -> Result<(), StartError> {
-        let spec =
-            pod.spec.iter().flat_map(|s| s.containers.iter().chain(s.init_containers.iter().flatten()));
-        let Some(spec) = spec.into_iter().find(|container| container.name == name) else { return Ok(()) };
+        let Some(spec) = &containers::named(pod, name) else { return Ok(()) };
         let Some(sandbox) = runtime.sandbox().filter(|sandbox| sandbox.ready) else { return Ok(()) };
         self.note_restart(spec, runtime);
         let Some(image) = self.ensure_image(pod, order, spec).await? else { return Ok(()) };
@@ -233,7 +232,17 @@ impl Worker {
             mounts.extend(host.own_mounts(pod, spec, &ip, attempt).map_err(Refusal::config)?);
             resources = crate::cgroups::container_resources(pod, spec, host.memory_bytes);
         }
-        Ok(configuration::container(pod, spec, Surroundings { environment, mounts, resources, attempt }))
+        let target = match containers::target(pod, &spec.name) {
+            Some(name) => {
+                let run = runtime.newest(name).filter(|run| run.is_running());
+                let run =
+                    run.ok_or_else(|| Refusal::config(format!("unable to find target container {name}")));
+                Some(run?.id.clone())
+            }
+            None => None,
+        };
+        let around = Surroundings { environment, mounts, resources, attempt, target };
+        Ok(configuration::container(pod, spec, around))
     }
 
     async fn post_start(

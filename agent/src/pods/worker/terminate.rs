@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::{PassError, Rest, TELL_AGAIN, Worker};
+use crate::pods::containers::lasting;
 use crate::pods::plan::is_sidecar;
 use crate::pods::{About, Order, configuration};
 use crate::probes::{Outcome, Target, hook};
@@ -71,7 +72,7 @@ impl Worker {
         verb: &str,
     ) -> Result<(), PassError> {
         let deadline = Instant::now() + grace;
-        let sidecars = |name: &str| specs(pod).any(|spec| spec.name == name && is_sidecar(spec));
+        let sidecars = |name: &str| lasting(pod).any(|spec| spec.name == name && is_sidecar(spec));
         let (late, first): (Vec<_>, Vec<_>) = runtime
             .containers
             .iter()
@@ -109,7 +110,7 @@ impl Worker {
             let (node, ip, first) = (node.clone(), ip.clone(), !hooked.contains(id));
             async move {
                 let begin = Instant::now();
-                let spec = specs(pod).find(|spec| spec.name == *name);
+                let spec = lasting(pod).find(|spec| spec.name == *name);
                 if let Some(spec) = spec.filter(|_| first) {
                     pre_stop(&node, pod, spec, id, &ip, grace).await;
                 }
@@ -174,8 +175,4 @@ async fn pre_stop(
         let about = About::container(pod, &spec.name);
         node.warning(pod, about, "FailedPreStopHook", format!("PreStopHook failed: {message}")).await;
     }
-}
-
-fn specs(pod: &Pod) -> impl Iterator<Item = &ContainerSpec> {
-    pod.spec.iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()))
 }

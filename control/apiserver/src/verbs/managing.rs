@@ -70,12 +70,16 @@ fn unchangeable(server: &Shared, kind: &Kind, part: Part) -> FieldSet {
         Part::Object if kind.subresource("status").is_some() => FieldSet::of_names(&[&["status"]]),
         Part::Object | Part::Trusted => FieldSet::default(),
         Part::Status | Part::View(_) => {
+            let own = match part {
+                Part::View(view) => view.part.split('.').next().unwrap_or_default(),
+                _ => "status",
+            };
             let ty = server.type_of_kind(kind).ok().and_then(|(schema, ty)| schema.as_struct(ty));
             let fields = ty.map(|ty| &ty.fields[..]).unwrap_or_default();
             let names: Vec<[&str; 1]> = fields
                 .iter()
                 .map(|field| [&*field.name])
-                .filter(|[name]| !matches!(*name, "metadata" | "status"))
+                .filter(|[name]| *name != "metadata" && *name != own)
                 .collect();
             FieldSet::of_names(&names.iter().map(<[&str; 1]>::as_slice).collect::<Vec<_>>())
         }

@@ -151,8 +151,14 @@ async fn prepare(
             kind.validate_status_update(&new, old)
         }
         Part::View(view) => {
+            if view.admitted {
+                apply_defaults(call.server, kind, &mut new)?;
+            }
             kind.prepare_view(view, &mut new, (old, &timestamp(call)));
             manage(call, (update.managing, update.part), Some(old), &mut new)?;
+            if view.admitted {
+                admit_update(call, &mut new, old, freshness, guards).await?;
+            }
             prune(call.server, kind, &mut new)?;
             signers::check(call, Some(old), &new).await?;
             kind.validate_view(view, &new, old)
@@ -161,17 +167,7 @@ async fn prepare(
             apply_defaults(call.server, kind, &mut new)?;
             kind.prepare_update(&mut new, old);
             manage(call, (update.managing, update.part), Some(old), &mut new)?;
-            let namespace = meta::namespace(&new).to_owned();
-            let mut attempt = Attempt {
-                call,
-                namespace: &namespace,
-                name,
-                object: &mut new,
-                old: Some(old),
-                freshness,
-                guards,
-            };
-            admit(&mut attempt).await?;
+            admit_update(call, &mut new, old, freshness, guards).await?;
             escalation::check(call, Some(old), &new).await?;
             prune(call.server, kind, &mut new)?;
             kind.validate_update(&new, old)
@@ -179,6 +175,27 @@ async fn prepare(
     };
     errors.into_result().map_err(|errors| Status::invalid(kind, name, &errors))?;
     Ok(new)
+}
+
+/// Lets the plugins change or refuse an update.
+async fn admit_update(
+    call: &Call<'_>,
+    new: &mut Value,
+    old: &Value,
+    freshness: Freshness,
+    guards: &mut Vec<Guard>,
+) -> Result<(), Status> {
+    let namespace = meta::namespace(new).to_owned();
+    let mut attempt = Attempt {
+        call,
+        namespace: &namespace,
+        name: call.name(),
+        object: new,
+        old: Some(old),
+        freshness,
+        guards,
+    };
+    admit(&mut attempt).await
 }
 
 /// Whether this change takes the last hold off an object that is being deleted.

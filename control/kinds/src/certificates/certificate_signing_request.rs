@@ -28,6 +28,7 @@ pub static CERTIFICATE_SIGNING_REQUEST: Kind = Kind {
                 prepare: prepare_approval,
                 validate: validate::validate_approval,
                 part: CONDITIONS,
+                admitted: false,
             }),
         },
         Subresource::status(GROUP, "CertificateSigningRequest"),

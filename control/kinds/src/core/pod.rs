@@ -12,6 +12,8 @@ use crate::{
 mod columns;
 mod containers;
 mod defaults;
+mod ephemeral;
+mod resize;
 mod resources;
 mod scheduling;
 mod update;
@@ -43,6 +45,14 @@ pub static POD: Kind = Kind {
             serves: Serves::Binding,
         },
         Subresource {
+            name: "ephemeralcontainers",
+            verbs: Verb::VIEW,
+            group: "",
+            version: "v1",
+            kind: "Pod",
+            serves: Serves::View(&ephemeral::VIEW),
+        },
+        Subresource {
             name: "eviction",
             verbs: &[Verb::Create],
             group: "policy",
@@ -57,6 +67,14 @@ pub static POD: Kind = Kind {
             version: "v1",
             kind: "Pod",
             serves: Serves::Log,
+        },
+        Subresource {
+            name: "resize",
+            verbs: Verb::VIEW,
+            group: "",
+            version: "v1",
+            kind: "Pod",
+            serves: Serves::View(&resize::VIEW),
         },
         Subresource::status("", "Pod"),
     ],
@@ -104,6 +122,16 @@ pub static POD: Kind = Kind {
         ..Strategy::PLAIN
     },
 };
+
+/// Marks a pod that a node made by itself, of a file.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// Of metadata the views of a pod change nothing.
+fn keep_metadata(object: &mut Value, old: &Value) {
+    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        tree::copy(object, &format!("metadata.{field}"), old);
+    }
+}
 
 fn prepare_create(object: &mut Value) {
     let class = quality_of_service(object);

@@ -23,12 +23,13 @@ fn admit<'a>(attempt: &'a mut Attempt<'_>) -> BoxFuture<'a, Result<(), Status>> 
     async move {
         let is_claim =
             attempt.call.kind.group.is_empty() && attempt.call.kind.kind == "PersistentVolumeClaim";
-        let is_pod = attempt.creates("", "Pod");
+        let resizes = attempt.is("", "Pod") && attempt.call.path.subresource.as_deref() == Some("resize");
+        let is_pod = attempt.creates("", "Pod") || resizes;
         if !is_pod && !is_claim {
             return Ok(());
         }
         let items = items(attempt).await?;
-        if is_pod {
+        if is_pod && !resizes {
             give_defaults(attempt.object, &items);
         }
         let mut wrong = Vec::new();

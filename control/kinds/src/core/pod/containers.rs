@@ -43,14 +43,14 @@ pub(super) fn validate(spec: &Field<'_>, volumes: &[&str]) -> FieldErrors {
     errors
 }
 
-fn unique_name<'a>(container: &Field<'a>, seen: &mut Vec<&'a str>) -> Option<FieldError> {
+pub(super) fn unique_name<'a>(container: &Field<'a>, seen: &mut Vec<&'a str>) -> Option<FieldError> {
     let name = container.get("name");
     let twice = !name.text().is_empty() && seen.contains(&name.text());
     seen.push(name.text());
     twice.then(|| name.duplicate())
 }
 
-fn validate_container(container: &Field<'_>, volumes: &[&str]) -> FieldErrors {
+pub(super) fn validate_container(container: &Field<'_>, volumes: &[&str]) -> FieldErrors {
     let mut errors = FieldErrors::new();
     let (name, image) = (container.get("name"), container.get("image"));
     match name.text() {

@@ -4,8 +4,8 @@ use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
 use super::POD;
-use crate::check::{create_errors, created, row, update};
-use crate::{Deletion, tree};
+use crate::check::{NOW, create_errors, created, row, update};
+use crate::{Deletion, Serves, tree};
 
 fn check(spec: Value, expected: Expect) {
     expected.assert_eq(&create_errors(&POD, json!({"spec": spec})));
@@ -337,4 +337,126 @@ fn the_class_of_service_follows_from_requests() {
         class(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}})),
         "Burstable"
     );
+}
+
+/// What a write of the view of this name says, with `change` made to a pod as it is: errors, or the generation after it.
+fn write_view(view: &str, pod: Value, change: impl Fn(&mut Value)) -> String {
+    let Some(Serves::View(view)) = POD.subresource(view).map(|subresource| &subresource.serves) else {
+        panic!("{view} is no view")
+    };
+    let mut old = created(&POD, pod.clone());
+    tree::copy(&mut old, "metadata.annotations", &pod);
+    let mut new = old.clone();
+    change(&mut new);
+    tree::set(&mut new, "metadata.labels", json!({"nobody": "asked"}));
+    POD.default_fields(&mut new);
+    POD.prepare_view(view, &mut new, (&old, NOW));
+    assert!(tree::get(&new, "metadata.labels").is_null(), "views leave the metadata alone");
+    let errors = POD.validate_view(view, &new, &old);
+    match errors.is_empty() {
+        true => format!("good, generation {}", tree::get(&new, "metadata.generation")),
+        false => errors.iter().map(|error| format!("{error}\n")).collect(),
+    }
+}
+
+#[test]
+fn ephemeral_containers_are_only_added() {
+    let with = |containers: Value| {
+        write_view("ephemeralcontainers", json!({"spec": web()}), |pod| {
+            tree::set(pod, "spec.ephemeralContainers", containers.clone());
+            tree::set(pod, "spec.nodeName", "not-here");
+        })
+    };
+    expect!["good, generation 2"]
+        .assert_eq(&with(json!([{"name": "look", "image": "i:1", "targetContainerName": "web"}])));
+    expect![[r#"
+        spec.ephemeralContainers[0].name: Duplicate value: "web"
+        spec.ephemeralContainers[1].image: Required value
+        spec.ephemeralContainers[1].volumeMounts[0].name: Not found: "v"
+        spec.ephemeralContainers[1].targetContainerName: Not found: "nobody"
+        spec.ephemeralContainers[1].ports: Forbidden: cannot be set for an Ephemeral Container
+        spec.ephemeralContainers[1].resources: Forbidden: cannot be set for an Ephemeral Container
+        spec.ephemeralContainers[1].livenessProbe: Forbidden: cannot be set for an Ephemeral Container
+        spec.ephemeralContainers[1].volumeMounts[0].subPath: Forbidden: cannot be set for an Ephemeral Container
+    "#]].assert_eq(&with(json!([
+        {"name": "web", "image": "i:1"},
+        {"name": "look", "image": "", "targetContainerName": "nobody", "ports": [{"containerPort": 1}],
+         "livenessProbe": {"exec": {"command": ["true"]}}, "resources": {"limits": {"cpu": "1"}},
+         "volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "s"}]},
+    ])));
+    let list = json!([{"name": "look", "image": "i:1"}, {"name": "more", "image": "i:1"}]);
+    let mut pod = json!({"spec": web()});
+    tree::set(&mut pod, "spec.ephemeralContainers", list);
+    let changed = write_view("ephemeralcontainers", pod.clone(), |pod| {
+        tree::set(pod, "spec.ephemeralContainers", json!([{"name": "more", "image": "i:2"}]));
+    });
+    expect![[r#"
+        spec.ephemeralContainers: Forbidden: existing ephemeral containers "look" may not be removed
+
+        spec.ephemeralContainers: Forbidden: existing ephemeral containers "more" may not be changed
+        - image: "i:1"
+        + image: "i:2"
+
+    "#]]
+    .assert_eq(&changed);
+    expect![[r#"
+        spec.ephemeralContainers: Forbidden: cannot be set on create
+    "#]]
+    .assert_eq(&create_errors(&POD, pod.clone()));
+    expect![[r#"
+        spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
+        + ephemeralContainers: [{"name":"look","image":"i:1","resources":{},"terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File","imagePullPolicy":"IfNotPresent"},{"name":"more","image":"i:1","resources":{},"terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File","imagePullPolicy":"IfNotPresent"}]
+
+    "#]].assert_eq(&update(&POD, json!({"spec": web()}), pod));
+}
+
+#[test]
+fn a_resize_changes_cpu_and_memory_only() {
+    let pod = |requests: Value| {
+        json!({"spec": {"containers": [
+            {"name": "web", "image": "web:1", "resources": {"requests": requests, "limits": {"memory": "2Gi"}}}]}})
+    };
+    let sized = pod(json!({"cpu": "1", "memory": "1Gi"}));
+    let to = |resources: Value| {
+        write_view("resize", sized.clone(), |pod| {
+            let container = tree::items_mut(pod, "spec.containers").next().unwrap();
+            tree::set(container, "resources", resources.clone());
+            tree::set(container, "image", "other:1");
+        })
+    };
+    let memory = json!({"memory": "2Gi"});
+    expect!["good, generation 2"]
+        .assert_eq(&to(json!({"requests": {"cpu": "2", "memory": "1Gi"}, "limits": memory})));
+    expect![[r#"
+        spec.containers[0].resources.limits[memory]: Forbidden: memory limits cannot be decreased unless resizePolicy is RestartContainer
+    "#]].assert_eq(&to(json!({"requests": {"cpu": "2"}, "limits": {"memory": "1Gi"}})));
+    expect![[r#"
+        spec: Forbidden: only cpu and memory resources are mutable
+    "#]]
+    .assert_eq(&to(
+        json!({"requests": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi"}, "limits": memory}),
+    ));
+    expect![[r#"
+        spec: Invalid value: "Burstable": Pod QOS Class may not change as a result of resizing
+    "#]]
+    .assert_eq(&to(
+        json!({"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"cpu": "1", "memory": "2Gi"}}),
+    ));
+    let more = write_view("resize", sized.clone(), |pod| {
+        tree::get_mut(pod, "spec.containers")
+            .unwrap()
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"name": "two", "image": "i:1"}));
+    });
+    expect![[r#"
+        spec: Forbidden: only cpu and memory resources are mutable
+    "#]]
+    .assert_eq(&more);
+    let mut deaf = sized.clone();
+    tree::set(&mut deaf, "metadata.annotations", json!({"kubernetes.io/config.mirror": "x"}));
+    expect![[r#"
+        : Forbidden: static pods cannot be resized
+    "#]]
+    .assert_eq(&write_view("resize", deaf, |_| {}));
 }

@@ -88,7 +88,7 @@ fn gates(gates: &Field<'_>, old: &Value) -> Option<FieldError> {
 }
 
 /// The changed fields, old with `-` and new with `+`, for people.
-fn difference(old: &Value, new: &Value) -> String {
+pub(super) fn difference(old: &Value, new: &Value) -> String {
     let mut lines = String::new();
     let keys = [old, new].into_iter().filter_map(Value::as_object).flat_map(|fields| fields.keys());
     let mut seen: Vec<&String> = Vec::new();

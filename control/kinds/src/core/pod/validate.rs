@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::{containers, scheduling, volumes};
-use crate::{Field, FieldErrors, meta, names};
+use super::{containers, ephemeral, scheduling, volumes};
+use crate::{Field, FieldError, FieldErrors, meta, names};
 
 const DNS_POLICIES: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
 type Rule = fn(&str) -> Option<String>;
@@ -11,7 +11,15 @@ type Rule = fn(&str) -> Option<String>;
 const DEADLINE_RANGE: &str = "must be between 1 and 2147483647, inclusive";
 
 pub(super) fn pod(object: &Value) -> FieldErrors {
-    validate_spec(&Field::of(object, "spec"))
+    let spec = Field::of(object, "spec");
+    let mut errors = validate_spec(&spec);
+    errors.extend(no_ephemeral(&spec, "cannot be set on create"));
+    errors
+}
+
+fn no_ephemeral(spec: &Field<'_>, why: &str) -> Option<FieldError> {
+    let ephemeral = spec.get("ephemeralContainers");
+    (!ephemeral.list().is_empty()).then(|| ephemeral.forbidden(why))
 }
 
 /// A pod template, whoever makes pods of it.
@@ -19,7 +27,9 @@ pub(crate) fn validate_template(template: &Field<'_>) -> FieldErrors {
     let metadata = template.get("metadata");
     let mut errors = meta::validate_labels(&metadata.get("labels"));
     errors.extend(meta::validate_annotations(&metadata.get("annotations")));
-    errors.extend(validate_spec(&template.get("spec")));
+    let spec = template.get("spec");
+    errors.extend(validate_spec(&spec));
+    errors.extend(no_ephemeral(&spec, "ephemeral containers not allowed in pod template"));
     errors
 }
 
@@ -28,7 +38,9 @@ pub(crate) fn validate_spec(spec: &Field<'_>) -> FieldErrors {
     let mut errors = FieldErrors::new();
     let volumes = spec.get("volumes");
     errors.extend(volumes::validate(&volumes));
-    errors.extend(containers::validate(spec, &volumes::names(&volumes)));
+    let names = volumes::names(&volumes);
+    errors.extend(containers::validate(spec, &names));
+    errors.extend(ephemeral::validate(spec, &names));
     errors.extend(spec.get("restartPolicy").one_of(&["Always", "OnFailure", "Never"]));
     errors.extend(spec.get("dnsPolicy").one_of(DNS_POLICIES));
     errors.extend(meta::validate_labels(&spec.get("nodeSelector")));

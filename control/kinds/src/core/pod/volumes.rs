@@ -149,3 +149,17 @@ pub(super) fn validate_mounts(mounts: &Field<'_>, volumes: &[&str]) -> FieldErro
     }
     errors
 }
+
+/// Mounts of whole volumes only; `why` is said of a part of one.
+pub(super) fn without_sub_paths(mounts: &Field<'_>, why: &str) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    for mount in mounts.items() {
+        for name in ["subPath", "subPathExpr"] {
+            let part = mount.get(name);
+            if !part.text().is_empty() {
+                errors.push(part.forbidden(why));
+            }
+        }
+    }
+    errors
+}
