@@ -246,6 +246,12 @@ pub(crate) struct ServerArgs {
     /// Network of the pods; each node gets a /24 of it
     #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
     pub(crate) cluster_cidr: String,
+    /// Addresses of services: a range, or one of IPv4 and one of IPv6, comma-separated
+    #[arg(long, value_name = "CIDRS", default_value = "10.96.0.0/12")]
+    pub(crate) service_cluster_ip_range: String,
+    /// Ports of all nodes for services of the types NodePort and LoadBalancer
+    #[arg(long, value_name = "FIRST-LAST", default_value = "30000-32767")]
+    pub(crate) service_node_port_range: String,
     /// Seconds that a pod stays on a node that is not ready or unreachable, unless it says otherwise
     #[arg(long, default_value_t = 300)]
     pub(crate) default_toleration_seconds: u32,

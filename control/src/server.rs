@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use apiserver::{ApiConfig, ApiServer, Identity};
+use apiserver::{ApiConfig, ApiServer, Identity, ServiceNetwork};
 use base::{Clock, Entropy, OwnThread, SystemClock, SystemEntropy, Tasks};
 use client::{Client, ElectionConfig, Informers};
 use controllers::ControllersConfig;
@@ -33,6 +33,9 @@ use crate::transport::InProcess;
 /// Organizations of the store's certificates: members may speak Raft, clients only etcd's API.
 pub(crate) const MEMBERS: &str = "navarch:members";
 pub(crate) const STORE_CLIENTS: &str = "navarch:store-clients";
+
+/// What pods call the API.
+pub(crate) const SERVICE_NAMES: [&str; 3] = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"];
 
 /// How long each stage may take to stop.
 const STAGE_GRACE: Duration = Duration::from_secs(3);
@@ -86,6 +89,7 @@ pub(crate) async fn run(args: ServerArgs) -> Result<()> {
     controllers::describe_metrics();
     scheduler::describe_metrics();
     store::metrics::describe();
+    let service_network = service_network(&args)?;
     let machine = Machine { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) };
     let credentials = credentials(&args, machine.clock.as_ref())?;
     let authentication =
@@ -123,6 +127,7 @@ pub(crate) async fn run(args: ServerArgs) -> Result<()> {
         address: args.api_listen.to_string(),
         authentication,
         pod_accounts: args.authentication.pod_accounts(),
+        service_network,
         tasks: stages.front.clone(),
     });
     let front_tls = tls::server(&credentials.api_authority, &credentials.api, ClientCertificate::Optional)?;
@@ -237,12 +242,21 @@ fn credentials(args: &ServerArgs, clock: &dyn Clock) -> Result<Credentials> {
     Ok(credentials)
 }
 
+fn service_network(args: &ServerArgs) -> Result<ServiceNetwork> {
+    let (ranges, ports) = (&args.service_cluster_ip_range, &args.service_node_port_range);
+    ServiceNetwork::parse(ranges, ports).with_context(|| {
+        format!("--service-cluster-ip-range {ranges} or --service-node-port-range {ports} is unusable")
+    })
+}
+
 /// `--init`: authorities, this server's certificates, and an administrator's.
 fn make_credentials(args: &ServerArgs, folder: &Path, clock: &dyn Clock) -> Result<()> {
     let now = clock.now();
     let pki = Pki::open(folder, now)?;
     let host = args.api_listen.ip().to_string();
-    let serves: Vec<String> = ["localhost", "127.0.0.1", &host].map(str::to_owned).into();
+    let service = service_network(args)?.first_address().map(|address| address.to_string());
+    let names = ["localhost", "127.0.0.1", &host].into_iter().chain(SERVICE_NAMES);
+    let serves: Vec<String> = names.map(str::to_owned).chain(service).collect();
     let (api, store) = (format!("{}-api", args.name), format!("{}-store", args.name));
     let own = |authority, file, group| Subject { authority, file, name: &args.name, group, serves: &serves };
     pki.issue(&own(Authority::Api, &api, None), now)?;

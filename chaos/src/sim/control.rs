@@ -63,6 +63,7 @@ pub(super) struct Site {
 pub(super) fn start(site: &Site, tasks: &Tasks) -> Result<(), ClusterCidrError> {
     let plane = Tasks::new(tasks.stop().child_token());
     let server = Arc::new(ApiServer::new(ApiConfig {
+        service_network: apiserver::ServiceNetwork::default(),
         store: site.seat.store.clone(),
         clock: site.clock.clone(),
         entropy: site.entropy.clone(),

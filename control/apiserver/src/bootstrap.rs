@@ -20,8 +20,9 @@ mod roles;
 mod sheet;
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
-/// The first address of the service range.
-const SERVICE_ADDRESS: &str = "10.96.0.1";
+/// The ServiceCIDR of the range that servers are told, and the service of the API: every cluster's names for them.
+const SELF: &str = "kubernetes";
+const RANGES: &str = "/apis/networking.k8s.io/v1/servicecidrs";
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 const ATTEMPTS_MAX: usize = 120;
 
@@ -76,22 +77,32 @@ impl ApiServer {
             });
             self.ensure("/apis/scheduling.k8s.io/v1/priorityclasses", &class).await?;
         }
+        self.ensure_service_network().await?;
+        let address = self.shared.service_network.first_address().map(|address| address.to_string());
         let https = json!({"name": "https", "port": 443, "targetPort": self.port(), "protocol": "TCP"});
         let service = json!({
             "metadata": {
-                "name": "kubernetes",
+                "name": SELF,
                 "namespace": "default",
                 "labels": {"component": "apiserver", "provider": "kubernetes"},
             },
             "spec": {
                 "type": "ClusterIP",
-                "clusterIP": SERVICE_ADDRESS,
-                "clusterIPs": [SERVICE_ADDRESS],
+                "clusterIP": address,
+                "clusterIPs": [address],
                 "ports": [https],
                 "sessionAffinity": "None",
             },
         });
         self.ensure("/api/v1/namespaces/default/services", &service).await
+    }
+
+    /// The ranges of addresses, for whoever wants to know them.
+    async fn ensure_service_network(&self) -> Result<(), BootstrapError> {
+        let ranges = &self.shared.service_network.ranges;
+        let cidrs: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+        let range = json!({"metadata": {"name": SELF}, "spec": {"cidrs": cidrs}});
+        self.ensure(RANGES, &range).await
     }
 
     fn port(&self) -> u16 {

@@ -5,6 +5,7 @@
 
 #![recursion_limit = "256"]
 
+mod allocation;
 mod body;
 mod bootstrap;
 mod chain;
@@ -27,12 +28,14 @@ mod subresources;
 mod table;
 mod tokens;
 mod transactions;
+mod turns;
 mod verbs;
 mod warnings;
 
 #[cfg(test)]
 mod tests;
 
+pub use allocation::{ServiceNetwork, ServiceNetworkError};
 pub use body::{Body, BoxError, empty, full};
 pub use bootstrap::BootstrapError;
 pub use chain::admission::PodAccounts;

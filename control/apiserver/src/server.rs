@@ -15,6 +15,7 @@ use store::Store;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::allocation::ServiceNetwork;
 use crate::body::{self, Body};
 use crate::bootstrap;
 use crate::chain::admission::PodAccounts;
@@ -30,6 +31,7 @@ use crate::request::{Query, RequestInfo, ResourcePath, Target};
 use crate::status::Status;
 use crate::storage::Storage;
 use crate::transactions::{self, Sent, Transaction};
+use crate::turns::Turns;
 use crate::warnings::Warnings;
 use crate::{reviews, subresources, table, verbs};
 
@@ -52,6 +54,8 @@ pub struct ApiConfig {
     pub authentication: Authentication,
     /// What pods get of their service accounts.
     pub pod_accounts: PodAccounts,
+    /// What services are given of.
+    pub service_network: ServiceNetwork,
     /// Takes what the server does by itself. Its end also ends watches and logs that are being followed.
     pub tasks: Tasks,
 }
@@ -80,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) authenticator: Authenticator,
     pub(crate) pod_accounts: PodAccounts,
     pub(crate) authorizer: Authorizer,
+    pub(crate) service_network: ServiceNetwork,
+    pub(crate) turns: Turns,
 }
 
 impl Shared {
@@ -153,6 +159,8 @@ impl ApiServer {
                 metrics: config.metrics,
                 toleration_seconds: config.toleration_seconds,
                 address: config.address,
+                service_network: config.service_network,
+                turns: Turns::default(),
                 stop: config.tasks.stop().clone(),
                 registry,
                 schema,

@@ -377,6 +377,14 @@ impl Status {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
     }
 
+    /// More than the store does at once.
+    pub(crate) fn too_many_keys(limit: usize) -> Self {
+        let message = format!(
+            "the request would change or rely on more than {limit} keys at once, those of addresses and quotas included"
+        );
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
+    }
+
     /// The same, and where it happened.
     pub(crate) fn within(mut self, place: &str) -> Self {
         self.0.message = format!("{place}: {}", self.0.message);
@@ -410,6 +418,7 @@ impl From<StoreError> for Status {
                 "the server was unable to return a response in the time allotted, but may still be processing the request",
             ),
             StoreError::TooLarge { limit, .. } => Self::body_too_large(limit),
+            StoreError::TooManyOps { limit } => Self::too_many_keys(limit),
             StoreError::Fenced { .. } => Self::fenced(&error.to_string()),
             StoreError::Corrupt => Self::unavailable("this server's copy of the data cannot be trusted"),
             StoreError::Stopping => Self::unavailable("the server is stopping"),
@@ -422,7 +431,6 @@ impl From<StoreError> for Status {
             | StoreError::LeaseProvided
             | StoreError::KeyNotFound
             | StoreError::DuplicateKey
-            | StoreError::TooManyOps { .. }
             | StoreError::LeaseNotFound
             | StoreError::LeaseExists
             | StoreError::LeaseTtlTooLarge { .. }

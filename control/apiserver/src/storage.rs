@@ -10,8 +10,10 @@ use base::Revision;
 use bytes::Bytes;
 use kinds::Kind;
 use store::{
-    Compare, Delete, Op, OpResult, Put, Range, RangeResult, Span, Store, StoreError, Txn, Watch, Watcher,
+    Compare, Delete, Op, OpResult, Put, Range, RangeResult, Relation, Span, Store, StoreError, Target, Txn,
+    Watch, Watcher,
 };
+use tokio::sync::OwnedSemaphorePermit;
 
 use self::draft::Draft;
 use crate::object::Stored;
@@ -29,11 +31,51 @@ pub(crate) struct Scope {
     pub(crate) namespace: Option<String>,
 }
 
-/// A key that must still be at the revision at which a decision was taken; revision 0 means absent.
-#[derive(Clone, Debug)]
-pub(crate) struct Guard {
-    pub(crate) key: String,
-    pub(crate) revision: Revision,
+/// What a write relies on, and what else it does.
+#[derive(Debug)]
+pub(crate) enum Guard {
+    /// A key must still be at the revision at which a decision was taken; revision 0 means absent. It may be changed by
+    /// the same transaction.
+    Key { key: String, revision: Revision, change: Option<Change> },
+    /// Nothing below a prefix was written after a revision.
+    Quiet { prefix: String, since: Revision },
+    /// Whose turn it is at this server. It ends with the guard.
+    Turn(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
+}
+
+impl Guard {
+    /// The key must still be there, or be absent still (revision 0).
+    pub(crate) fn at(key: String, revision: Revision) -> Self {
+        Self::Key { key, revision, change: None }
+    }
+
+    /// The same, and the key is changed by the same transaction.
+    pub(crate) fn changing(key: String, revision: Revision, change: Change) -> Self {
+        Self::Key { key, revision, change: Some(change) }
+    }
+
+    fn compare(&self) -> Option<Compare> {
+        match self {
+            Self::Key { key, revision, .. } => Some(Compare::mod_revision(key.clone(), *revision)),
+            Self::Quiet { prefix, since } => Some(quiet(prefix, *since)),
+            Self::Turn(_) => None,
+        }
+    }
+}
+
+/// Holds while nothing below `prefix` is newer than `since`.
+fn quiet(prefix: &str, since: Revision) -> Compare {
+    let span = Span::prefix(prefix.to_owned());
+    Compare { span, target: Target::Mod(since.next()), relation: Relation::Less }
+}
+
+impl Change {
+    fn op(&self, key: &str) -> Op {
+        match self {
+            Self::Put(value) => Op::Put(Put::of(key.to_owned(), value.clone())),
+            Self::Delete => Op::Delete(Delete::of(Span::key(key.to_owned()))),
+        }
+    }
 }
 
 /// What a write does to its key.
@@ -153,7 +195,13 @@ impl Storage {
         Ok(Page { items, more: found.more, count: found.count, revision })
     }
 
-    /// Applies `change` to `key` if it is still at `expected` (0: absent) and no guard moved.
+    /// Whether writes wait here for each other.
+    pub(crate) fn is_draft(&self) -> bool {
+        self.draft.is_some()
+    }
+
+    /// Applies `change` to `key`, and what guards change to theirs, if it is still at `expected` (0: absent) and no guard
+    /// moved.
     pub(crate) async fn write(
         &self,
         key: &str,
@@ -170,13 +218,14 @@ impl Storage {
             });
         }
         let mut compares = vec![Compare::mod_revision(key.to_owned(), expected)];
-        compares.extend(guards.iter().map(|guard| Compare::mod_revision(guard.key.clone(), guard.revision)));
-        let op = match change {
-            Change::Put(value) => Op::Put(Put::of(key.to_owned(), value)),
-            Change::Delete => Op::Delete(Delete::of(Span::key(key.to_owned()))),
-        };
+        compares.extend(guards.iter().filter_map(Guard::compare));
+        let mut success = vec![change.op(key)];
+        success.extend(guards.iter().filter_map(|guard| match guard {
+            Guard::Key { key, change: Some(change), .. } => Some(change.op(key)),
+            Guard::Key { .. } | Guard::Quiet { .. } | Guard::Turn(_) => None,
+        }));
         let failure = vec![Op::Range(Range::key(key.to_owned()))];
-        let outcome = self.store.txn(Txn { compares, success: vec![op], failure }).await?;
+        let outcome = self.store.txn(Txn { compares, success, failure }).await?;
         if outcome.succeeded {
             return Ok(Written::At(outcome.revision));
         }

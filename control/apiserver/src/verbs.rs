@@ -15,4 +15,4 @@ pub(crate) mod watch;
 pub(crate) mod write;
 
 /// How often a write that lost against another is decided again before its sender is told.
-pub(crate) const ATTEMPTS_MAX: usize = 16;
+pub(crate) const ATTEMPTS_MAX: usize = 32;

@@ -53,6 +53,8 @@ pub struct ListOptions {
     pub continuation: String,
     /// Ask for metadata only.
     pub partial: bool,
+    /// The state at this revision, not the newest. Its continuations know it.
+    pub at: Option<Revision>,
 }
 
 /// One page of a list.
@@ -430,11 +432,14 @@ fn pod_path(key: &ObjectKey) -> String {
 fn query(options: &ListOptions) -> String {
     let mut query = String::new();
     let limit = if options.limit == 0 { String::new() } else { options.limit.to_string() };
+    let at = options.at.filter(|_| options.continuation.is_empty());
+    let at = at.map(|revision| revision.to_string()).unwrap_or_default();
     for (name, value) in [
         ("labelSelector", &options.label_selector),
         ("fieldSelector", &options.field_selector),
         ("limit", &limit),
         ("continue", &options.continuation),
+        ("atRevision", &at),
     ] {
         if !value.is_empty() {
             query.push(if query.is_empty() { '?' } else { '&' });

@@ -1,6 +1,7 @@
 //! Every controller, one line each.
 
 use crate::Shared;
+use crate::claim_protection::ClaimProtectionController;
 use crate::cluster_role_aggregation::ClusterRoleAggregationController;
 use crate::custom_resources::CustomResourcesController;
 use crate::deployment::DeploymentController;
@@ -11,9 +12,11 @@ use crate::node_lifecycle::NodeLifecycleController;
 use crate::pod_cidr::PodCidrController;
 use crate::pod_garbage::PodGarbageController;
 use crate::replica_set::ReplicaSetController;
+use crate::resource_quota::ResourceQuotaController;
 use crate::root_ca::RootCaController;
 use crate::service_account::ServiceAccountController;
 use crate::taint_eviction::TaintEvictionController;
+use crate::volume_protection::VolumeProtectionController;
 
 /// A controller by name, and how it starts.
 pub struct Entry {
@@ -33,6 +36,7 @@ impl Entry {
 
 /// What [`crate::run`] starts.
 pub const ALL: &[Entry] = &[
+    Entry::of::<ClaimProtectionController>(),
     Entry::of::<ClusterRoleAggregationController>(),
     Entry::of::<CustomResourcesController>(),
     Entry::of::<DeploymentController>(),
@@ -42,7 +46,9 @@ pub const ALL: &[Entry] = &[
     Entry::of::<PodCidrController>(),
     Entry::of::<PodGarbageController>(),
     Entry::of::<ReplicaSetController>(),
+    Entry::of::<ResourceQuotaController>(),
     Entry::of::<RootCaController>(),
     Entry::of::<ServiceAccountController>(),
     Entry::of::<TaintEvictionController>(),
+    Entry::of::<VolumeProtectionController>(),
 ];

@@ -90,8 +90,14 @@ pub(crate) struct Watches {
 impl Watches {
     /// Changes of the controller's own kind.
     pub(crate) fn of<K: Object>() -> Self {
-        let watches = Self { kind: K::KIND, connect: Vec::new(), reach: Vec::new() };
-        watches.maps::<K>(|_, change| change.latest().map(|object| object.key()).into_iter().collect())
+        Self::on::<K>(|_, change| change.latest().map(|object| object.key()).into_iter().collect())
+    }
+
+    /// Some changes of the controller's own kind.
+    pub(crate) fn on<K: Object>(
+        keys: impl Fn(&Informers, &Change<K>) -> Vec<ObjectKey> + Send + Sync + 'static,
+    ) -> Self {
+        Self { kind: K::KIND, connect: Vec::new(), reach: Vec::new() }.maps::<K>(keys)
     }
 
     /// Changes of objects that the kind controls.

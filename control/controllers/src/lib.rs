@@ -4,6 +4,7 @@
 //! the lease's epoch.
 
 mod all;
+mod claim_protection;
 mod cluster_role_aggregation;
 mod context;
 mod custom_resources;
@@ -12,6 +13,7 @@ mod driver;
 mod emptying;
 #[cfg(test)]
 mod faults;
+mod finalizers;
 mod garbage_collector;
 mod metrics;
 mod namespace;
@@ -20,9 +22,11 @@ mod pod_cidr;
 mod pod_garbage;
 mod pods;
 mod replica_set;
+mod resource_quota;
 mod root_ca;
 mod service_account;
 mod taint_eviction;
+mod volume_protection;
 #[cfg(test)]
 mod world;
 

@@ -4,6 +4,7 @@ pub mod attributes_class;
 pub mod capacity;
 pub mod csi_driver;
 pub mod csi_node;
+pub mod protection;
 pub mod storage_class;
 pub mod volume_attachment;
 

@@ -23,6 +23,8 @@ pub struct Strategy {
     pub validate_status_update: fn(&Value, &Value) -> FieldErrors,
     pub deletion: Deletion,
     pub generation: Generation,
+    /// What objects of the kind are given that no two may have.
+    pub allocation: Option<Allocation>,
     /// What a POST asks, if objects of the kind are questions: it is answered, and nothing is stored.
     pub review: Option<Review>,
     /// Whether a PUT of an absent object creates it.
@@ -43,6 +45,13 @@ pub enum Deletion {
     /// It is first marked by the function (namespace: phase Terminating), and goes when `spec.finalizers` and
     /// `metadata.finalizers` are empty.
     SpecFinalizers(fn(&mut Value)),
+}
+
+/// What the server gives to objects, each to one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocation {
+    /// Cluster addresses and ports of all nodes, as [`crate::core::service::Held`] says.
+    ServiceAddresses,
 }
 
 /// What a question is about.
@@ -82,6 +91,7 @@ impl Strategy {
         validate_status_update: |_, _| FieldErrors::new(),
         deletion: Deletion::Immediate,
         generation: Generation::None,
+        allocation: None,
         review: None,
         create_on_update: false,
         unconditional_update: true,

@@ -17,8 +17,10 @@ pub(crate) mod namespace_lifecycle;
 pub(crate) mod node_restriction;
 mod pod_security;
 mod priority;
+pub(crate) mod resource_quota;
 mod runtime_class;
 mod service_account;
+mod storage_object_in_use_protection;
 mod taint_nodes_by_condition;
 
 pub use service_account::PodAccounts;
@@ -60,8 +62,10 @@ pub(crate) const ORDER: &[Plugin] = &[
     priority::PLUGIN,
     default_toleration_seconds::PLUGIN,
     default_storage_class::PLUGIN,
+    storage_object_in_use_protection::PLUGIN,
     runtime_class::PLUGIN,
     default_ingress_class::PLUGIN,
+    resource_quota::PLUGIN,
 ];
 
 /// Runs every plugin over `attempt`.

@@ -66,7 +66,7 @@ impl Fence {
             verdict?;
         }
         let revision = found.and_then(|lease| lease.revision).unwrap_or(Revision::new(0));
-        Ok(Guard { key, revision })
+        Ok(Guard::at(key, revision))
     }
 
     /// Says that a write under this fence happened: who looks after the cluster can compare it with the Lease.

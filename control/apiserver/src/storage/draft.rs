@@ -8,9 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base::Revision;
 use bytes::Bytes;
-use store::{Compare, Delete, Op, Put, Span, Txn};
+use store::{Compare, Txn};
 
-use super::{Change, Guard};
+use super::{Change, Guard, quiet};
 use crate::object::{DRAFTED, Stored};
 
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ pub(crate) struct Draft(Mutex<Drafted>);
 struct Drafted {
     /// Where keys must still be; 0 is absent.
     relied_on: BTreeMap<String, Revision>,
+    /// Below which prefixes nothing may be newer than that.
+    quiet: BTreeMap<String, Revision>,
     changes: BTreeMap<String, Change>,
 }
 
@@ -47,7 +49,7 @@ impl Draft {
     pub(super) fn plan(&self, key: &str, expected: Revision, change: Change, guards: &[Guard]) -> Revision {
         let mut drafted = self.lock();
         for guard in guards {
-            drafted.rely_on(&guard.key, guard.revision);
+            drafted.heed(guard);
         }
         drafted.rely_on(key, expected);
         drafted.changes.insert(key.to_owned(), change);
@@ -58,13 +60,10 @@ impl Draft {
     pub(super) fn transaction(&self) -> Option<Txn> {
         let drafted = self.lock();
         let compare = |(key, at): (&String, &Revision)| Compare::mod_revision(key.clone(), *at);
-        let op = |(key, change): (&String, &Change)| match change {
-            Change::Put(value) => Op::Put(Put::of(key.clone(), value.clone())),
-            Change::Delete => Op::Delete(Delete::of(Span::key(key.clone()))),
-        };
+        let quiet = drafted.quiet.iter().map(|(prefix, since)| quiet(prefix, *since));
         let txn = Txn {
-            compares: drafted.relied_on.iter().map(compare).collect(),
-            success: drafted.changes.iter().map(op).collect(),
+            compares: drafted.relied_on.iter().map(compare).chain(quiet).collect(),
+            success: drafted.changes.iter().map(|(key, change)| change.op(key)).collect(),
             failure: Vec::new(),
         };
         (!txn.success.is_empty()).then_some(txn)
@@ -76,6 +75,21 @@ impl Draft {
 }
 
 impl Drafted {
+    fn heed(&mut self, guard: &Guard) {
+        match guard {
+            Guard::Key { key, revision, change } => {
+                self.rely_on(key, *revision);
+                if let Some(change) = change {
+                    self.changes.insert(key.clone(), change.clone());
+                }
+            }
+            // The first who looked says since when.
+            Guard::Quiet { prefix, since } => drop(self.quiet.entry(prefix.clone()).or_insert(*since)),
+            // Turns are for writes of their own: those of a draft could wait for each other for ever.
+            Guard::Turn(_) => {}
+        }
+    }
+
     /// The first to rely on a key says where it was: one that finds it elsewhere has been overtaken, and so has all of it.
     fn rely_on(&mut self, key: &str, at: Revision) {
         if !self.changes.contains_key(key) {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chain::authn::MASTERS;
 use crate::{
     ApiConfig, ApiServer, Authentication, Body, Identity, NodeStream, NodeStreamError, NodeStreams,
-    PodAccounts, empty, full,
+    PodAccounts, ServiceNetwork, empty, full,
 };
 
 pub(crate) const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -87,6 +87,7 @@ impl Bench {
             address: "127.0.0.1:6443".to_owned(),
             authentication: known.authentication,
             pod_accounts: known.pod_accounts,
+            service_network: ServiceNetwork::default(),
             tasks: tasks.clone(),
         });
         tasks.spawn_infallible("definitions", server.clone().follow_definitions(tasks.stop().clone()));

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::ATTEMPTS_MAX;
 use super::managing::{Managing, manage};
 use super::write::{Part, apply_defaults, clear_server_fields, prune};
+use crate::allocation::allocate;
 use crate::chain::admission::{Attempt, admit};
 use crate::chain::authz::{escalation, signers};
 use crate::chain::fence::Fence;
@@ -114,7 +115,8 @@ async fn finish(
     apply_defaults(call.server, kind, object)?;
     prune(call.server, kind, object)?;
     let errors = kind.validate_create(object);
-    errors.into_result().map_err(|errors| Status::invalid(kind, &name, &errors))
+    errors.into_result().map_err(|errors| Status::invalid(kind, &name, &errors))?;
+    allocate(call, (None, object), freshness, guards).await
 }
 
 async fn dry(

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::ATTEMPTS_MAX;
 use super::create::seconds;
-use super::write::is_free;
+use super::write::{is_free, let_go};
+use crate::allocation;
 use crate::chain::admission::{namespace_lifecycle, node_restriction};
 use crate::chain::fence::Fence;
 use crate::custom::{as_served, as_stored};
@@ -82,6 +83,7 @@ pub(crate) async fn delete_object(
         let evicts = call.path.subresource.as_deref() == Some("eviction");
         node_restriction::check_delete(call.who, kind, (&old, evicts))?;
         check_preconditions(call, name, options, &old, stored.revision)?;
+        allocation::check_delete(call, &old).await?;
         let marked = mark(call, &old, options);
         let goes = tree::int(&marked, "metadata.deletionGracePeriodSeconds").unwrap_or_default() == 0
             && is_free(kind, &marked);
@@ -90,6 +92,9 @@ pub(crate) async fn delete_object(
         }
         if !goes && marked == old {
             return Ok(Deleted::Lingers(stored));
+        }
+        if goes {
+            let_go(call, name, &old, freshness, &mut guards).await?;
         }
         let json = if goes { stored.json.clone() } else { encode(kind, marked) };
         let change = if goes { Change::Delete } else { Change::Put(as_stored(kind, &json)) };

@@ -10,6 +10,8 @@ use serde_json::Value;
 use super::ATTEMPTS_MAX;
 use super::create::timestamp;
 use super::managing::{Managing, manage};
+use crate::allocation::{allocate, release};
+use crate::chain::admission::resource_quota::Moved;
 use crate::chain::admission::{Attempt, admit, node_restriction};
 use crate::chain::authz::{escalation, signers};
 use crate::chain::fence::Fence;
@@ -62,7 +64,13 @@ pub(crate) async fn change_object(
         let old = stored.parse()?;
         let new = change(&stored.parse_served()?)?;
         check_identity(call, stored, &old, &new)?;
-        let new = prepare(call, update, &old, new, freshness, &mut guards).await?;
+        let mut new = prepare(call, update, &old, new, freshness, &mut guards).await?;
+        let is_last = goes(kind, &old, &new);
+        if is_last {
+            let_go(call, name, &old, freshness, &mut guards).await?;
+        } else if matches!(update.part, Part::Object) {
+            allocate(call, (Some(&old), &mut new), freshness, &mut guards).await?;
+        }
         if same_but_times(&new, &old) {
             return Ok(stored.clone());
         }
@@ -71,7 +79,7 @@ pub(crate) async fn change_object(
         if update.dry_run {
             return Ok(Stored { json, revision: stored.revision });
         }
-        let put = if goes(kind, &old, &new) { Change::Delete } else { Change::Put(as_stored(kind, &json)) };
+        let put = if is_last { Change::Delete } else { Change::Put(as_stored(kind, &json)) };
         match storage.write(&key, expected, put, &guards).await? {
             Written::At(revision) => {
                 fence.iter().for_each(|fence| fence.landed(revision));
@@ -148,6 +156,12 @@ async fn prepare(
             manage(call, (update.managing, update.part), Some(old), &mut new)?;
             prune(call.server, kind, &mut new)?;
             signers::check(call, Some(old), &new).await?;
+            if !goes(kind, old, &new) {
+                let namespace = meta::namespace(&new);
+                Moved { namespace, name, before: Some(old), after: Some(&new), is_limited: false }
+                    .charge(call, freshness, guards)
+                    .await?;
+            }
             kind.validate_status_update(&new, old)
         }
         Part::View(view) => {
@@ -198,8 +212,23 @@ async fn admit_update(
     admit(&mut attempt).await
 }
 
+/// What else happens when an object goes: what it was given is free again, and quotas are charged for it no longer.
+pub(crate) async fn let_go(
+    call: &Call<'_>,
+    name: &str,
+    old: &Value,
+    freshness: Freshness,
+    guards: &mut Vec<Guard>,
+) -> Result<(), Status> {
+    release(call, old, freshness, guards).await?;
+    let namespace = meta::namespace(old);
+    Moved { namespace, name, before: Some(old), after: None, is_limited: false }
+        .charge(call, freshness, guards)
+        .await
+}
+
 /// Whether this change takes the last hold off an object that is being deleted.
-fn goes(kind: &Kind, old: &Value, new: &Value) -> bool {
+pub(crate) fn goes(kind: &Kind, old: &Value, new: &Value) -> bool {
     meta::deletion_timestamp(old).is_some()
         && tree::int(new, "metadata.deletionGracePeriodSeconds").unwrap_or_default() == 0
         && is_free(kind, new)

@@ -1,13 +1,18 @@
-//! Service: one address for many pods. Cluster addresses are allocated by the apiserver.
+//! Service: one address for many pods. The apiserver gives it its addresses.
 
 use serde_json::{Value, json};
 
 use crate::columns::{labels_text, none_if_empty};
 use crate::kind::selectable;
-use crate::{Column, Kind, NameRule, Strategy, Subresource, Verb, tree};
+use crate::{Allocation, Column, Kind, NameRule, Strategy, Subresource, Verb, tree};
 
+mod families;
+mod held;
+mod update;
 mod validate;
 
+pub use families::{IPV4, IPV6, family_of, settle_families};
+pub use held::{Held, is_headless, needs_health_check_port, needs_node_ports};
 pub(super) use validate::target_port;
 
 pub static SERVICE: Kind = Kind {
@@ -41,27 +46,14 @@ pub static SERVICE: Kind = Kind {
     strategy: &Strategy {
         defaults,
         prepare_create: |object| tree::set(object, "status", json!({"loadBalancer": {}})),
-        prepare_update,
+        prepare_update: update::prepare,
         validate_create: validate::spec,
         validate_update: validate::update,
+        allocation: Some(Allocation::ServiceAddresses),
         create_on_update: true,
         ..Strategy::PLAIN
     },
 };
-
-/// Whether the service still waits for a cluster address.
-pub fn needs_cluster_ip(object: &Value) -> bool {
-    tree::text(object, "spec.type") != "ExternalName" && tree::text(object, "spec.clusterIP").is_empty()
-}
-
-/// Gives the service its cluster address (`None` for a headless one), and what follows from it.
-pub fn set_cluster_ip(object: &mut Value, address: &str) {
-    tree::set(object, "spec.clusterIP", address);
-    tree::set(object, "spec.clusterIPs", json!([address]));
-    let family = if address.contains(':') { "IPv6" } else { "IPv4" };
-    tree::set_default(object, "spec.ipFamilies", json!([family]));
-    tree::set_default(object, "spec.ipFamilyPolicy", "SingleStack");
-}
 
 fn defaults(object: &mut Value) {
     tree::set_default_text(object, "spec.sessionAffinity", "None");
@@ -104,29 +96,6 @@ fn align_cluster_ips(object: &mut Value) {
     }
 }
 
-/// A client that leaves out what was allocated keeps it.
-fn prepare_update(object: &mut Value, old: &Value) {
-    if needs_cluster_ip(object) && tree::text(old, "spec.type") != "ExternalName" {
-        for field in ["spec.clusterIP", "spec.clusterIPs"] {
-            tree::copy(object, field, old);
-        }
-    }
-    for field in ["spec.ipFamilies", "spec.ipFamilyPolicy"] {
-        if tree::get(object, field).is_null() && tree::text(object, "spec.type") != "ExternalName" {
-            tree::copy(object, field, old);
-        }
-    }
-    for port in tree::items_mut(object, "spec.ports") {
-        let before = tree::items(old, "spec.ports").iter().find(|before| {
-            ["port", "protocol"].iter().all(|field| tree::get(before, field) == tree::get(port, field))
-        });
-        let unset = tree::int(port, "nodePort").unwrap_or_default() == 0;
-        if let Some(before) = before.filter(|_| unset) {
-            tree::copy(port, "nodePort", before);
-        }
-    }
-}
-
 fn cluster_ip(object: &Value) -> String {
     none_if_empty(tree::text(object, "spec.clusterIP").to_owned())
 }
@@ -162,3 +131,6 @@ fn ports(object: &Value) -> String {
     };
     none_if_empty(tree::items(object, "spec.ports").iter().map(text).collect::<Vec<_>>().join(","))
 }
+
+#[cfg(test)]
+mod tests;

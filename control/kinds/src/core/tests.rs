@@ -10,7 +10,7 @@ use crate::core::event::EVENT;
 use crate::core::namespace::NAMESPACE;
 use crate::core::node::NODE;
 use crate::core::secret::SECRET;
-use crate::core::service::{self, SERVICE};
+use crate::core::service::SERVICE;
 use crate::{Kind, tree};
 
 fn check(kind: &Kind, fields: Value, expected: Expect) {
@@ -222,8 +222,7 @@ fn services() {
     "#]],
     );
     let mut waiting = service;
-    assert!(service::needs_cluster_ip(&waiting));
-    service::set_cluster_ip(&mut waiting, "10.0.0.9");
+    waiting["spec"]["clusterIP"] = json!("10.0.0.9");
     check_row(
         &SERVICE,
         waiting,

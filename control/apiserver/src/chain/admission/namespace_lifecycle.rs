@@ -34,7 +34,7 @@ fn admit<'a>(attempt: &'a mut Attempt<'_>) -> BoxFuture<'a, Result<(), Status>> 
             return Err(Status::namespace_terminating(attempt.call.kind, attempt.name, attempt.namespace));
         }
         let key = scope.key(attempt.namespace);
-        attempt.guards.push(Guard { key, revision: found.revision.unwrap_or(Revision::new(0)) });
+        attempt.guards.push(Guard::at(key, found.revision.unwrap_or(Revision::new(0))));
         Ok(())
     }
     .boxed()
