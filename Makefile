@@ -9,9 +9,9 @@ export NAVARCH_BIN := $(CARGO_TARGET_DIR)/debug/navarch
 export NAVARCH_KUBECTL := $(CACHE)/kubectl
 
 # Tests against real processes: one cluster at a time.
-E2E := applying chaos cli etcdctl nodes python quotas roles security services store tokens workloads
+E2E := applying chaos cli commands etcdctl kube_rs nodes python quotas roles security services store tokens workloads
 
-.PHONY: soak sim sim-soak sim-ci sim-bugs help up down test check fix e2e chaos chaos-ci chaos-bugs calibrate power-loss bench bench-store bin ci setup kubectl loc
+.PHONY: soak sim sim-soak sim-ci sim-bugs help up down test check fix e2e chaos chaos-ci chaos-bugs calibrate power-loss bench bench-store bin ci setup kubectl kube-rs loc
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -26,12 +26,12 @@ down: ## stop and clean the cluster in .navarch, also after a crash
 # The same commit comes to the same verdict: property tests throw the same dice each time, other ones in `soak`.
 test ci: export PROPTEST_RNG_SEED := 1
 
-test: setup kubectl ## everything that this machine can test, real containers included
+test: setup kubectl kube-rs ## everything that this machine can test, real containers included
 	@cargo build --workspace --all-targets
 	@cargo test --workspace --lib --bins
 	@cargo test --workspace --test '*' -- --test-threads=1
 
-e2e: setup kubectl ## only the tests against real processes
+e2e: setup kubectl kube-rs ## only the tests against real processes
 	@cargo build --workspace --all-targets
 	@cargo test --workspace $(addprefix --test ,$(E2E)) -- --test-threads=1
 
@@ -114,6 +114,10 @@ loc: ## lines of Rust in each room
 
 setup:
 	@.ci/setup
+
+# A workspace of its own, so that nothing of what kube-rs needs changes how Navarch is built.
+kube-rs: setup
+	@cargo build --locked --manifest-path tests/kube_rs/Cargo.toml --target-dir $(CARGO_TARGET_DIR)/kube-rs
 
 kubectl:
 	@.ci/kubectl $(NAVARCH_KUBECTL)

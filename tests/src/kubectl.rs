@@ -32,6 +32,11 @@ impl Kubectl {
         Self { program, kubeconfig: kubeconfig.to_owned(), home: home.to_owned(), context: None }
     }
 
+    /// Where the program is, alone.
+    pub fn folder(&self) -> &Path {
+        self.program.parent().expect("a program is in a folder")
+    }
+
     /// The same, through another server.
     #[must_use]
     pub fn through(&self, server: &str) -> Self {

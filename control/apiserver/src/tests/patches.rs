@@ -58,6 +58,20 @@ async fn json_patches() {
         expect!["422 Invalid: the server rejected our request due to an error in our request"],
     )
     .await;
+    let absent = r#"[{"op":"test","path":"/metadata/finalizers","value":null},{"op":"add","path":"/metadata/labels/j","value":"2"}]"#;
+    check(JSON, absent, expect![[r#"{"app":"p1","j":"2"}"#]]).await;
+    check(
+        JSON,
+        r#"[{"op":"test","path":"/nope/a","value":null}]"#,
+        expect!["422 Invalid: the server rejected our request due to an error in our request"],
+    )
+    .await;
+    check(
+        JSON,
+        r#"[{"op":"test","path":"/metadata/name","value":null}]"#,
+        expect!["422 Invalid: the server rejected our request due to an error in our request"],
+    )
+    .await;
     check(
         JSON,
         r#"[{"op":"zap","path":"/metadata"}]"#,

@@ -4,6 +4,7 @@
 //! names a resourceVersion.
 
 use http::header::CONTENT_TYPE;
+use json_patch::PatchOperation;
 use kinds::schema::{self, Decoded, merge};
 use kinds::{FieldError, FieldErrors, meta};
 use serde_json::Value;
@@ -85,12 +86,10 @@ impl Patch {
     ) -> Result<Value, Status> {
         let mut object = current.clone();
         match self {
-            Self::Json(patch) => {
-                json_patch::patch(&mut object, patch).map_err(|error| {
-                    tracing::debug!(%error, "a JSON patch does not apply");
-                    Status::patch_rejected()
-                })?;
-            }
+            Self::Json(patch) => apply_json(&mut object, patch).map_err(|error| {
+                tracing::debug!(%error, "a JSON patch does not apply");
+                Status::patch_rejected()
+            })?,
             Self::Merge(patch) => merge::merge_patch(&mut object, patch),
             Self::Strategic(patch) => {
                 let ty = call.server.type_of(definition)?;
@@ -100,6 +99,23 @@ impl Patch {
         }
         Ok(object)
     }
+}
+
+fn apply_json(object: &mut Value, patch: &json_patch::Patch) -> Result<(), json_patch::PatchError> {
+    let mut steps = patch.0.iter();
+    steps.try_for_each(|step| match finds_nothing(object, step) {
+        true => Ok(()),
+        false => json_patch::patch(object, std::slice::from_ref(step)),
+    })
+}
+
+/// Whether a step tests that a field is null which is not there. To the RFC that is a failure; Kubernetes takes the two for
+/// the same, and clients rely on it to add what nobody else has added meanwhile.
+fn finds_nothing(object: &Value, step: &PatchOperation) -> bool {
+    let PatchOperation::Test(test) = step else { return false };
+    let Some((parent, name)) = test.path.split_back().filter(|_| test.value.is_null()) else { return false };
+    let fields = object.pointer(parent.as_str()).and_then(Value::as_object);
+    fields.is_some_and(|fields| !fields.contains_key(&*name.decoded()))
 }
 
 fn json_patch(body: &[u8]) -> Result<json_patch::Patch, Status> {
