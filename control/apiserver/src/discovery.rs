@@ -1,15 +1,16 @@
 //! Everything that is no resource: which resources there are, documents about them, version, health, metrics.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha512};
 
 use crate::body::{self, Body, full};
-use crate::negotiation::{Offer, Shape, accepted};
-use crate::reply::respond;
+use crate::negotiation::{Accepted, Encoding, Offer, PROTOBUF, Shape, accepted};
+use crate::protobuf;
+use crate::reply::{encoded, respond};
 use crate::request::RequestInfo;
 use crate::server::Shared;
 use crate::status::Status;
@@ -37,7 +38,8 @@ pub(crate) async fn serve(
 ) -> Result<Response<Body>, Status> {
     let path = info.path.trim_end_matches('/');
     if !matches!(head.method, Method::GET | Method::HEAD) {
-        let mut refused = crate::reply::failure(&Status::method_not_allowed());
+        let refused = Status::method_not_allowed();
+        let mut refused = crate::reply::failure(&server.schema, &head.headers, &refused);
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return Ok(refused);
     }
@@ -53,8 +55,9 @@ pub(crate) async fn serve(
         _ if path.starts_with("/openapi/") => openapi::answer(server, path, &head)?,
         _ => match legacy::below(server, path) {
             Some(document) => {
-                accepted(&head.headers, Offer::Plain)?;
-                json_answer(&document)
+                let encoding = accepted(&head.headers, Offer::Plain)?.encoding;
+                let (content_type, body) = encoded(&server.schema, encoding, &document)?;
+                respond(StatusCode::OK, content_type, body)
             }
             None => page_not_found(),
         },
@@ -90,17 +93,27 @@ pub(crate) fn page_not_found() -> Response<Body> {
 
 /// `/api` and `/apis`: the aggregated document for clients that take it, else the old lists.
 fn groups(server: &Shared, path: &str, head: &Parts) -> Result<Response<Body>, Status> {
-    let mut response = match accepted(&head.headers, Offer::Discovery)?.shape {
+    let Accepted { encoding, shape } = accepted(&head.headers, Offer::Discovery)?;
+    let mut response = match shape {
         Shape::AggregatedDiscovery { version } => {
             let document = aggregated::document(&server.registry, path == "/api", version);
-            let content_type = match version {
-                "v2beta1" => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
-                _ => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+            let json = Bytes::from(document.to_string());
+            // The tag is of what is said, however it is written.
+            let tag = Tagged::new(json.clone()).tag;
+            let (content_type, bytes) = match encoding {
+                Encoding::Protobuf => (PROTOBUF, protobuf::value(&server.schema, &document)?),
+                Encoding::Json | Encoding::Yaml => ("application/json", json),
             };
-            tagged(head, content_type, &Tagged::new(document.to_string().into()))
+            let mut response = tagged(head, content_type, &Tagged { bytes, tag });
+            let whole = format!("{content_type};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+            if let Ok(content_type) = HeaderValue::from_str(&whole) {
+                response.headers_mut().insert(CONTENT_TYPE, content_type);
+            }
+            response
         }
         Shape::Object | Shape::Table { .. } | Shape::PartialMetadata { .. } => {
-            json_answer(&legacy::groups(server, path))
+            let (content_type, body) = encoded(&server.schema, encoding, &legacy::groups(server, path))?;
+            respond(StatusCode::OK, content_type, body)
         }
     };
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));

@@ -17,6 +17,7 @@ pub mod metrics;
 mod negotiation;
 mod node_stream;
 mod object;
+mod protobuf;
 mod query;
 mod reply;
 mod request;

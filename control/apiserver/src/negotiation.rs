@@ -1,18 +1,21 @@
 //! Which representation a client wants (`Accept`), and which one it sent (`Content-Type`).
 //!
-//! Protobuf is understood in bodies and never spoken in answers: a client that offers it alone gets JSON, which
-//! every client of Kubernetes accepts because the answer names its own type.
+//! What has no protobuf message is answered with JSON, if the client takes that as well: Tables, custom objects, and what
+//! only this server has.
 
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 
 use crate::status::Status;
 
+pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Json,
     Yaml,
+    Protobuf,
 }
 
 /// What an answer is about.
@@ -46,8 +49,13 @@ pub(crate) enum BodyFormat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Offer {
     Objects,
+    /// Only their metadata has a protobuf message.
+    CustomObjects,
     Discovery,
+    /// No other shape: old discovery, errors.
     Plain,
+    /// No other shape, and no protobuf message.
+    WithoutMessage,
 }
 
 /// The first acceptable representation, in the client's order of preference.
@@ -62,12 +70,14 @@ pub(crate) fn accepted(headers: &HeaderMap, offer: Offer) -> Result<Accepted, St
     if ranges.is_empty() {
         return Ok(Accepted { encoding: Encoding::Json, shape: Shape::Object });
     }
-    ranges.sort_by_key(|range| std::cmp::Reverse(range.quality_thousandths));
-    ranges
-        .iter()
-        .find_map(|range| range.answer(offer, Protobuf::Declined))
-        .or_else(|| ranges.iter().find_map(|range| range.answer(offer, Protobuf::AnsweredWithJson)))
-        .ok_or_else(Status::not_acceptable)
+    // Of equal wishes, the one that says what it wants goes first.
+    ranges.sort_by_key(|range| (std::cmp::Reverse(range.quality_thousandths), range.is_wild()));
+    ranges.iter().find_map(|range| range.answer(offer)).ok_or_else(Status::not_acceptable)
+}
+
+/// How an error is written to a client: nobody is refused one.
+pub(crate) fn encoding_of_errors(headers: &HeaderMap) -> Encoding {
+    accepted(headers, Offer::Plain).map_or(Encoding::Json, |accepted| accepted.encoding)
 }
 
 /// The format of a request's body; none named means JSON.
@@ -76,24 +86,17 @@ pub(crate) fn body_format(headers: &HeaderMap) -> Result<BodyFormat, Status> {
     match media_type(value.to_str().unwrap_or_default()).as_str() {
         "" | "application/json" => Ok(BodyFormat::Json),
         "application/yaml" => Ok(BodyFormat::Yaml),
-        "application/vnd.kubernetes.protobuf" => Ok(BodyFormat::Protobuf),
+        PROTOBUF => Ok(BodyFormat::Protobuf),
         _ => Err(Status::unsupported_media_type(OBJECT_MEDIA_TYPES)),
     }
 }
 
 /// What a request for an object may be written in.
-pub(crate) const OBJECT_MEDIA_TYPES: &[&str] =
-    &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+pub(crate) const OBJECT_MEDIA_TYPES: &[&str] = &["application/json", "application/yaml", PROTOBUF];
 
 /// `application/json; charset=utf-8` → `application/json`.
 pub(crate) fn media_type(header: &str) -> String {
     header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Protobuf {
-    Declined,
-    AnsweredWithJson,
 }
 
 struct MediaRange<'a> {
@@ -122,20 +125,25 @@ impl<'a> MediaRange<'a> {
         Some(range)
     }
 
-    fn answer(&self, offer: Offer, protobuf: Protobuf) -> Option<Accepted> {
+    fn is_wild(&self) -> bool {
+        self.media_type.ends_with("/*")
+    }
+
+    fn answer(&self, offer: Offer) -> Option<Accepted> {
         let encoding = match self.media_type.as_str() {
             "application/json" | "application/*" | "*/*" => Encoding::Json,
             "application/yaml" => Encoding::Yaml,
-            "application/vnd.kubernetes.protobuf" if protobuf == Protobuf::AnsweredWithJson => Encoding::Json,
+            PROTOBUF => Encoding::Protobuf,
             _ => return None,
         };
+        let gives_objects = matches!(offer, Offer::Objects | Offer::CustomObjects);
         let shape = match (self.shape, self.group, self.version) {
             (None, _, _) => Shape::Object,
-            (Some("Table"), Some("meta.k8s.io"), version) if offer == Offer::Objects => {
+            (Some("Table"), Some("meta.k8s.io"), version) if gives_objects => {
                 Shape::Table { version: known(version, &["v1", "v1beta1"])? }
             }
             (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), Some("meta.k8s.io"), version)
-                if offer == Offer::Objects =>
+                if gives_objects =>
             {
                 Shape::PartialMetadata { version: known(version, &["v1", "v1beta1"])? }
             }
@@ -146,7 +154,12 @@ impl<'a> MediaRange<'a> {
             }
             (Some(_), _, _) => return None,
         };
-        Some(Accepted { encoding, shape })
+        let has_message = match (&shape, offer) {
+            (Shape::Table { .. }, _) => false,
+            (Shape::Object, Offer::CustomObjects | Offer::WithoutMessage) => false,
+            (Shape::Object | Shape::PartialMetadata { .. } | Shape::AggregatedDiscovery { .. }, _) => true,
+        };
+        (encoding != Encoding::Protobuf || has_message).then_some(Accepted { encoding, shape })
     }
 }
 
@@ -178,8 +191,16 @@ mod tests {
     #[test]
     fn the_first_acceptable_range_wins() {
         check("application/json, */*", Offer::Objects, expect!["Json Object"]);
-        check("application/vnd.kubernetes.protobuf,application/json", Offer::Objects, expect!["Json Object"]);
-        check("application/vnd.kubernetes.protobuf", Offer::Objects, expect!["Json Object"]);
+        let first = "application/vnd.kubernetes.protobuf,application/json";
+        check(first, Offer::Objects, expect!["Protobuf Object"]);
+        check(first, Offer::CustomObjects, expect!["Json Object"]);
+        check("*/*, application/vnd.kubernetes.protobuf", Offer::Objects, expect!["Protobuf Object"]);
+        check(
+            "application/vnd.kubernetes.protobuf;q=0.5, application/json",
+            Offer::Objects,
+            expect!["Json Object"],
+        );
+        check("application/vnd.kubernetes.protobuf;stream=watch", Offer::Objects, expect!["Protobuf Object"]);
         check("application/yaml", Offer::Objects, expect!["Yaml Object"]);
         check("application/json;q=0.1, application/yaml;q=0.9", Offer::Objects, expect!["Yaml Object"]);
         check(
@@ -197,6 +218,17 @@ mod tests {
             Offer::Discovery,
             expect![[r#"Json AggregatedDiscovery { version: "v2" }"#]],
         );
+        let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        check(metadata, Offer::CustomObjects, expect![[r#"Protobuf PartialMetadata { version: "v1" }"#]]);
+        check(
+            "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json",
+            Offer::Objects,
+            expect!["Json Object"],
+        );
+        let refused = expect![
+            "406 only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
+        ];
+        check("application/vnd.kubernetes.protobuf", Offer::CustomObjects, refused);
         check(
             "text/html",
             Offer::Objects,

@@ -192,9 +192,9 @@ impl ApiServer {
             if status.code().is_server_error() {
                 tracing::warn!(path = %info.path, code = %status.code(), message = status.message(), "a request failed");
             }
-            reply::failure(&status)
+            reply::failure(&self.shared.schema, &request_headers, &status)
         });
-        let mut response = reply::compressed(&request_headers, response).await;
+        let mut response = reply::compressed(&self.shared.schema, &request_headers, response).await;
         let audit_id = audit_id.or_else(|| HeaderValue::from_str(&self.shared.entropy.uid()).ok());
         if let Some(audit_id) = audit_id {
             response.headers_mut().insert("audit-id", audit_id);
@@ -232,7 +232,7 @@ impl ApiServer {
         query: &Query,
         request: Request<Body>,
     ) -> Result<Response<Body>, Status> {
-        let accepted = accepted(request.headers(), Offer::Plain)?;
+        let accepted = accepted(request.headers(), Offer::WithoutMessage)?;
         let (parts, body) = request.into_parts();
         let body = body::read(body).await?;
         let sent = Sent { server: &self.shared, who, query, headers: &parts.headers, body };
@@ -296,6 +296,8 @@ impl ApiServer {
             Some(subresource) if subresource == "log" => {
                 Accepted { encoding: Encoding::Json, shape: Shape::Object }
             }
+            Some(subresource) if subresource == "scale" => accepted(request.headers(), Offer::Objects)?,
+            _ if kind.custom.is_some() => accepted(request.headers(), Offer::CustomObjects)?,
             _ => accepted(request.headers(), Offer::Objects)?,
         };
         let head_only = request.method() == Method::HEAD;
@@ -322,12 +324,13 @@ impl ApiServer {
 
 impl Shared {
     pub(crate) fn rendering<'a>(
-        &self,
+        &'a self,
         accepted: &'a Accepted,
         query: &Query,
     ) -> Result<Rendering<'a>, Status> {
         let cells = CellContext { now: self.clock.now() };
-        Ok(Rendering { accepted, include: table::Include::parse(query)?, cells })
+        let include = table::Include::parse(query)?;
+        Ok(Rendering { schema: &self.schema, accepted, include, cells })
     }
 }
 

@@ -152,6 +152,11 @@ impl Storage {
         Self { store: self.store.clone(), draft: Some(Arc::default()) }
     }
 
+    /// Whether writes wait for each other.
+    pub(crate) fn is_drafting(&self) -> bool {
+        self.draft.is_some()
+    }
+
     /// Commits what was drafted, as one revision; `None` if something that it relied on has moved.
     pub(crate) async fn commit(&self) -> Result<Option<Revision>, Status> {
         match self.draft.as_ref().and_then(|draft| draft.transaction()) {

@@ -131,7 +131,7 @@ impl Transaction {
             let object = match reply.content {
                 Content::Object(_, stored) => stored.settled(revision).parse_served()?,
                 Content::Json(value) => value,
-                Content::List(..) | Content::Raw { .. } => Value::Null,
+                Content::List(..) | Content::Long(_) | Content::Raw { .. } => Value::Null,
             };
             operations.push(json!({"verb": operation.word, "object": object}));
         }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{ManualClock, SeededEntropy, Tasks};
+use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt as _;
+use kinds::schema::{Schema, protobuf};
 use kinds::tree;
 use serde_json::Value;
 use store::Store;
@@ -42,7 +44,9 @@ pub(crate) struct Accounts {
 pub(crate) struct Answer {
     pub(crate) code: u16,
     pub(crate) headers: HeaderMap,
+    /// In JSON, if it came in protobuf.
     pub(crate) text: String,
+    pub(crate) bytes: Bytes,
 }
 
 struct NoNodes;
@@ -230,8 +234,11 @@ impl Answer {
     pub(crate) async fn of(response: Response<Body>) -> Self {
         let (head, body) = response.into_parts();
         let bytes = body.collect().await.expect("the body is whole").to_bytes();
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        Self { code: head.status.as_u16(), headers: head.headers, text }
+        let text = match bytes.starts_with(b"k8s\0").then(|| protobuf::decode(&Schema::builtin(), &bytes)) {
+            Some(Ok(value)) => value.to_string(),
+            Some(Err(_)) | None => String::from_utf8_lossy(&bytes).into_owned(),
+        };
+        Self { code: head.status.as_u16(), headers: head.headers, text, bytes }
     }
 
     pub(crate) fn json(&self) -> Value {

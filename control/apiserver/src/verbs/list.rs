@@ -1,5 +1,7 @@
 //! LIST: pages of one revision, filtered by selectors.
 
+mod long;
+
 use base::Revision;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -32,6 +34,9 @@ struct ContinueToken {
 pub(crate) async fn list(call: &Call<'_>) -> Result<Reply, Status> {
     let options = ListOptions::parse(call.query, ListUse::List)?;
     let selection = Selection::parse(call, &options)?;
+    if long::is_possible(call, &options) {
+        return long::list(call, first_freshness(call, &options).await?, selection).await;
+    }
     let listing = read(call, &options, &selection).await?;
     Ok(Reply::ok(Content::List(call.kind, listing)))
 }
@@ -50,10 +55,7 @@ pub(crate) async fn read(
         }
         Some(token) if token.rv == INCONSISTENT => Freshness::Newest,
         Some(token) => Freshness::At(Revision::new(token.rv)),
-        None => match options.moment {
-            Some(moment) => Freshness::At(moment.revision(call.storage).await?),
-            None => list_freshness(options)?,
-        },
+        None => first_freshness(call, options).await?,
     };
     let prefix = selection.prefix(call);
     let mut start = token.map(|token| token.start).unwrap_or_default();
@@ -105,6 +107,14 @@ fn take(
         last = Some(key.clone());
     }
     Ok((page.items.len(), last))
+}
+
+/// Where a list without a continue token is read.
+async fn first_freshness(call: &Call<'_>, options: &ListOptions) -> Result<Freshness, Status> {
+    match options.moment {
+        Some(moment) => Ok(Freshness::At(moment.revision(call.storage).await?)),
+        None => list_freshness(options),
+    }
 }
 
 /// The rules of resourceVersion, resourceVersionMatch and limit together.

@@ -1,4 +1,4 @@
-//! WATCH: first what is there (if asked), then every change, as lines of JSON.
+//! WATCH: first what is there (if asked), then every change, as lines of JSON or as frames of protobuf.
 //!
 //! The stream owns a cursor into the store's events; nothing is queued for a client that does not read. It ends
 //! when its time is over, when the server stops, or with an `ERROR` event when the history it needs is gone.
@@ -13,7 +13,7 @@ use std::time::Duration;
 use base::Revision;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::future::BoxFuture;
-use kinds::CellContext;
+use kinds::{CellContext, schema};
 use serde_json::{Value, json};
 use store::{Event, Store, StoreError, WatchBatch, WatchError, Watcher};
 use tokio::sync::watch::Receiver;
@@ -24,8 +24,9 @@ use super::selection::Selection;
 use crate::body::stream;
 use crate::custom::as_served;
 use crate::metrics::LongRunning;
-use crate::negotiation::{Encoding, Shape};
+use crate::negotiation::{Accepted, Encoding, Shape};
 use crate::object::{Stored, partial_metadata};
+use crate::protobuf;
 use crate::query::{ListOptions, ListUse, parse_version};
 use crate::reply::{Content, Reply};
 use crate::server::{Call, Shared};
@@ -44,8 +45,8 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 pub(crate) async fn watch(call: &Call<'_>) -> Result<Reply, Status> {
     let options = ListOptions::parse(call.query, ListUse::Watch)?;
     let selection = Selection::parse(call, &options)?;
-    if call.accepted.encoding != Encoding::Json {
-        return Err(Status::not_acceptable());
+    if call.accepted.encoding == Encoding::Yaml {
+        return Err(Status::not_acceptable_for_watches());
     }
     let start = parse_version(&options.resource_version)
         .map_err(|_| Status::unparsable_version(&options.resource_version))?
@@ -54,6 +55,7 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Reply, Status> {
     let mut frames = Frames {
         server: Arc::clone(call.server),
         kind: call.kind,
+        encoding: call.accepted.encoding,
         shape: call.accepted.shape.clone(),
         include: Include::parse(call.query)?,
         columns_sent: false,
@@ -67,7 +69,7 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Reply, Status> {
         }
         after = Some(Revision::new(listing.revision));
         if options.send_initial_events == Some(true) && options.bookmarks {
-            ready.push_back(frames.bookmark(listing.revision, true));
+            ready.push_back(frames.bookmark(listing.revision, true)?);
         }
     } else if after.is_none() {
         after = Some(call.server.storage.store.read_barrier().await?);
@@ -78,7 +80,7 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Reply, Status> {
     let watcher = match call.server.storage.watch(&selection.prefix(call), from) {
         Ok(watcher) => Some(watcher),
         Err(StoreError::Compacted { compacted, .. }) => {
-            ready.push_back(too_old(after.unwrap_or_default(), compacted));
+            ready.push_back(frames.error(&too_old(after.unwrap_or_default(), compacted)));
             None
         }
         Err(other) => return Err(other.into()),
@@ -102,7 +104,7 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Reply, Status> {
     let chunks = futures::stream::unfold(stream_state, |mut state| async move {
         state.next().await.map(|chunk| (Ok(chunk), state))
     });
-    let content_type = content_type(&call.accepted.shape);
+    let content_type = content_type(call.accepted);
     Ok(Reply::ok(Content::Raw { content_type, body: stream(chunks) }))
 }
 
@@ -124,11 +126,14 @@ fn timeout(call: &Call<'_>, options: &ListOptions) -> Duration {
     }
 }
 
-fn content_type(shape: &Shape) -> &'static str {
-    match shape {
-        Shape::Object | Shape::AggregatedDiscovery { .. } => "application/json",
-        Shape::Table { .. } => "application/json;as=Table;g=meta.k8s.io;v=v1",
-        Shape::PartialMetadata { .. } => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+fn content_type(accepted: &Accepted) -> &'static str {
+    match (accepted.encoding, &accepted.shape) {
+        (Encoding::Protobuf, _) => "application/vnd.kubernetes.protobuf;stream=watch",
+        (Encoding::Json | Encoding::Yaml, shape) => match shape {
+            Shape::Object | Shape::AggregatedDiscovery { .. } => "application/json",
+            Shape::Table { .. } => "application/json;as=Table;g=meta.k8s.io;v=v1",
+            Shape::PartialMetadata { .. } => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+        },
     }
 }
 
@@ -237,7 +242,8 @@ impl WatchStream {
                         }
                     }
                     Err(WatchError::Compacted { compacted, .. }) => {
-                        self.ready.push_back(too_old(watcher.position(), compacted));
+                        let status = too_old(watcher.position(), compacted);
+                        self.ready.push_back(self.frames.error(&status));
                         self.ended = true;
                     }
                     Err(WatchError::Corrupt | WatchError::Stopping) => return None,
@@ -264,8 +270,10 @@ impl WatchStream {
         if let Some(watcher) = self.watcher.as_ref().filter(|_| self.bookmarks) {
             let position = watcher.position().get();
             if position > 0 {
-                let bookmark = self.frames.bookmark(position, false);
-                self.ready.push_back(bookmark);
+                match self.frames.bookmark(position, false) {
+                    Ok(bookmark) => self.ready.push_back(bookmark),
+                    Err(status) => self.fail(&status),
+                }
             }
         }
     }
@@ -279,11 +287,13 @@ impl WatchStream {
         match self.render(event) {
             Ok(Some(frame)) => self.ready.push_back(frame),
             Ok(None) => {}
-            Err(status) => {
-                self.ready.push_back(line("ERROR", status.to_json().to_string().as_bytes()));
-                self.ended = true;
-            }
+            Err(status) => self.fail(&status),
         }
+    }
+
+    fn fail(&mut self, status: &Status) {
+        self.ready.push_back(self.frames.error(status));
+        self.ended = true;
     }
 
     /// What `event` means to this watcher: whether the object matched before, and whether it does now.
@@ -312,6 +322,7 @@ impl WatchStream {
 struct Frames {
     server: Arc<Shared>,
     kind: &'static kinds::Kind,
+    encoding: Encoding,
     shape: Shape,
     include: Include,
     columns_sent: bool,
@@ -319,23 +330,43 @@ struct Frames {
 
 impl Frames {
     fn event(&mut self, event_type: &str, object: &Stored) -> Result<Bytes, Status> {
-        Ok(match self.shape.clone() {
-            Shape::Object | Shape::AggregatedDiscovery { .. } => line(event_type, &object.served()),
+        match self.shape.clone() {
+            Shape::Object | Shape::AggregatedDiscovery { .. } => match self.encoding {
+                Encoding::Json | Encoding::Yaml => Ok(line(event_type, &object.served())),
+                Encoding::Protobuf => {
+                    let object = protobuf::bare_object(&self.server.schema, self.kind, object)?;
+                    Ok(schema::protobuf::frame(event_type, &object).into())
+                }
+            },
             Shape::PartialMetadata { version } => {
-                let partial = partial_metadata(&mut object.parse_served()?, version);
-                line(event_type, partial.to_string().as_bytes())
+                self.frame(event_type, &partial_metadata(&mut object.parse_served()?, version))
             }
             Shape::Table { version } => {
                 let cells = CellContext { now: self.server.clock.now() };
                 let row = table::row(self.kind, object.parse_served()?, self.include, &cells, version);
                 let revision = object.revision.map(Revision::get).unwrap_or_default();
-                line(event_type, self.table(version, revision, row).to_string().as_bytes())
+                let table = self.table(version, revision, row);
+                self.frame(event_type, &table)
+            }
+        }
+    }
+
+    fn frame(&self, event_type: &str, value: &Value) -> Result<Bytes, Status> {
+        Ok(match self.encoding {
+            Encoding::Json | Encoding::Yaml => line(event_type, value.to_string().as_bytes()),
+            Encoding::Protobuf => {
+                schema::protobuf::frame(event_type, &protobuf::value(&self.server.schema, value)?).into()
             }
         })
     }
 
+    /// The end of a watch that failed.
+    fn error(&self, status: &Status) -> Bytes {
+        self.frame("ERROR", &status.to_json()).unwrap_or_default()
+    }
+
     /// An object of the kind that says only how far the watch is.
-    fn bookmark(&mut self, revision: i64, initial_events_end: bool) -> Bytes {
+    fn bookmark(&mut self, revision: i64, initial_events_end: bool) -> Result<Bytes, Status> {
         let mut metadata = json!({"resourceVersion": revision.to_string()});
         if initial_events_end {
             metadata["annotations"] = json!({INITIAL_EVENTS_END: "true"});
@@ -358,7 +389,7 @@ impl Frames {
                 self.table(version, revision, json!({"cells": cells, "object": object}))
             }
         };
-        line("BOOKMARK", object.to_string().as_bytes())
+        self.frame("BOOKMARK", &object)
     }
 
     /// The first table of a watch defines its columns.
@@ -381,7 +412,6 @@ fn line(event_type: &str, object: &[u8]) -> Bytes {
     line.freeze()
 }
 
-fn too_old(known: Revision, compacted: Revision) -> Bytes {
-    let status = Status::expired(format!("too old resource version: {known} ({compacted})"));
-    line("ERROR", status.to_json().to_string().as_bytes())
+fn too_old(known: Revision, compacted: Revision) -> Status {
+    Status::expired(format!("too old resource version: {known} ({compacted})"))
 }

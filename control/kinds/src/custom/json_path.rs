@@ -170,6 +170,7 @@ fn quoted(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn check(path: &str, expected: Value) {
@@ -203,5 +204,26 @@ mod tests {
         check(".a[0:2]", json!("[0:2] is not understood"));
         check(".a[?(@.b > 1)]", json!("[?(@.b > 1)] is not understood"));
         check(".a[", json!("\".a[\" must be fields after dots"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_takes_the_server_down(
+            noise in "\\PC{0,40}",
+            parts in prop::collection::vec(
+                prop::sample::select(vec![
+                    ".", "[", "]", "*", "list", "a\\.b", "'", "\"", "0", "-1", "?(@.", "==", ")", "{", "}", "$", "é",
+                    "-9223372036854775808",
+                ]),
+                0..16,
+            ),
+        ) {
+            let object = json!({"list": [{"a.b": 1}, [2, [3]]], "é": {"": null}});
+            for text in [noise, parts.concat()] {
+                if let Ok(path) = JsonPath::parse(&text) {
+                    let _ = path.first(&object);
+                }
+            }
+        }
     }
 }

@@ -25,6 +25,10 @@ const POINTERS: &[&str] =
     &[include_str!("../../data/pointer-fields-1.36.tsv"), include_str!("../../data/pointer-fields-more.tsv")];
 const MESSAGES: &[&str] =
     &[include_str!("../../data/protobuf-fields.tsv"), include_str!("../../data/protobuf-fields-more.tsv")];
+const ABSENCES: &[&str] = &[
+    include_str!("../../data/protobuf-absences.tsv"),
+    include_str!("../../data/protobuf-absences-more.tsv"),
+];
 const REF_PREFIX: &str = "#/definitions/";
 
 pub(super) fn builtin() -> Schema {
@@ -42,7 +46,7 @@ pub(super) fn builtin() -> Schema {
         kinds,
         messages: Messages::default(),
     };
-    schema.messages = Messages::compile(MESSAGES, &schema);
+    schema.messages = Messages::compile(MESSAGES, ABSENCES, &schema);
     schema
 }
 

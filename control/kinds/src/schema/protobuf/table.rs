@@ -1,6 +1,6 @@
 //! The table of messages, joined with the schema graph.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::build::rows;
 use super::super::{Name, Scalar, Schema, Struct, Type, TypeId};
@@ -10,6 +10,8 @@ use super::super::{Name, Scalar, Schema, Struct, Type, TypeId};
 pub(in super::super) struct Messages {
     messages: Vec<Message>,
     by_type: HashMap<TypeId, u32>,
+    /// By the name of their definition, those that OpenAPI does not define.
+    others: HashMap<String, u32>,
 }
 
 pub(super) struct Message {
@@ -40,6 +42,8 @@ pub(super) struct MessageField {
     pub(super) inline: bool,
     /// A zero on the wire is written out, since it may have been meant.
     pub(super) keeps_zero: bool,
+    /// A pointer in Go: what is not there is not written. Anything else is written as zero.
+    pub(super) may_be_absent: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,10 +71,16 @@ struct Row {
     number: u32,
     label: &'static str,
     ty: &'static str,
+    may_be_absent: bool,
 }
 
 impl Messages {
-    pub(in super::super) fn compile(tables: &'static [&'static str], schema: &Schema) -> Messages {
+    pub(in super::super) fn compile(
+        tables: &'static [&'static str],
+        absences: &'static [&'static str],
+        schema: &Schema,
+    ) -> Messages {
+        let absences: HashSet<[&str; 3]> = rows(absences).filter_map(|row| row.try_into().ok()).collect();
         let mut ids: HashMap<String, u32> = HashMap::new();
         let mut names: Vec<String> = Vec::new();
         let mut grouped: Vec<Vec<Row>> = Vec::new();
@@ -83,24 +93,35 @@ impl Messages {
                 u32::try_from(grouped.len() - 1).unwrap_or(u32::MAX)
             });
             if let Ok(number) = number.parse() {
-                grouped[id as usize].push(Row { package, field, number, label, ty });
+                let may_be_absent = absences.contains(&[package, message, field]);
+                grouped[id as usize].push(Row { package, field, number, label, ty, may_be_absent });
             }
         }
         let mut messages = Vec::with_capacity(names.len());
-        let mut by_type = HashMap::new();
+        let (mut by_type, mut others) = (HashMap::new(), HashMap::new());
         for (id, (name, rows)) in names.iter().zip(&grouped).enumerate() {
             let definition = definition(name);
             let ty = schema.type_of(&definition);
-            if let (Some(ty), Ok(id)) = (ty, u32::try_from(id)) {
-                by_type.insert(ty, id);
+            match (ty, u32::try_from(id)) {
+                (Some(ty), Ok(id)) => {
+                    by_type.insert(ty, id);
+                }
+                (None, Ok(id)) => {
+                    others.insert(definition, id);
+                }
+                (_, Err(_)) => {}
             }
             messages.push(compile(name, rows, &ids, ty.map(|ty| schema.get(ty))));
         }
-        Messages { messages, by_type }
+        Messages { messages, by_type, others }
     }
 
     pub(super) fn of_type(&self, ty: TypeId) -> Option<u32> {
         self.by_type.get(&ty).copied()
+    }
+
+    pub(super) fn of_definition(&self, definition: &str) -> Option<u32> {
+        self.others.get(definition).copied()
     }
 
     pub(super) fn get(&self, id: u32) -> &Message {
@@ -109,6 +130,10 @@ impl Messages {
 }
 
 impl Message {
+    pub(super) fn fields(&self) -> &[MessageField] {
+        &self.fields
+    }
+
     pub(super) fn field(&self, number: u32) -> Option<&MessageField> {
         self.fields.binary_search_by_key(&number, |field| field.number).ok().map(|at| &self.fields[at])
     }
@@ -178,6 +203,7 @@ fn compile_field(row: &Row, ids: &HashMap<String, u32>, known: Option<&Struct>) 
         kind,
         inline: known.is_some() && written.is_none() && is_message,
         keeps_zero: written.is_none_or(|field| field.keeps_zero || field.required),
+        may_be_absent: row.may_be_absent,
     })
 }
 

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use super::super::Schema;
 use super::{decode, envelope};
 
+mod golden;
+
 fn varint(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value >= 0x80 {
