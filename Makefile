@@ -11,7 +11,7 @@ export NAVARCH_KUBECTL := $(CACHE)/kubectl
 # Tests against real processes: one cluster at a time.
 E2E := applying chaos cli commands etcdctl kube_rs nodes python quotas roles security services store tokens workloads
 
-.PHONY: soak sim sim-soak sim-ci sim-bugs help up down test check fix e2e chaos chaos-ci chaos-bugs calibrate power-loss bench bench-store bin ci setup kubectl kube-rs loc
+.PHONY: soak sim sim-soak sim-ci sim-bugs help up down test check fix e2e chaos chaos-ci chaos-bugs calibrate power-loss bench bench-api bench-store bin ci setup kubectl kube-rs loc
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -104,6 +104,10 @@ bench-store: setup ## the store beside Debian's etcd; ARGS="--seconds 2 --rounds
 	@.ci/setup etcd
 	@$(RELEASE) --bin bench_store
 	@$(CARGO_TARGET_DIR)/release/bench_store $(ARGS)
+
+bench-api: setup ## the Kubernetes API of three servers; ARGS="--kubeconfig FILE" for any other server
+	@$(RELEASE)
+	@NAVARCH_BIN=$(CARGO_TARGET_DIR)/release/navarch $(CARGO_TARGET_DIR)/release/bench_api $(ARGS)
 
 ci: check test chaos-ci sim-ci ## what .ci/run runs
 
