@@ -4,7 +4,7 @@ use base64::Engine as _;
 use serde_json::{Map, Value};
 
 use super::super::node::DEPTH_MAX;
-use super::super::{DecodeError, Schema, TypeId};
+use super::super::{DecodeError, Schema, TypeId, scalar};
 use super::special;
 use super::table::{FieldKind, Label, Message, MessageField, Shape};
 use super::wire::{Fields, Raw};
@@ -254,7 +254,7 @@ impl<'s> Decoder<'s> {
             (FieldKind::Bool, Raw::Varint(value)) => Ok((value != 0).into()),
             (FieldKind::Int32, Raw::Varint(value)) => Ok(special::int32(value).into()),
             (FieldKind::Int64, Raw::Varint(value)) => Ok(value.cast_signed().into()),
-            (FieldKind::Double, Raw::Fixed64(bits)) => Ok(f64::from_bits(bits).into()),
+            (FieldKind::Double, Raw::Fixed64(bits)) => Ok(scalar::double(f64::from_bits(bits))),
             (_, Raw::Bytes(_) | Raw::Varint(_) | Raw::Fixed32(_) | Raw::Fixed64(_)) => Err(wrong_type(field)),
         }
     }

@@ -7,6 +7,7 @@ use super::super::Schema;
 use super::{decode, envelope};
 
 mod golden;
+mod round_trips;
 
 fn varint(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
