@@ -22,10 +22,10 @@ use super::lease::{self, LeaseChange};
 use super::newest::Newest;
 use super::overlay::Overlay;
 use super::request::{Event, Lease, Txn, TxnResult};
-use super::retries::{Answers, Asker, Earlier, RequestId, Retries};
+use super::retries::{self, Answers, Asker, Earlier, RequestId, Retries};
 use super::tables::{Table, TableError, View};
 use super::txn::{Finished, Stop, Writer};
-use crate::error::StoreError;
+use crate::error::{AuthError, StoreError};
 use crate::seeded::{self, Bug};
 
 /// A leader names a revision of a moment ago: this many hashes are at hand, older ones are read.
@@ -189,8 +189,7 @@ impl Machine {
         };
         if let Some(earlier) = earlier.filter(|_| !seeded::is(Bug::RetryAppliedTwice)) {
             let outcome = match earlier {
-                Earlier::Answer(bytes) => (self.codec.decode)(&bytes)
-                    .ok_or(TableError::Corrupt { table: "meta", what: "a kept answer is unreadable" })?,
+                Earlier::Answer(bytes) => self.again(rows, command, &bytes)?,
                 Earlier::TooLargeToKeep => Err(StoreError::Timeout),
             };
             return Ok(Applied { outcome, events: None, lease: None, changed: false });
@@ -212,9 +211,33 @@ impl Machine {
         // Running a command of our own again is harmless when it changed nothing; a client is promised one answer.
         let refused_for_now = matches!(outcome, Err(StoreError::Auth(_)));
         if changed || (request.asker == Asker::Client && !refused_for_now) {
-            answers.push(request, (self.codec.encode)(&outcome));
+            answers.push(request, retries::signed(command.by.user(), &(self.codec.encode)(&outcome)));
         }
         Ok(Applied { outcome, events, lease, changed })
+    }
+
+    /// The answer that was given before, to whoever may hear it. Auth may have been turned on or off between two attempts
+    /// of one client, which is nobody while it is off: that is no reason to do it twice.
+    fn again(
+        &self,
+        rows: &Overlay<'_>,
+        command: &Command,
+        kept: &[u8],
+    ) -> Result<Result<Reply, StoreError>, TableError> {
+        let unreadable = TableError::Corrupt { table: "meta", what: "a kept answer is unreadable" };
+        let Some((was_asked_by, bytes)) = retries::signature(kept) else { return Err(unreadable) };
+        let asks = retries::sign(command.by.user());
+        if asks != was_asked_by {
+            if asks != retries::NOBODY && was_asked_by != retries::NOBODY {
+                return Ok(Err(AuthError::PermissionDenied.into()));
+            }
+            match self.auth.permit(rows, &command.by, &command.action) {
+                Ok(()) => {}
+                Err(Stop::Refused(refusal)) => return Ok(Err(refusal)),
+                Err(Stop::Failed(failure)) => return Err(failure),
+            }
+        }
+        (self.codec.decode)(bytes).ok_or(unreadable)
     }
 
     fn act(&mut self, rows: &mut Overlay<'_>, action: &Action, time_ms: i64) -> Result<Done, Stop> {

@@ -72,6 +72,28 @@ impl RequestId {
     }
 }
 
+/// The signature of whoever has not said who he is.
+pub(crate) const NOBODY: u64 = 0;
+
+/// What a user's answers are signed with.
+pub(crate) fn sign(user: Option<&str>) -> u64 {
+    let Some(user) = user else { return NOBODY };
+    let hash: [u8; 32] = Sha256::digest(user).into();
+    let [first, ..] = hash.as_chunks().0 else { return NOBODY };
+    u64::from_be_bytes(*first).max(1)
+}
+
+/// An answer, and for whom it is.
+pub(crate) fn signed(user: Option<&str>, answer: &[u8]) -> Bytes {
+    [&sign(user).to_be_bytes(), answer].concat().into()
+}
+
+/// Whom an answer is for, and the answer.
+pub(crate) fn signature(kept: &[u8]) -> Option<(u64, &[u8])> {
+    let (signature, answer) = kept.split_first_chunk()?;
+    Some((u64::from_be_bytes(*signature), answer))
+}
+
 /// The answer to a write that was applied before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Earlier {

@@ -30,8 +30,8 @@ impl Store {
 
     pub(super) fn request_id(&self, action: &Action) -> RequestId {
         match &self.options.request_id {
-            // The answer to one user's request is nobody else's.
-            Some(name) => RequestId::of_client(name, &codec::encode(&(self.caller_name(), action))),
+            // Not the user: auth may be turned on or off before it is asked again. Whose the answer is, is kept with it.
+            Some(name) => RequestId::of_client(name, &codec::encode(action)),
             None => {
                 let serial = self.inner.serial.fetch_add(1, Ordering::Relaxed);
                 RequestId::of_node(self.inner.origin, serial)

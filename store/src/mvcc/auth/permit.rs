@@ -30,6 +30,16 @@ pub(crate) enum By {
     User { name: String, revision: u64 },
 }
 
+impl By {
+    /// Who it is, if he has said so.
+    pub(crate) fn user(&self) -> Option<&str> {
+        match self {
+            Self::User { name, .. } => Some(name),
+            Self::Process | Self::Anonymous => None,
+        }
+    }
+}
+
 /// What somebody may do as of one state of the users.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Rights<'a> {

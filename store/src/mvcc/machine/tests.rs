@@ -383,6 +383,29 @@ fn a_write_that_is_proposed_twice_is_applied_once() {
 }
 
 #[test]
+fn what_is_asked_again_after_auth_was_turned_on_or_off_is_not_done_again() {
+    let mut bench = Bench::new();
+    let put = || Action::Txn(Txn::of(op(&["put", "a", "1"])));
+    let ask = |bench: &mut Bench, name: &str, by: By| {
+        let request = RequestId::of_client(name.as_bytes(), b"put");
+        bench.apply_next(Command { request, by, fence: None, action: put() })
+    };
+    let user = |name: &str| By::User { name: name.to_owned(), revision: 1 };
+    // While auth is off nobody says who he is.
+    let named = ask(&mut bench, "one", user("alice"));
+    let nameless = ask(&mut bench, "one", By::Anonymous);
+    assert_eq!(named.outcome, nameless.outcome);
+    assert!(named.events.is_some() && nameless.events.is_none());
+    let nameless = ask(&mut bench, "two", By::Anonymous);
+    let named = ask(&mut bench, "two", user("alice"));
+    assert_eq!(named.outcome, nameless.outcome);
+    assert!(named.events.is_none());
+    assert_eq!(bench.machine.horizon().newest, Revision::new(3));
+    let other = ask(&mut bench, "one", user("bob"));
+    assert!(matches!(other.outcome, Err(StoreError::Auth(_))) && other.events.is_none(), "not his");
+}
+
+#[test]
 fn a_client_that_asks_again_gets_the_same_answer_even_a_refusal() {
     let mut bench = Bench::new();
     let request = RequestId::of_client(b"name", b"put");
