@@ -29,7 +29,7 @@ pub(crate) fn enter_namespace(args: &AgentArgs) -> Result<()> {
 }
 
 pub(crate) async fn run(args: AgentArgs) -> Result<()> {
-    telemetry::start_logging(&args.log, args.log_format)?;
+    let _last_words = telemetry::start_logging(&args.log, args.log_format)?;
     if args.purge {
         return agent::purge(&config(&args, &args.name, &args.certificate, &args.key)?)
             .await

@@ -79,7 +79,7 @@ struct Stages {
 }
 
 pub(crate) async fn run(args: ServerArgs) -> Result<()> {
-    telemetry::start_logging(&args.log, args.log_format)?;
+    let _last_words = telemetry::start_logging(&args.log, args.log_format)?;
     #[cfg(debug_assertions)]
     if let Some(bug) = args.seeded_bug {
         store::seeded::plant(bug);
