@@ -20,8 +20,9 @@ use crate::disk::codec;
 use crate::error::StartError;
 use crate::node::{Identity, Node, NodeConfig};
 use crate::raft::peers::{Call, Intake, PeerError, PeerService, Peers, SnapshotFile};
-use crate::seat::{MemberFile, SeatDisk};
+use crate::seat::{MemberFile, SeatDisk, Seating};
 use messages::{Introduction, Standing, Welcome};
+use settle::Settled;
 
 /// An identity that is known as soon as the node has its place. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +50,8 @@ impl From<Identity> for Badge {
 pub struct Entrance {
     config: NodeConfig,
     disk: SeatDisk,
+    /// Tells this run of the program from all others, of copies of this directory too.
+    process: u64,
     badge: Badge,
     desk: Arc<Desk>,
     clock: Arc<dyn Clock>,
@@ -68,8 +71,9 @@ impl Entrance {
         config.check_name()?;
         let disk = SeatDisk::of(&config.disk);
         let file = settle::read_or_draw(&config, &disk, entropy.as_ref())?;
-        let desk = Arc::new(Desk { file: Mutex::new(file), node: ArcSwapOption::empty() });
-        Ok(Self { config, disk, badge: Badge::default(), desk, clock, entropy })
+        let process = entropy.u64();
+        let desk = Arc::new(Desk { file: Mutex::new(file), process, node: ArcSwapOption::empty() });
+        Ok(Self { config, disk, process, badge: Badge::default(), desk, clock, entropy })
     }
 
     /// For the network and the peer port, which come first.
@@ -89,22 +93,26 @@ impl Entrance {
     /// When the disk cannot be used, or the cluster does not want this node.
     pub async fn enter(self, peers: Arc<dyn Peers>, tasks: &Tasks) -> Result<Node, StartError> {
         loop {
-            let file = tokio::select! {
+            let Settled { file, acknowledged } = tokio::select! {
                 biased;
                 () = tasks.stop().cancelled() => return Err(StartError::Stopped),
                 settled = self.settle(peers.as_ref()) => settled?,
             };
             self.badge.show(file.identity()?);
             let (clock, entropy) = (self.clock.clone(), self.entropy.clone());
-            match Node::start_placed(self.config.clone(), file, peers.clone(), (clock, entropy), tasks).await
+            let seating = Seating { file, process: self.process, acknowledged };
+            match Node::start_placed(self.config.clone(), seating, peers.clone(), (clock, entropy), tasks)
+                .await
             {
                 Ok(node) => {
                     self.desk.node.store(Some(Arc::new(node.service.clone())));
                     return Ok(node);
                 }
-                Err(error @ (StartError::Corrupt { .. } | StartError::CorruptLog { .. }))
-                    if self.config.has_others() =>
-                {
+                Err(
+                    error @ (StartError::Corrupt { .. }
+                    | StartError::CorruptLog { .. }
+                    | StartError::Outdated { .. }),
+                ) if self.config.has_others() => {
                     self.give_up(&error)?;
                 }
                 Err(error) => return Err(error),
@@ -116,6 +124,7 @@ impl Entrance {
 /// Answers the peers: introductions by itself until the node does, everything else only then.
 struct Desk {
     file: Mutex<MemberFile>,
+    process: u64,
     node: ArcSwapOption<Arc<dyn PeerService>>,
 }
 
@@ -139,11 +148,13 @@ impl Desk {
             Some(place) => Welcome::Placed {
                 cluster_id: place.cluster_id,
                 node_id: place.node_id,
+                process: self.process,
                 name,
                 founders: place.founders,
                 supersedes: place.supersedes,
                 standing: Standing::Unknown,
                 hears_leader: false,
+                acknowledged: None,
                 members: Vec::new(),
             },
         };

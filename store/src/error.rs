@@ -17,6 +17,11 @@ pub enum StoreError {
     BeforeHistory { asked: String, oldest: String },
     #[error("no leader is known; nothing was written")]
     NoLeader,
+    #[error(
+        "no leader, and never again: {lost} of {voters} voters have lost their data; restore one, or make a cluster of what \
+         is left (navarch recover); nothing was written"
+    )]
+    QuorumLost { lost: usize, voters: usize },
     #[error("the request timed out; a write may or may not have happened")]
     Timeout,
     #[error("the request has {size} bytes, more than the {limit} allowed")]
@@ -132,6 +137,17 @@ pub enum StartError {
     NotInvited { name: String },
     #[error("{name} is a member of the cluster {token}; give each cluster's members its name and addresses")]
     OtherCluster { name: String, token: String },
+    #[error(
+        "another process runs as {name} (id {id}): this directory, or that one, is a copy; stop one of them, move its \
+         directory away, and start it again"
+    )]
+    Elsewhere { name: String, id: NodeId },
+    /// The directory was put back from a copy, or the disk lost what it had synced.
+    #[error(
+        "the log ends at {last}, and this member has acknowledged {acknowledged}: its directory is an old copy; it must not \
+         vote again under its id"
+    )]
+    Outdated { last: u64, acknowledged: u64 },
     #[error("stopped before there was a place in the cluster")]
     Stopped,
     #[error("cannot open the store in {path}")]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use base::{Clock, Entropy, NodeId, Tasks};
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -16,6 +17,7 @@ use tracing::info;
 use crate::disk::LogDisk;
 use crate::disk::memory::{MemoryLog, MemoryTables, Simulated};
 use crate::disk::segments::{LogOpenError, SegmentedLog};
+use crate::entrance::messages::Acknowledged;
 use crate::entrance::settle;
 use crate::error::StartError;
 use crate::leases::{self, LeaseBook};
@@ -26,11 +28,12 @@ use crate::raft::handle::{self, Handle};
 use crate::raft::log_store::{self, LogReader};
 use crate::raft::network::Factory;
 use crate::raft::peers::{Call, Peer, PeerError, PeerService, Peers, SnapshotOffer};
+use crate::raft::record;
 use crate::raft::replica::Replica;
 use crate::raft::service::{Heard, Service};
 use crate::raft::state_machine::StateMachine;
 use crate::raft::types::MemberRecord;
-use crate::seat::{self, Founder, MemberFile, MemorySeat, Place, SeatDisk, Seated};
+use crate::seat::{self, Founder, MemberFile, MemorySeat, Place, SeatDisk, Seated, Seating};
 use crate::steward::Steward;
 use crate::store::audit::{self, Auditor};
 use crate::store::rebuild::Offered;
@@ -279,21 +282,23 @@ impl Node {
         tasks: &Tasks,
     ) -> Result<Self, StartError> {
         let file = config.seat_without_asking()?;
-        Self::start_placed(config, file, peers, (clock, entropy), tasks).await
+        let seating = Seating { file, process: entropy.u64(), acknowledged: None };
+        Self::start_placed(config, seating, peers, (clock, entropy), tasks).await
     }
 
     /// Starts a node that has its place.
     pub(crate) async fn start_placed(
         config: NodeConfig,
-        file: MemberFile,
+        Seating { file, process, acknowledged }: Seating,
         peers: Arc<dyn Peers>,
         (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
         tasks: &Tasks,
     ) -> Result<Self, StartError> {
         let identity = file.identity()?;
         let raft_config = handle::config(&config.timings, &config.name, config.snapshot_every_entries)?;
-        let seat = Seated::new(SeatDisk::of(&config.disk), file, &config);
+        let seat = Seated::new(SeatDisk::of(&config.disk), (file, process), &config);
         let log = open_log_of(&config.disk, &seat).await?;
+        let vote = last_vote(log.as_ref()).map_err(|error| config.disk.failed(error))?;
         let book = Arc::new(AddressBook::new(peers, config.initial_members().to_vec()));
         let peers: Arc<dyn Peers> = book.clone();
         let (log_store, writer) = log_store::open(log).map_err(|error| config.disk.failed(error))?;
@@ -302,6 +307,8 @@ impl Node {
         let log = LogReader::of(&log_store);
         let opening = Repair { config: &config, seat: &seat, peers: &*peers, log: log.clone(), stop };
         let replica = Arc::new(opening.open().await?);
+        let last = log.end().saturating_sub(1).max(replica.applied_index());
+        require_acknowledged(last, vote, acknowledged)?;
         repair::close_gap(&replica, &log).await.map_err(|error| config.disk.failed(error.into()))?;
         let network = Factory { me: identity.node_id.get(), peers: peers.clone(), haste: Haste::new() };
         let machine = StateMachine::of(replica.clone());
@@ -334,8 +341,9 @@ impl Node {
             book,
             seat,
             heard,
+            quorum_lost: ArcSwapOption::empty(),
             clock,
-            origin: entropy.u64(),
+            origin: process,
             entropy,
             timings: config.timings,
             learners_max: config.learners_max,
@@ -414,6 +422,27 @@ impl Disk {
             Self::Memory(_) => StartError::open(Path::new("memory"), error),
         }
     }
+}
+
+/// A log that ends before what this member has said to be durable was put back from a copy, or lies on a disk that lies.
+/// A leader of an earlier vote than the log's own knows nothing: what it was told may have been replaced since.
+fn require_acknowledged(
+    last: u64,
+    vote: (u64, u64),
+    acknowledged: Option<Acknowledged>,
+) -> Result<(), StartError> {
+    match acknowledged {
+        Some(Acknowledged { vote: heard, index }) if heard >= vote && last < index => {
+            Err(StartError::Outdated { last, acknowledged: index })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Term and leader.
+fn last_vote(log: &dyn LogDisk) -> std::io::Result<(u64, u64)> {
+    let vote = log.load()?.vote.as_deref().map(record::decode_vote).transpose()?;
+    Ok(vote.map_or((0, 0), |vote| (vote.leader_id.term, vote.leader_id.node_id)))
 }
 
 async fn open_log_of(disk: &Disk, seat: &Seated) -> Result<Arc<dyn LogDisk>, StartError> {

@@ -132,7 +132,8 @@ impl Recovery {
     pub fn commit(self, entropy: &dyn Entropy) -> Result<Recovered, RecoverError> {
         let file = self.successor(entropy);
         let place = file.place.clone().unwrap_or_default();
-        let raise = Raise { by: REVISIONS_SKIPPED, mark_compacted: false };
+        // A watch that knows what is lost must not go on as if it were not: all begin anew.
+        let raise = Raise { by: REVISIONS_SKIPPED, mark_compacted: true };
         let revision = refound(self.copy.as_ref(), founding_members(&place), raise)?.revision;
         // From here on the workshop is complete.
         file.write(&self.dir.join(WORKSHOP))?;

@@ -11,6 +11,7 @@ use base::NodeId;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::files;
+use crate::entrance::messages::Acknowledged;
 use crate::error::StartError;
 use crate::node::{Disk, Identity, InitialMember, MemoryDisk, NodeConfig};
 use crate::raft::peers::Peer;
@@ -79,21 +80,31 @@ impl MemorySeat {
     }
 }
 
+/// Who a node is when it starts.
+pub(crate) struct Seating {
+    pub(crate) file: MemberFile,
+    /// Of this run of the program.
+    pub(crate) process: u64,
+    /// What its log must hold, as far as a leader has said.
+    pub(crate) acknowledged: Option<Acknowledged>,
+}
+
 /// The place of a node that runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Seated {
     disk: SeatDisk,
     pub(crate) file: MemberFile,
+    pub(crate) process: u64,
     /// Where it wants to be found.
     pub(crate) addresses: Option<Addresses>,
 }
 
 impl Seated {
-    pub(crate) fn new(disk: SeatDisk, file: MemberFile, config: &NodeConfig) -> Self {
+    pub(crate) fn new(disk: SeatDisk, (file, process): (MemberFile, u64), config: &NodeConfig) -> Self {
         let addresses = config
             .own_addresses()
             .map(|me| Addresses { peer_url: me.peer_url.clone(), client_urls: Some(me.client_urls.clone()) });
-        Self { disk, file, addresses }
+        Self { disk, file, process, addresses }
     }
 
     pub(crate) fn place(&self) -> Place {
@@ -120,9 +131,7 @@ impl Seated {
 
     /// Where the members were when this node last ran, itself included; none when nobody wrote it down.
     pub(crate) fn remembered_members(&self) -> Vec<Peer> {
-        let SeatDisk::Directory(path) = &self.disk else { return Vec::new() };
-        let text = std::fs::read_to_string(path.join(MEMBERS)).unwrap_or_default();
-        parse_members(&text).unwrap_or_default()
+        self.disk.remembered_members()
     }
 
     fn save(&self, place: Place) -> Result<(), StartError> {
@@ -221,6 +230,13 @@ impl SeatDisk {
                 Ok(())
             }
         }
+    }
+
+    /// As [`Seated::remembered_members`].
+    pub(crate) fn remembered_members(&self) -> Vec<Peer> {
+        let Self::Directory(path) = self else { return Vec::new() };
+        let text = std::fs::read_to_string(path.join(MEMBERS)).unwrap_or_default();
+        parse_members(&text).unwrap_or_default()
     }
 
     /// Whether there is a log or there are tables.
@@ -414,7 +430,7 @@ mod tests {
     fn the_members_are_remembered_whole_or_not_at_all() {
         let dir = tempfile::tempdir().expect("a directory");
         let disk = SeatDisk::Directory(dir.path().to_owned());
-        let seat = Seated { disk, file: file(), addresses: None };
+        let seat = Seated { disk, file: file(), process: 0, addresses: None };
         assert_eq!(seat.remembered_members(), []);
         let peer = |id, url: &str| Peer { id: NodeId::new(id), url: url.to_owned() };
         let members = [peer(2, "https://two:1"), peer(7, "https://seven:1")];

@@ -1,6 +1,7 @@
 //! What a node does about the membership by itself: the leader finishes what was begun, every node sees to it that the
 //! log knows where it is found, and one that hears from no leader asks whether it still belongs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::NodeId;
@@ -8,11 +9,11 @@ use futures::future::join_all;
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-use crate::entrance::messages::{Asks, Introduction};
+use crate::entrance::messages::{Asks, Introduction, Welcome};
 use crate::entrance::settle::{Looked, introduce, looked};
-use crate::error::StartError;
+use crate::error::{StartError, StoreError};
 use crate::raft::membership;
 use crate::raft::peers::Peer;
 use crate::status::{Addresses, Member, Role};
@@ -37,6 +38,8 @@ pub(crate) enum StewardError {
          joins that one"
     )]
     GivenUp { by: String },
+    #[error("{0}")]
+    Elsewhere(StartError),
     #[error("cannot write down that this member was removed")]
     Save(#[source] StartError),
 }
@@ -70,6 +73,7 @@ impl Steward {
             membership::tend(&self.store, &mut joint).await;
             self.announce().await;
             if self.is_heard() {
+                self.store.inner().quorum_lost.store(None);
                 ask_at = Instant::now() + SILENCE_MAX;
             } else if Instant::now() >= ask_at {
                 self.ask_others().await?;
@@ -92,7 +96,12 @@ impl Steward {
 
     fn is_heard(&self) -> bool {
         let inner = self.store.inner();
-        inner.status.borrow().role == Role::Leader || inner.heard.within(SILENCE_MAX)
+        // Who leads and is answered by no majority says that nobody leads.
+        let leads = {
+            let status = inner.status.borrow();
+            status.role == Role::Leader && status.leader.is_some()
+        };
+        leads || inner.heard.within(SILENCE_MAX)
     }
 
     /// Gets the log to say where this node is found, once after each start.
@@ -127,6 +136,7 @@ impl Steward {
             token: file.token.clone(),
             name: file.name.clone(),
             incarnation: file.incarnation,
+            process: inner.seat.process,
             place: Some((place.cluster_id, me)),
             peer_url: wanted.map(|wanted| wanted.peer_url.clone()).unwrap_or_default(),
             client_urls: Vec::new(),
@@ -144,11 +154,38 @@ impl Steward {
             Some((name.as_str(), answer.ok()?))
         });
         let answers: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+        self.count_the_lost(&answers);
         match looked(place.cluster_id, answers.iter().map(|(name, answer)| (*name, answer))) {
             Looked::Fine => Ok(()),
             Looked::Removed => Err(self.removed()),
+            Looked::Elsewhere => {
+                Err(StewardError::Elsewhere(StartError::Elsewhere { name: file.name.clone(), id: me }))
+            }
             Looked::GivenUp { by } => Err(StewardError::GivenUp { by }),
         }
+    }
+
+    /// Voters whose directories say that they are new have forgotten what they voted for and acknowledged. When those
+    /// that are left are no majority, waiting does not help.
+    fn count_the_lost(&self, answers: &[(&str, Welcome)]) {
+        let inner = self.store.inner();
+        let founders = inner.seat.place().founders;
+        let members = self.store.members();
+        let voters: Vec<&str> =
+            members.iter().filter(|member| !member.is_learner).map(|member| &*member.name).collect();
+        let is_lost = |(asked, answer): &&(&str, Welcome)| match answer {
+            Welcome::New { name, incarnation, .. } => {
+                let begins = founders.iter().any(|founder| founder.incarnation == *incarnation);
+                name == asked && voters.contains(asked) && !begins
+            }
+            _ => false,
+        };
+        let (lost, voters) = (answers.iter().filter(is_lost).count(), voters.len());
+        let found = (voters - lost <= voters / 2).then(|| Arc::new(StoreError::QuorumLost { lost, voters }));
+        if let (Some(error), None) = (&found, inner.quorum_lost.load().as_ref()) {
+            error!(%error, "this cluster cannot go on");
+        }
+        inner.quorum_lost.store(found);
     }
 
     fn removed(&self) -> StewardError {

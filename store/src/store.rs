@@ -21,6 +21,7 @@ pub(crate) mod writes;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use arc_swap::ArcSwapOption;
 use base::{Clock, Entropy, LeaseId, Revision, Tasks};
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -71,6 +72,8 @@ pub(crate) struct Inner {
     pub(crate) seat: Seated,
     /// When a leader was heard last.
     pub(crate) heard: Arc<Heard>,
+    /// Set while so many voters have lost their data that there is no majority without them.
+    pub(crate) quorum_lost: ArcSwapOption<StoreError>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) timings: Timings,

@@ -1,5 +1,6 @@
 //! From what a directory says, and what the others answer, to a place.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::Entrance;
-use super::messages::{Asks, Introduction, Standing, Welcome};
+use super::messages::{Acknowledged, Asks, Introduction, Standing, Welcome};
 use crate::disk::codec;
 use crate::error::StartError;
 use crate::node::{Cluster, InitialMember, NodeConfig};
@@ -22,6 +23,8 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 const PLACE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a node that has its place waits for word that it has lost it.
 const LOOK_BACK_TIME_MAX: Duration = Duration::from_millis(300);
+/// How often it asks for that, while somebody hears a leader.
+const LOOKS_MAX: usize = 3;
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often the reason for waiting is told.
 const TELL_EVERY: Duration = Duration::from_secs(5);
@@ -68,6 +71,19 @@ pub(crate) fn wrong_identity(path: &Path, file: &MemberFile, config: &NodeConfig
     }
 }
 
+/// A place that nobody disputes.
+pub(super) struct Settled {
+    pub(super) file: MemberFile,
+    /// What this node has said to be durable, as far as a leader remembers. Its log must reach there.
+    pub(super) acknowledged: Option<Acknowledged>,
+}
+
+impl From<MemberFile> for Settled {
+    fn from(file: MemberFile) -> Self {
+        Self { file, acknowledged: None }
+    }
+}
+
 /// An answer, and whose.
 #[derive(Debug)]
 struct Heard {
@@ -90,14 +106,16 @@ enum Step {
 
 impl Entrance {
     /// Returns once this node has a place that nobody disputes.
-    pub(super) async fn settle(&self, peers: &dyn Peers) -> Result<MemberFile, StartError> {
+    pub(super) async fn settle(&self, peers: &dyn Peers) -> Result<Settled, StartError> {
         let file = self.desk.file();
         if let Some(place) = &file.place {
             if place.removed {
                 return Err(removed(&file, place));
             }
-            match self.look_back(peers, place).await {
-                Looked::Fine => return Ok(file),
+            let (looked, acknowledged) = self.look_back_often(peers, place).await;
+            match looked {
+                Looked::Fine => return Ok(Settled { file, acknowledged }),
+                Looked::Elsewhere => return Err(elsewhere(&file, place)),
                 Looked::Removed => {
                     let place = Place { removed: true, ..place.clone() };
                     self.save(MemberFile { place: Some(place.clone()), ..file.clone() })?;
@@ -115,15 +133,17 @@ impl Entrance {
             let mut reason = match plan(&self.config, &file, &heard)? {
                 Step::Found(founders) => {
                     let cluster_id = seat::cluster_id(&file.token, self.config.initial_members());
-                    return self.take(&file, Place { cluster_id, founders, ..Place::default() });
+                    return self
+                        .take(&file, Place { cluster_id, founders, ..Place::default() })
+                        .map(Settled::from);
                 }
-                Step::Take(place) => return self.take(&file, place),
+                Step::Take(place) => return self.take(&file, place).map(Settled::from),
                 Step::AskForPlace(peer) => match self.ask_for_place(peers, &peer).await {
                     Ok(Welcome::Given { cluster_id, node_id, supersedes }) => {
                         let place = Place { cluster_id, node_id, supersedes, ..Place::default() };
                         let file = MemberFile { place: Some(place), ..file };
                         info!(node = %node_id, "this node has a place in the running cluster");
-                        return self.save(file);
+                        return self.save(file).map(Settled::from);
                     }
                     Ok(Welcome::Never(_)) => return Err(StartError::NotInvited { name: file.name }),
                     Ok(Welcome::NotNow(reason)) => format!("no place yet: {reason}"),
@@ -166,13 +186,56 @@ impl Entrance {
         self.save(MemberFile { place: Some(Place { node_id, ..place }), ..file.clone() })
     }
 
-    /// Asks the others, without delaying the start for long, whether this place is still one.
-    async fn look_back(&self, peers: &dyn Peers, place: &Place) -> Looked {
-        let heard = self.ask_all(peers, LOOK_BACK_TIME_MAX).await;
-        looked(
-            place.cluster_id,
-            heard.iter().filter_map(|heard| Some((&*heard.whose, heard.answer.as_ref()?))),
-        )
+    /// As [`Self::look_back`]; while there is a leader, and it has not answered, again: it may only be busy, and nobody
+    /// else knows what it was told.
+    async fn look_back_often(&self, peers: &dyn Peers, place: &Place) -> (Looked, Option<Acknowledged>) {
+        let mut answer = (Looked::Fine, None);
+        for _ in 0..LOOKS_MAX {
+            let (looked, acknowledged, is_led) = self.look_back(peers, place).await;
+            let is_known = looked != Looked::Fine || acknowledged.is_some() || !is_led;
+            answer = (looked, acknowledged);
+            if is_known {
+                break;
+            }
+        }
+        answer
+    }
+
+    /// Asks the others, without delaying the start for long, whether this place is still one, and whether anybody leads.
+    async fn look_back(&self, peers: &dyn Peers, place: &Place) -> (Looked, Option<Acknowledged>, bool) {
+        let others = self.ask_all(peers, LOOK_BACK_TIME_MAX);
+        let (heard, twin) = tokio::join!(others, self.is_elsewhere(peers, place));
+        if twin {
+            return (Looked::Elsewhere, None, true);
+        }
+        let answers = heard.iter().filter_map(|heard| Some((&*heard.whose, heard.answer.as_ref()?)));
+        let acknowledged = answers.clone().filter_map(|(_, answer)| match answer {
+            Welcome::Placed { cluster_id, acknowledged, .. } if *cluster_id == place.cluster_id => {
+                *acknowledged
+            }
+            _ => None,
+        });
+        let is_led =
+            answers.clone().any(|(_, answer)| matches!(answer, Welcome::Placed { hears_leader: true, .. }));
+        (looked(place.cluster_id, answers.clone()), acknowledged.max_by_key(|last| last.vote), is_led)
+    }
+
+    /// Whether another process answers in this node's name, where it is to be found or was found last: this directory
+    /// may be a copy.
+    async fn is_elsewhere(&self, peers: &dyn Peers, place: &Place) -> bool {
+        let last = self.disk.remembered_members().into_iter().filter(|member| member.id == place.node_id);
+        let own = self.config.own_addresses().map(|me| me.peer_url.clone());
+        let addresses: BTreeSet<String> = last.map(|member| member.url).chain(own).collect();
+        let asked = addresses.into_iter().zip(0..).map(|(url, at)| async move {
+            // Nobody has this id: it only tells connections apart.
+            let peer = Peer { id: NodeId::new(u64::MAX / 2 - at), url };
+            self.ask(peers, &peer, Asks::Standing, LOOK_BACK_TIME_MAX).await
+        });
+        let answers = join_all(asked).await;
+        let is_twin = |answer: &Welcome| {
+            answer.is_of((place.cluster_id, place.node_id)) && !answer.is_from(self.process)
+        };
+        answers.iter().flatten().any(is_twin)
     }
 
     async fn ask_all(&self, peers: &dyn Peers, within: Duration) -> Vec<Heard> {
@@ -196,16 +259,22 @@ impl Entrance {
         asks: Asks,
         within: Duration,
     ) -> Result<Welcome, PeerError> {
-        introduce(peers, peer, &introduction(&self.config, &self.desk.file(), asks), within).await
+        let introduction = introduction(&self.config, (&self.desk.file(), self.process), asks);
+        introduce(peers, peer, &introduction, within).await
     }
 }
 
-pub(crate) fn introduction(config: &NodeConfig, file: &MemberFile, asks: Asks) -> Introduction {
+pub(crate) fn introduction(
+    config: &NodeConfig,
+    (file, process): (&MemberFile, u64),
+    asks: Asks,
+) -> Introduction {
     let me = config.own_addresses();
     Introduction {
         token: file.token.clone(),
         name: file.name.clone(),
         incarnation: file.incarnation,
+        process,
         place: file.place.as_ref().map(|place| (place.cluster_id, place.node_id)),
         peer_url: me.map(|me| me.peer_url.clone()).unwrap_or_default(),
         client_urls: me.map(|me| me.client_urls.clone()).unwrap_or_default(),
@@ -228,11 +297,17 @@ fn removed(file: &MemberFile, place: &Place) -> StartError {
     StartError::Removed { name: file.name.clone(), id: place.node_id }
 }
 
+fn elsewhere(file: &MemberFile, place: &Place) -> StartError {
+    StartError::Elsewhere { name: file.name.clone(), id: place.node_id }
+}
+
 /// What the others say about a place.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Looked {
     Fine,
     Removed,
+    /// Another process has it.
+    Elsewhere,
     /// The operator has recovered another member into a cluster of its own, and this one has no leader.
     GivenUp {
         by: String,
@@ -252,6 +327,9 @@ pub(crate) fn looked<'a>(
     let same = placed.clone().filter(|(_, id, ..)| *id == cluster);
     if same.clone().any(|(_, _, _, standing, _)| standing == Standing::Removed) {
         return Looked::Removed;
+    }
+    if same.clone().any(|(_, _, _, standing, _)| standing == Standing::Elsewhere) {
+        return Looked::Elsewhere;
     }
     // A majority that is alive has not been given up, whatever its operator believes. Members that only remember the
     // old cluster do not count: together they would bring it back to life beside the new one.

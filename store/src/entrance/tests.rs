@@ -1,5 +1,6 @@
 //! Whole clusters that found themselves, over a network that knows addresses.
 
+mod impostors;
 mod repair;
 
 use std::collections::BTreeMap;

@@ -140,7 +140,7 @@ impl Repair<'_> {
     async fn others(&self) -> Vec<Peer> {
         let mut others = self.known();
         let place = self.seat.place();
-        let introduction = introduction(self.config, &self.seat.file, Asks::Standing);
+        let introduction = introduction(self.config, (&self.seat.file, self.seat.process), Asks::Standing);
         let addresses = self.addresses();
         // Ids are not known here: these only tell connections apart.
         let asked = addresses.iter().zip(0..).map(|(url, at)| {

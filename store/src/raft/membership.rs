@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use super::types::{MemberRecord, Membership, TypeConfig};
+use crate::entrance::messages::Acknowledged;
 use crate::error::StoreError;
 use crate::mvcc::machine::{Action, Reply};
 use crate::status::{Addresses, Member, NewMember};
@@ -357,6 +358,14 @@ fn matched(inner: &Inner, id: u64) -> Option<u64> {
     let receiver = inner.raft.raft().metrics();
     let metrics = receiver.borrow_watched();
     metrics.replication.as_ref()?.get(&id)?.map(|matched| matched.index)
+}
+
+/// The same as a proof against that member: it said so to this leader. `None`: this node does not lead.
+pub(crate) fn acknowledged(inner: &Inner, id: u64) -> Option<Acknowledged> {
+    require_leader(inner).ok()?;
+    let index = matched(inner, id)?;
+    let term = inner.raft.raft().metrics().borrow_watched().current_term;
+    Some(Acknowledged { vote: (term, inner.identity.node_id.get()), index })
 }
 
 fn is_caught_up(inner: &Inner, id: u64) -> bool {

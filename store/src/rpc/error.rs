@@ -18,6 +18,9 @@ pub(super) fn status(error: &StoreError) -> Status {
             (Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision")
         }
         StoreError::NoLeader => return no_leader(),
+        StoreError::QuorumLost { .. } => {
+            return Status::failed_precondition(format!("etcdserver: {error}"));
+        }
         StoreError::Timeout => (Code::Unavailable, "etcdserver: request timed out"),
         StoreError::TooLarge { .. } => (Code::InvalidArgument, "etcdserver: request is too large"),
         StoreError::EmptyKey => return empty_key(),

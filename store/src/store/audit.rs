@@ -169,6 +169,15 @@ impl Store {
         if self.inner.replica.health.is_sound() { Ok(()) } else { Err(StoreError::Corrupt) }
     }
 
+    /// What takes a majority need not be tried when there is none, and will be none. A leader that is heard all the same
+    /// proves the opposite.
+    pub(crate) fn require_quorum(&self) -> Result<(), StoreError> {
+        match self.inner.quorum_lost.load().as_deref() {
+            Some(lost) if !*self.inner.is_led.borrow() => Err(lost.clone()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// A read that the disk failed. Damage quarantines this member; a device that fails reads fails the next write, too,
     /// which stops the process. The caller only learns that there is no answer.
     pub(super) fn unreadable(&self, error: &TableError) -> StoreError {

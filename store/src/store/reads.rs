@@ -30,6 +30,7 @@ impl Store {
     /// When no leader could be asked in time.
     pub async fn read_barrier(&self) -> Result<Revision, StoreError> {
         self.require_sound()?;
+        self.require_quorum()?;
         if seeded::is(Bug::ReadWithoutReadIndex) {
             return Ok(self.revision());
         }

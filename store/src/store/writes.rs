@@ -53,6 +53,7 @@ impl Store {
 
     /// As [`Self::propose`], also of a member that serves nobody.
     pub(crate) async fn propose_about_itself(&self, action: Action) -> Result<Reply, StoreError> {
+        self.require_quorum()?;
         let by = self.by()?;
         let request = self.request_id(&action);
         let command = codec::encode(&Command { request, by, fence: self.options.fence.clone(), action });
@@ -68,6 +69,7 @@ impl Store {
         questions: Vec<LeaseQuestion>,
     ) -> Result<Vec<LeaseAnswer>, StoreError> {
         self.require_sound()?;
+        self.require_quorum()?;
         match self.ask_leader(&Forwarded::Leases(questions)).await? {
             ForwardAnswer::Leases(answers) => Ok(answers),
             ForwardAnswer::Outcomes(_) | ForwardAnswer::Member(_) | ForwardAnswer::NotLeader => {
@@ -80,6 +82,7 @@ impl Store {
         &self,
         change: MemberChange,
     ) -> Result<Member, StoreError> {
+        self.require_quorum()?;
         match self.ask_leader(&Forwarded::Member(change)).await? {
             ForwardAnswer::Member(changed) => changed,
             ForwardAnswer::Outcomes(_) | ForwardAnswer::Leases(_) | ForwardAnswer::NotLeader => {

@@ -32,11 +32,13 @@ fn placed(cluster_id: u64, supersedes: &[u64]) -> Option<Welcome> {
     Some(Welcome::Placed {
         cluster_id,
         node_id: NodeId::new(1),
+        process: 4,
         name: "x".to_owned(),
         founders: vec![founder(1, "a", 1), founder(2, "b", 2), founder(3, "c", 3)],
         supersedes: supersedes.to_vec(),
         standing: Standing::Unknown,
         hears_leader: false,
+        acknowledged: None,
         members: Vec::new(),
     })
 }
@@ -126,6 +128,8 @@ fn a_place_is_lost_by_removal_or_when_its_cluster_was_given_up() {
             Welcome::Placed {
                 cluster_id,
                 node_id,
+                process: 4,
+                acknowledged: None,
                 members,
                 name,
                 founders,
@@ -143,6 +147,7 @@ fn a_place_is_lost_by_removal_or_when_its_cluster_was_given_up() {
     assert_eq!(look(&[]), Looked::Fine);
     assert_eq!(look(&[&unknown, &new("b", 1).expect("an answer")]), Looked::Fine);
     assert_eq!(look(&[&unknown, &removed]), Looked::Removed);
+    assert_eq!(look(&[&alive, &answer(Standing::Elsewhere, true)]), Looked::Elsewhere);
     assert_eq!(look(&[&successor]), Looked::GivenUp { by: "x".to_owned() });
     assert_eq!(look(&[&successor, &unknown]), Looked::GivenUp { by: "x".to_owned() });
     assert_eq!(look(&[&successor, &alive]), Looked::Fine, "it has a leader");

@@ -28,7 +28,7 @@ fn joining(dir: &Path, name: &str, through: &[&str]) -> NodeConfig {
 }
 
 /// Starts once Raft's last task of the previous node has let go of the files.
-async fn again(town: &Town, config: NodeConfig, seed: u64) -> Running {
+pub(super) async fn again(town: &Town, config: NodeConfig, seed: u64) -> Running {
     let started = async {
         loop {
             match start(town, config.clone(), seed).await {

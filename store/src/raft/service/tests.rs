@@ -102,6 +102,7 @@ fn introductions() -> Vec<Vec<u8>> {
         token: "memory".to_owned(),
         name: "new".to_owned(),
         incarnation: 5,
+        process: 6,
         place: Some((7, NodeId::new(3))),
         peer_url: "https://new:1".to_owned(),
         client_urls: vec!["https://new:2".to_owned()],
