@@ -3,6 +3,7 @@
 //! A checker tells what it found of every property that it owns, also when it found nothing: a property that is missing
 //! from the findings was not judged.
 
+pub mod accounts;
 pub mod append;
 pub mod bank;
 pub mod claims;
@@ -10,6 +11,7 @@ pub mod compactions;
 pub mod course;
 pub mod floors;
 pub mod header;
+pub mod held_up;
 pub mod kubernetes;
 pub mod lease;
 pub mod linearizable;
@@ -20,6 +22,8 @@ pub mod oracle;
 mod reads;
 pub mod register;
 pub mod set;
+pub mod shapes;
+pub mod sights;
 pub mod tally;
 #[cfg(test)]
 mod tests;
@@ -98,6 +102,10 @@ pub const ALL: &[Checker] = &[
     ("lease", lease::findings),
     ("lock", lock::findings),
     ("members", members::findings),
+    ("sights", sights::findings),
+    ("shapes", shapes::findings),
+    ("accounts", accounts::findings),
+    ("held-up", held_up::findings),
     ("kubernetes", kubernetes::findings),
 ];
 

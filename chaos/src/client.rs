@@ -3,7 +3,9 @@
 //! It talks to one member, never asks again unless it is told to, and takes a new process number when it does not know
 //! what became of its last call. Whoever wants an unknown call resolved asks it again under its request id ([`Asker::ask_again`]).
 
+pub mod accounts;
 mod api;
+mod bare;
 mod convert;
 mod outcome;
 mod prefix;
@@ -29,6 +31,7 @@ use crate::history::{Answer, Event, Header, Invoke, Op, Outcome, Reply, Writer, 
 
 pub use api::{Api, ApiTarget, Ask, FENCED, ObjectStream, Refusal, marked};
 pub(crate) use api::{FENCE_HEADER, open_end, plain, understand};
+pub use bare::Bare;
 pub use outcome::{TIMEOUT, UNCONNECTED, can_be_asked_again, writes};
 pub use prefix::Prefix;
 pub use stream::{Stream, StreamEnd};

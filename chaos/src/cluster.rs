@@ -7,6 +7,7 @@ mod admin;
 mod certificates;
 pub(crate) mod clock;
 mod command;
+mod directories;
 mod disk;
 mod endpoint;
 mod kernel;
@@ -15,6 +16,7 @@ mod namespace;
 mod network;
 mod nodes;
 mod process;
+mod scarcity;
 mod switch;
 mod syncs;
 mod volume;
@@ -45,6 +47,8 @@ pub use switch::wire::{Impairment, Packets};
 use syncs::HeldSyncs;
 pub use syncs::Syncs;
 use volume::Volume;
+
+use crate::history::Sight;
 
 /// Every member has an address of its own, so all have the same ports.
 const CLIENT_PORT: u16 = 2379;
@@ -94,6 +98,8 @@ pub struct ClusterOptions {
     pub images: Option<PathBuf>,
     /// Whether the members' syncs can be made to fail or to take long; each takes some 30 µs more then.
     pub hold_syncs: bool,
+    /// Whether the members' logs go through the harness's hands, and can be held up.
+    pub gate_logs: bool,
     /// Whether the members' clocks can be shifted; needs libfaketime.
     pub fake_clocks: bool,
     /// How many nodes there are that run nothing and say that all is well.
@@ -115,6 +121,7 @@ impl ClusterOptions {
             disk: Disk::Folder,
             images: None,
             hold_syncs: false,
+            gate_logs: false,
             fake_clocks: false,
             hollow_nodes: 0,
             seed: 0,
@@ -131,6 +138,10 @@ pub struct Cluster {
     /// The names that founded the cluster.
     founders: Vec<String>,
     nodes: Option<HollowNodes>,
+    /// What the history is to be told.
+    sights: Vec<Sight>,
+    /// The snapshots that were taken into files.
+    backups: Vec<PathBuf>,
     network: Network,
     /// Whatever it starts dies with it.
     nursery: OwnThread,
@@ -179,6 +190,8 @@ impl Cluster {
             founders: Vec::new(),
             members: BTreeMap::new(),
             nodes: None,
+            sights: Vec::new(),
+            backups: Vec::new(),
             options,
             certificates,
             network,
@@ -216,7 +229,9 @@ impl Cluster {
         let syncs = if self.options.hold_syncs { Some(HeldSyncs::new()?) } else { None };
         let clock = if self.options.fake_clocks { Some(FakeClock::create(dir.join("clock"))?) } else { None };
         let namespace = self.network.join(name, number).await?;
-        let process = Process::new(name, dir.join("log"));
+        let log = dir.join("log");
+        let process =
+            if self.options.gate_logs { Process::gated(name, log) } else { Process::new(name, log) };
         let member = Member { address, seat, dir, process, volume, namespace, syncs, clock };
         self.members.insert(name.to_owned(), member);
         Ok(())

@@ -5,9 +5,11 @@
 mod clock;
 mod damage;
 mod disk;
+mod identity;
 mod members;
 pub mod network;
 mod process;
+mod scarcity;
 
 use std::time::Duration;
 
@@ -83,6 +85,30 @@ pub enum Fault {
     Wipe {
         member: String,
     },
+    /// Two members start with each other's data; healed by giving each its own.
+    SwapData {
+        one: String,
+        other: String,
+    },
+    /// A second process is the member, on a copy of its data; healed by ending it.
+    CloneData {
+        member: String,
+        twin: String,
+        /// It says that it is where the original is.
+        in_place: bool,
+    },
+    /// The member has its data of some time ago again.
+    PutBack {
+        member: String,
+    },
+    /// Nobody takes its log.
+    BlockLog {
+        member: String,
+    },
+    /// It may open hardly any file more.
+    LimitFiles {
+        member: String,
+    },
     /// The wall clocks jump; healed by jumping back.
     ShiftClock {
         members: Vec<String>,
@@ -106,6 +132,10 @@ pub enum Fault {
     },
     /// Has a member send a snapshot of everything.
     Snapshot {
+        member: String,
+    },
+    /// The same, and keeps it.
+    BackUp {
         member: String,
     },
 }
@@ -180,6 +210,11 @@ impl Fault {
             },
             Self::Damage { .. } => "damage",
             Self::Wipe { .. } => "wipe",
+            Self::SwapData { .. } => "swap-data",
+            Self::CloneData { .. } => "clone-data",
+            Self::PutBack { .. } => "put-back",
+            Self::BlockLog { .. } => "block-log",
+            Self::LimitFiles { .. } => "limit-files",
             Self::ShiftClock { .. } => "shift-clock",
             Self::RemoveMember { .. } => "remove-member",
             Self::AddMember { .. } => "add-member",
@@ -187,6 +222,7 @@ impl Fault {
             Self::Compact => "compact",
             Self::Defragment { .. } => "defragment",
             Self::Snapshot { .. } => "snapshot",
+            Self::BackUp { .. } => "back-up",
         }
     }
 
@@ -201,6 +237,7 @@ impl Fault {
             Self::Partition { links } | Self::Impair { links, .. } => {
                 links.iter().map(Link::to_string).collect()
             }
+            Self::SwapData { one, other } => vec![one.clone(), other.clone()],
             Self::CrashLoop { member, .. }
             | Self::FillDisk { member }
             | Self::ReadOnlyDisk { member }
@@ -208,11 +245,16 @@ impl Fault {
             | Self::Syncs { member, .. }
             | Self::Damage { member, .. }
             | Self::Wipe { member }
+            | Self::CloneData { member, .. }
+            | Self::PutBack { member }
+            | Self::BlockLog { member }
+            | Self::LimitFiles { member }
             | Self::RemoveMember { member }
             | Self::AddMember { member }
             | Self::MoveLeader { to: member }
             | Self::Defragment { member }
-            | Self::Snapshot { member } => vec![member.clone()],
+            | Self::Snapshot { member }
+            | Self::BackUp { member } => vec![member.clone()],
             Self::Compact => Vec::new(),
         };
         target.sort();
@@ -244,6 +286,13 @@ impl Fault {
                 damage::damage(cluster, (member, *part), *damage, *seed).await
             }
             Self::Wipe { member } => damage::wipe(cluster, member).await,
+            Self::SwapData { one, other } => identity::swap(cluster, one, other).await,
+            Self::CloneData { member, twin, in_place } => {
+                identity::clone(cluster, member, twin, *in_place).await
+            }
+            Self::PutBack { member } => identity::put_back(cluster, member).await,
+            Self::BlockLog { member } => scarcity::block_log(cluster, member).await,
+            Self::LimitFiles { member } => scarcity::limit_files(cluster, member),
             Self::ShiftClock { members, by_ms } => clock::shift(cluster, members, *by_ms),
             Self::RemoveMember { member } => members::remove(cluster, member).await,
             Self::AddMember { member } => members::grow(cluster, member).await,
@@ -251,6 +300,7 @@ impl Fault {
             Self::Compact => members::compact(cluster).await,
             Self::Defragment { member } => members::defragment(cluster, member).await,
             Self::Snapshot { member } => members::snapshot(cluster, member).await,
+            Self::BackUp { member } => members::back_up(cluster, member).await,
         }
     }
 
@@ -260,6 +310,11 @@ impl Fault {
                 process::start(cluster, members).await
             }
             Self::CrashLoop { member, .. } => process::start(cluster, std::slice::from_ref(member)).await,
+            Self::SwapData { one, other } => identity::swap_back(cluster, one, other).await,
+            Self::CloneData { member, twin, .. } => identity::end_clone(cluster, member, twin).await,
+            Self::PutBack { member } => process::start(cluster, std::slice::from_ref(member)).await,
+            Self::BlockLog { member } => scarcity::take_log(cluster, member).await,
+            Self::LimitFiles { member } => scarcity::free_files(cluster, member).await,
             Self::Wipe { member } => damage::come_back(cluster, member).await,
             Self::Pause { members } => process::resume(cluster, members).await,
             Self::Partition { links } | Self::Impair { links, .. } => {
@@ -273,9 +328,11 @@ impl Fault {
             Self::ShiftClock { members, .. } => clock::mend(cluster, members),
             Self::RemoveMember { member } => cluster.bring_back(member).await,
             Self::AddMember { member } => members::shrink(cluster, member).await,
-            Self::MoveLeader { .. } | Self::Compact | Self::Defragment { .. } | Self::Snapshot { .. } => {
-                Ok("there is nothing to mend".to_owned())
-            }
+            Self::MoveLeader { .. }
+            | Self::Compact
+            | Self::Defragment { .. }
+            | Self::Snapshot { .. }
+            | Self::BackUp { .. } => Ok("there is nothing to mend".to_owned()),
         }
     }
 }

@@ -13,6 +13,7 @@ mod reader;
 pub mod script;
 #[cfg(test)]
 pub mod serial;
+mod sights;
 mod writer;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use calls::{ApiCall, Fence, Landed, MARK, Reply, Request, Verb, mark, version};
 pub use operations::{FaultCourse, HashEntry, LogEntry, Operation, Operations, Phase, Place, Watch};
 pub use reader::{History, Misfit, ReadError};
+pub use sights::{Asked, CameTo, Deceit, Heard, Sight};
 pub use writer::Writer;
 
 /// One line.
@@ -62,6 +64,7 @@ pub enum Event {
         error: Option<Failure>,
     },
     Fault(Fault),
+    Sight(Sight),
     /// One revision as a member has it in its log, told after the run. Each member's come in order and leave out none
     /// from `Begin`'s revision to its last, except what was compacted.
     Revision {

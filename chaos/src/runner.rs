@@ -9,6 +9,7 @@
 //! 7. `final`: everything is read from every member, and each tells its log and its hash.
 
 mod collector;
+mod drill;
 mod finish;
 mod live;
 mod observer;
@@ -128,6 +129,7 @@ async fn perform(scenario: &Scenario, plan: &Plan, machine: &Machine<'_>, folder
         servers: scenario.servers,
         disk: scenario.disk,
         hold_syncs: scenario.holds_syncs(),
+        gate_logs: scenario.gates_logs(),
         fake_clocks: scenario.shifts_clocks(),
         seed: plan.seed,
         hollow_nodes: scenario.hollow_nodes,
@@ -246,7 +248,8 @@ impl Stage {
         strikes.heal_all(cluster).await;
         finish::keep_schedule(&self.folder, plan, strikes.schedule())?;
         self.end_work().await?;
-        finish::finish(self).await
+        finish::finish(self).await?;
+        drill::perform(self, cluster, plan.seed).await
     }
 
     async fn begin_work(&self) -> Result<()> {

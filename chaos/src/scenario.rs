@@ -55,6 +55,8 @@ pub struct Scenario {
     pub hollow_nodes: u16,
     pub work: &'static [Work],
     pub plagues: &'static [Plague],
+    /// What is done when everything else is over.
+    pub drill: Option<Drill>,
     /// Whether plagues run at the same time. Otherwise they take turns.
     pub together: bool,
     /// How long faults go on, unless told otherwise.
@@ -70,6 +72,25 @@ pub struct Work {
     pub workload: &'static str,
     pub workers: u64,
     pub per_second: u64,
+}
+
+/// What ends a cluster, or begins another. After it nothing else is asked of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drill {
+    /// All but one lose their data, and the one that is left is recovered.
+    LoseQuorum,
+    /// Each snapshot that was kept becomes a cluster.
+    Restore,
+}
+
+impl Drill {
+    /// What it puts to the test.
+    const fn tests(self) -> &'static [&'static str] {
+        match self {
+            Self::LoseQuorum => &["quorum-refused", "recovery-told", "restored-exact"],
+            Self::Restore => &["restored-exact"],
+        }
+    }
 }
 
 /// A kind of fault that comes again and again.
@@ -107,6 +128,11 @@ impl Scenario {
         self.plagues.iter().any(|plague| plague.blow.holds_syncs())
     }
 
+    /// Whether a plague needs members whose logs can be held up.
+    pub fn gates_logs(&self) -> bool {
+        self.plagues.iter().any(|plague| plague.blow.gates_logs())
+    }
+
     /// Whether a plague needs members whose clocks can be shifted.
     pub fn shifts_clocks(&self) -> bool {
         self.plagues.iter().any(|plague| plague.blow.shifts_clocks())
@@ -118,6 +144,8 @@ impl Scenario {
         let core = if self.plagues.is_empty() { None } else { Some("core-progress") };
         let mut properties: Vec<&str> = ALWAYS.iter().copied().chain(core).collect();
         properties.extend(workloads.flat_map(|workload| workload.tests));
+        properties.extend(self.drill.iter().flat_map(|drill| drill.tests()));
+        properties.extend(self.plagues.iter().flat_map(|plague| plague.blow.tests()));
         properties.sort_unstable();
         properties.dedup();
         properties

@@ -3,6 +3,7 @@
 //! A workload is a number of workers, each with a client of its own that stays with one member; every fourth roams, and
 //! turns to another member when one fails. What a worker does follows from the seed and the answers it gets.
 
+mod accounts;
 mod again;
 mod append;
 mod bank;
@@ -16,8 +17,11 @@ mod register;
 mod set;
 mod tombstone;
 mod watch;
+mod wide;
 
+pub(crate) use accounts::tell as tell_accounts;
 pub(crate) use kubernetes::deployment;
+pub use wide::{BYTES_MAX, OPS_MAX};
 
 use std::future::Future;
 use std::sync::Arc;
@@ -48,6 +52,8 @@ pub const ALL: &[Workload] = &[
     tombstone::WORKLOAD,
     lease::WORKLOAD,
     again::WORKLOAD,
+    wide::WORKLOAD,
+    accounts::WORKLOAD,
     lock::WORKLOAD,
     lock::UNFENCED_SET,
     lock::FENCED_SET,

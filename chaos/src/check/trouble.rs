@@ -7,11 +7,31 @@ use std::collections::BTreeMap;
 use crate::history::{FaultCourse, History};
 
 /// Faults that leave a process alive; all others may end it.
-const HARMLESS: [&str; 8] =
-    ["pause", "partition", "impair", "shift-clock", "move-leader", "compact", "defragment", "snapshot"];
+const HARMLESS: [&str; 10] = [
+    "pause",
+    "partition",
+    "impair",
+    "shift-clock",
+    "move-leader",
+    "compact",
+    "defragment",
+    "snapshot",
+    "back-up",
+    "block-log",
+];
 
 /// Faults that are under way for a while before they are told, and how long at most.
-const LONG: [&str; 6] = ["restart", "crash-loop", "damage", "wipe", "remove-member", "add-member"];
+const LONG: [&str; 9] = [
+    "restart",
+    "crash-loop",
+    "damage",
+    "wipe",
+    "remove-member",
+    "add-member",
+    "swap-data",
+    "clone-data",
+    "put-back",
+];
 const LONG_NS_MAX: u64 = 60_000_000_000;
 
 /// From a fault's beginning to its end, in the run's nanoseconds.

@@ -1,6 +1,11 @@
 //! What an operator asks of a cluster: members, leaders, compactions.
 
-use anyhow::Result;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
 use proto::etcdserverpb::cluster_client::ClusterClient;
 use proto::etcdserverpb::kv_client::KvClient;
 use proto::etcdserverpb::maintenance_client::MaintenanceClient;
@@ -10,6 +15,9 @@ use proto::etcdserverpb::{
 };
 
 use super::endpoint::Endpoint;
+
+/// How long a whole snapshot may take, under load.
+const SNAPSHOT_MAX: Duration = Duration::from_secs(30);
 
 /// A member as the cluster's own list has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +75,23 @@ impl Endpoint {
     pub(super) async fn defragment(&self) -> Result<()> {
         let asked = async |channel| MaintenanceClient::new(channel).defragment(DefragmentRequest {}).await;
         self.ask("does not defragment", asked).await.map(drop)
+    }
+
+    /// Takes a whole snapshot into a file; says how long it is.
+    pub(super) async fn snapshot_to(&self, file: &Path) -> Result<usize> {
+        let taken = async {
+            let mut client = MaintenanceClient::new(self.connect().await?);
+            let mut pieces = client.snapshot(SnapshotRequest {}).await?.into_inner();
+            let mut written = File::create(file)?;
+            let mut bytes = 0;
+            while let Some(piece) = pieces.message().await? {
+                written.write_all(&piece.blob)?;
+                bytes += piece.blob.len();
+            }
+            Ok(bytes)
+        };
+        let taken = tokio::time::timeout(SNAPSHOT_MAX, taken).await;
+        taken.with_context(|| format!("{} gives no whole snapshot in time", self.member))?
     }
 
     /// Takes a whole snapshot, and keeps nothing but its size.

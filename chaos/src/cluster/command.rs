@@ -8,7 +8,7 @@ use super::nodes::{API_PORT, GATEWAY_PORT};
 use super::{CLIENT_PORT, Cluster, Member, PEER_PORT, Seat, System};
 
 /// Members of another cluster are refused.
-const CLUSTER_NAME: &str = "chaos";
+pub(super) const CLUSTER_NAME: &str = "chaos";
 
 impl Cluster {
     /// What starts the member, the first time as every other.

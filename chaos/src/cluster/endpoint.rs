@@ -39,7 +39,7 @@ impl Endpoint {
         Ok(address)
     }
 
-    async fn connect(&self) -> Result<Channel> {
+    pub(super) async fn connect(&self) -> Result<Channel> {
         self.address()?.connect().await.with_context(|| format!("cannot connect to {}", self.member))
     }
 

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::kernel;
 use super::namespace::NetworkNamespace;
+use super::scarcity::LogGate;
 
 /// How often a process that is to change is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -26,13 +27,26 @@ const SIGNAL_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Process {
     name: String,
     log: PathBuf,
+    /// What its log goes through, if not into the file at once.
+    gate: Option<LogGate>,
     child: Option<Child>,
 }
 
 impl Process {
     /// Of nobody yet.
     pub(super) fn new(name: &str, log: PathBuf) -> Self {
-        Self { name: name.to_owned(), log, child: None }
+        Self { name: name.to_owned(), log, gate: None, child: None }
+    }
+
+    /// The same, with a log that can be held up.
+    pub(super) fn gated(name: &str, log: PathBuf) -> Self {
+        let mut process = Self::new(name, log);
+        process.gate = Some(LogGate::new());
+        process
+    }
+
+    pub(super) const fn gate(&self) -> Option<&LogGate> {
+        self.gate.as_ref()
     }
 
     /// Starts it in a network namespace and on `nursery`: it is killed when that thread ends, and so when this process
@@ -48,6 +62,10 @@ impl Process {
         }
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
         let log = log.with_context(|| format!("cannot open {}", self.log.display()))?;
+        let log = match &self.gate {
+            Some(gate) => gate.before(log)?,
+            None => log.into(),
+        };
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         kernel::confine(&mut command, namespace.as_fd().try_clone_to_owned()?);
         let child = nursery.run(async move { command.spawn() }).await;

@@ -53,6 +53,15 @@ pub(super) async fn defragment(cluster: &mut Cluster, member: &str) -> Result<St
     Ok(Step::Installed { evidence: format!("{member} has defragmented its tables") })
 }
 
+pub(super) async fn back_up(cluster: &mut Cluster, member: &str) -> Result<Step> {
+    let (file, bytes) = cluster.back_up(member).await?;
+    let status = cluster.snapshot_status(&file).await?;
+    let revision = &status["revision"];
+    Ok(Step::Installed {
+        evidence: format!("{member} gave a snapshot of {bytes} bytes, of revision {revision}"),
+    })
+}
+
 pub(super) async fn snapshot(cluster: &mut Cluster, member: &str) -> Result<Step> {
     let bytes = cluster.take_snapshot(member).await?;
     Ok(Step::Installed { evidence: format!("{member} gave a snapshot of {bytes} bytes") })

@@ -149,6 +149,7 @@ impl<'a> Fit<'a> {
             Event::WatchEnd { watch, .. } => self.watch(*watch, false)?,
             Event::Phase { .. }
             | Event::Fault(_)
+            | Event::Sight(_)
             | Event::Revision { .. }
             | Event::Hash { .. }
             | Event::Landed(_)

@@ -15,7 +15,7 @@ use crate::client::{Asker, Client, Recorder, Target, Unresolved};
 use crate::cluster::Cluster;
 use crate::history::{Event, Landed, Op, Range};
 use crate::scenario::{Plan, Strike};
-use crate::workloads::Workload;
+use crate::workloads::{self, Workload};
 
 /// How long members may take to have everything once all is mended.
 pub(super) const CONVERGE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -149,6 +149,11 @@ pub(super) async fn final_reads(stage: &Stage) {
 /// Every member's log, and its hash at a revision that all of them have.
 async fn tell_logs(stage: &Stage) {
     let recorder = &stage.arena.recorder;
+    if stage.tasks.iter().any(|work| work.workload == "accounts") {
+        for target in stage.arena.targets.iter() {
+            workloads::tell_accounts(recorder, target).await;
+        }
+    }
     let newest = recorder.newest();
     for collector in &stage.collectors {
         if !collector.reaches(newest, CONVERGE_TIME_MAX).await {
@@ -165,7 +170,7 @@ async fn tell_logs(stage: &Stage) {
     }
 }
 
-async fn hash(target: &Target, revision: u64) -> Result<Event> {
+pub(super) async fn hash(target: &Target, revision: u64) -> Result<Event> {
     let mut asked = MaintenanceClient::new(target.connect());
     let request = pb::HashKvRequest { revision: i64::try_from(revision).unwrap_or(i64::MAX) };
     let answer = tokio::time::timeout(CONVERGE_TIME_MAX, asked.hash_kv(request)).await;

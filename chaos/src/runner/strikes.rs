@@ -75,6 +75,7 @@ impl<'a> Strikes<'a> {
             for step in self.nemesis.heal_all(cluster).await {
                 self.told(step);
             }
+            self.saw(cluster);
         }
     }
 
@@ -103,7 +104,14 @@ impl<'a> Strikes<'a> {
         let step = self.nemesis.install(cluster, fault).await;
         let number = step.fault;
         self.told(step);
+        self.saw(cluster);
         number
+    }
+
+    fn saw(&self, cluster: &mut Cluster) {
+        for sight in cluster.take_sights() {
+            self.recorder.history.record(0, Event::Sight(sight));
+        }
     }
 
     fn told(&self, step: history::Fault) {

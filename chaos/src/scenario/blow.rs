@@ -39,6 +39,12 @@ pub enum Blow {
     Syncs(Aim, Syncs),
     Damage(Aim, Part, Damage),
     Wipe(Aim),
+    /// The first two of those meant get each other's data.
+    SwapData(Aim),
+    CloneData(Aim),
+    PutBack(Aim),
+    BlockLog(Aim),
+    LimitFiles(Aim),
     ShiftClock(Aim, i64),
     Remove(Aim),
     /// One member more than there were.
@@ -48,6 +54,7 @@ pub enum Blow {
     Compact,
     Defragment(Aim),
     Snapshot(Aim),
+    BackUp(Aim),
 }
 
 impl Blow {
@@ -75,11 +82,17 @@ impl Blow {
             | Self::Syncs(aim, _)
             | Self::Damage(aim, ..)
             | Self::Wipe(aim)
+            | Self::SwapData(aim)
+            | Self::CloneData(aim)
+            | Self::PutBack(aim)
+            | Self::BlockLog(aim)
+            | Self::LimitFiles(aim)
             | Self::ShiftClock(aim, _)
             | Self::Remove(aim)
             | Self::MoveLeader(aim)
             | Self::Defragment(aim)
-            | Self::Snapshot(aim) => Some(aim),
+            | Self::Snapshot(aim)
+            | Self::BackUp(aim) => Some(aim),
             Self::Bridge | Self::Ring | Self::Add | Self::Compact => None,
         }
     }
@@ -93,17 +106,35 @@ impl Blow {
                 | Self::Bridge
                 | Self::Ring
                 | Self::Damage(..)
+                | Self::SwapData(_)
+                | Self::CloneData(_)
+                | Self::PutBack(_)
                 | Self::Add
                 | Self::MoveLeader(_)
                 | Self::Compact
                 | Self::Defragment(_)
                 | Self::Snapshot(_)
+                | Self::BackUp(_)
         )
+    }
+
+    /// What it puts to the test that nothing else does.
+    pub const fn tests(self) -> &'static [&'static str] {
+        match self {
+            Self::SwapData(_) | Self::CloneData(_) | Self::PutBack(_) => &["impostor-refused"],
+            Self::BlockLog(_) => &["held-up-serves"],
+            _ => &[],
+        }
     }
 
     /// Whether it needs members whose syncs can be held.
     pub const fn holds_syncs(self) -> bool {
         matches!(self, Self::Syncs(..))
+    }
+
+    /// Whether it needs members whose logs can be held up.
+    pub const fn gates_logs(self) -> bool {
+        matches!(self, Self::BlockLog(_))
     }
 
     /// Whether it needs members whose clocks can be shifted.
@@ -150,12 +181,25 @@ impl Blow {
                 each(&|member| Fault::Damage { member, part, damage, seed: throw })
             }
             Self::Wipe(_) => each(&|member| Fault::Wipe { member }),
+            Self::SwapData(_) => match [struck, rest].concat().as_slice() {
+                [one, other, ..] => vec![Fault::SwapData { one: one.clone(), other: other.clone() }],
+                _ => Vec::new(),
+            },
+            Self::CloneData(_) => {
+                let twin = format!("n{}", struck.len() + rest.len() + 1);
+                let in_place = (throw >> 8) % 2 == 1;
+                each(&|member| Fault::CloneData { member, twin: twin.clone(), in_place })
+            }
+            Self::PutBack(_) => each(&|member| Fault::PutBack { member }),
+            Self::BlockLog(_) => each(&|member| Fault::BlockLog { member }),
+            Self::LimitFiles(_) => each(&|member| Fault::LimitFiles { member }),
             Self::Remove(_) => each(&|member| Fault::RemoveMember { member }),
             Self::Add => vec![Fault::AddMember { member: format!("n{}", struck.len() + rest.len() + 1) }],
             Self::MoveLeader(_) => each(&|to| Fault::MoveLeader { to }),
             Self::Compact => vec![Fault::Compact],
             Self::Defragment(_) => each(&|member| Fault::Defragment { member }),
             Self::Snapshot(_) => each(&|member| Fault::Snapshot { member }),
+            Self::BackUp(_) => each(&|member| Fault::BackUp { member }),
         }
     }
 
@@ -217,6 +261,8 @@ mod tests {
         check(Blow::Ring, 3, expect!["partition n1>n2 n2>n1"]);
         check(Blow::Impair(Aim::Follower, LOSS), 3, expect!["impair n1>n3 n2>n3 n3>n1 n3>n2"]);
         check(Blow::FillDisk(Aim::Minority), 5, expect!["fill-disk n2, fill-disk n3"]);
+        check(Blow::SwapData(Aim::Majority), 3, expect!["swap-data n2 n3"]);
+        check(Blow::CloneData(Aim::Follower), 3, expect!["clone-data n3"]);
         check(Blow::Add, 3, expect!["add-member n4"]);
         check(Blow::Compact, 3, expect!["compact "]);
     }

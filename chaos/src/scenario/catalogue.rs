@@ -1,6 +1,6 @@
 //! The catalogue: every scenario, one row each.
 
-use super::{Aim, Blow, Plague, Require, Scenario, Work};
+use super::{Aim, Blow, Drill, Plague, Require, Scenario, Work};
 use crate::cluster::{Disk, Impairment, Part, Syncs};
 use crate::faults::Damage;
 
@@ -64,6 +64,7 @@ const BASE: Scenario = Scenario {
     hollow_nodes: 0,
     work: &[KV],
     plagues: &[],
+    drill: None,
     together: false,
     seconds: 60,
     require: Require { ok: 1000, faults: 1 },
@@ -211,6 +212,21 @@ pub const ALL: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "S-10",
+        claims: "no server runs on data that are another's or old ones of its own, and without a majority for ever nothing is \
+                 answered until an operator says so",
+        work: &[KV, SET, WATCH],
+        plagues: &[
+            often(Blow::SwapData(Aim::Majority)),
+            often(Blow::CloneData(Aim::Follower)),
+            often(Blow::PutBack(Aim::Follower)),
+        ],
+        drill: Some(Drill::LoseQuorum),
+        seconds: 30,
+        require: Require { ok: 1000, faults: 1 },
+        ..BASE
+    },
+    Scenario {
         name: "S-11",
         claims: "a server that was away for so long that it is sent a snapshot goes on as if it had been there",
         flags: &["--snapshot-count=100"],
@@ -266,6 +282,19 @@ pub const ALL: &[Scenario] = &[
             brief(Blow::Kill(Aim::All)),
         ],
         require: Require { ok: 1000, faults: 2 },
+        ..BASE
+    },
+    Scenario {
+        name: "S-14",
+        claims: "a transaction comes to the same on every member, whatever it asks: too much, the past, what is to come",
+        flags: &["--snapshot-count=100"],
+        work: &[
+            SOME_KV,
+            Work { workload: "wide", workers: 8, per_second: 40 },
+            Work { workload: "compact", workers: 1, per_second: 4 },
+        ],
+        plagues: &[often(Blow::Kill(Aim::Leader)), often(Blow::Pause(Aim::Follower))],
+        require: Require { ok: 300, faults: 2 },
         ..BASE
     },
     Scenario {
@@ -398,6 +427,48 @@ pub const ALL: &[Scenario] = &[
         ],
         together: true,
         require: Require { ok: 1000, faults: 1 },
+        ..BASE
+    },
+    Scenario {
+        name: "S-20",
+        claims: "servers that are asked for more than they can do, may open no file, or have a log that nobody takes, lose \
+                 nothing and go on",
+        flags: &["--log=info,h2=debug,openraft=error"],
+        work: &[Work { workload: "kv", workers: 64, per_second: 4000 }, REGISTER],
+        plagues: &[
+            often(Blow::BlockLog(Aim::Leader)),
+            often(Blow::BlockLog(Aim::Any)),
+            often(Blow::LimitFiles(Aim::Any)),
+        ],
+        require: Require { ok: 1000, faults: 1 },
+        ..BASE
+    },
+    Scenario {
+        name: "S-21",
+        claims: "a snapshot that was taken under load becomes a cluster that has the state of its revision, exactly",
+        work: &[KV, REGISTER, SET, BANK],
+        plagues: &[
+            brief(Blow::BackUp(Aim::Leader)),
+            brief(Blow::BackUp(Aim::Follower)),
+            often(Blow::Kill(Aim::Any)),
+        ],
+        drill: Some(Drill::Restore),
+        seconds: 15,
+        require: Require { ok: 1000, faults: 1 },
+        ..BASE
+    },
+    Scenario {
+        name: "S-22",
+        claims: "users, roles, permissions, auth and alarms that change between crashes are the same on every member",
+        flags: &["--snapshot-count=100"],
+        work: &[SOME_KV, SET, Work { workload: "accounts", workers: 4, per_second: 40 }],
+        plagues: &[
+            often(Blow::Kill(Aim::Leader)),
+            often(Blow::Kill(Aim::All)),
+            often(Blow::Isolate(Aim::Follower)),
+            often(Blow::Pause(Aim::Leader)),
+        ],
+        require: Require { ok: 300, faults: 1 },
         ..BASE
     },
     Scenario {

@@ -250,6 +250,7 @@ fn told_row(number: u64, line: &Line) -> Option<Row> {
         Event::Hash { member, revision, hash, .. } => {
             (member.clone(), "has the hash".to_owned(), format!("{hash:016x} at rev {revision}"))
         }
+        Event::Sight(sight) => ("the runner".to_owned(), format!("saw: {sight:?}"), String::new()),
         Event::Note { text } => ("note".to_owned(), text.clone(), String::new()),
         Event::Landed(landed) => (
             landed.member.clone(),
