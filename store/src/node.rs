@@ -298,21 +298,19 @@ impl Node {
         let raft_config = handle::config(&config.timings, &config.name, config.snapshot_every_entries)?;
         let seat = Seated::new(SeatDisk::of(&config.disk), (file, process), &config);
         let log = open_log_of(&config.disk, &seat).await?;
-        let vote = last_vote(log.as_ref()).map_err(|error| config.disk.failed(error))?;
+        let required = Required::of(&config.disk, log.as_ref(), acknowledged)?;
         let book = Arc::new(AddressBook::new(peers, config.initial_members().to_vec()));
         let peers: Arc<dyn Peers> = book.clone();
         let (log_store, writer) = log_store::open(log).map_err(|error| config.disk.failed(error))?;
         tasks.spawn("store log writer", writer.run());
-        let stop = tasks.stop();
         let log = LogReader::of(&log_store);
-        let opening = Repair { config: &config, seat: &seat, peers: &*peers, log: log.clone(), stop };
-        let replica = Arc::new(opening.open().await?);
-        let last = log.end().saturating_sub(1).max(replica.applied_index());
-        require_acknowledged(last, vote, acknowledged)?;
-        repair::close_gap(&replica, &log).await.map_err(|error| config.disk.failed(error.into()))?;
+        let opening =
+            Repair { config: &config, seat: &seat, peers: &*peers, log: log.clone(), stop: tasks.stop() };
+        let replica = Arc::new(opening.open_complete(&required).await?);
         let network = Factory { me: identity.node_id.get(), peers: peers.clone(), haste: Haste::new() };
-        let machine = StateMachine::of(replica.clone());
-        let raft = Handle::start(raft_config, network, log_store, machine, entropy.u64()).await;
+        let raft =
+            Handle::start(raft_config, network, log_store, StateMachine::of(replica.clone()), entropy.u64())
+                .await;
         let raft = raft.inspect_err(|_| {
             if replica.health.is_quarantined() {
                 repair::condemn(&config.disk);
@@ -426,23 +424,29 @@ impl Disk {
 
 /// A log that ends before what this member has said to be durable was put back from a copy, or lies on a disk that lies.
 /// A leader of an earlier vote than the log's own knows nothing: what it was told may have been replaced since.
-fn require_acknowledged(
-    last: u64,
+struct Required {
+    /// Term and leader, of the last vote in the log.
     vote: (u64, u64),
     acknowledged: Option<Acknowledged>,
-) -> Result<(), StartError> {
-    match acknowledged {
-        Some(Acknowledged { vote: heard, index }) if heard >= vote && last < index => {
-            Err(StartError::Outdated { last, acknowledged: index })
-        }
-        Some(_) | None => Ok(()),
-    }
 }
 
-/// Term and leader.
-fn last_vote(log: &dyn LogDisk) -> std::io::Result<(u64, u64)> {
-    let vote = log.load()?.vote.as_deref().map(record::decode_vote).transpose()?;
-    Ok(vote.map_or((0, 0), |vote| (vote.leader_id.term, vote.leader_id.node_id)))
+impl Required {
+    fn of(disk: &Disk, log: &dyn LogDisk, acknowledged: Option<Acknowledged>) -> Result<Self, StartError> {
+        let vote = log.load().and_then(|head| head.vote.as_deref().map(record::decode_vote).transpose());
+        let vote = vote.map_err(|error| disk.failed(error))?;
+        let vote = vote.map_or((0, 0), |vote| (vote.leader_id.term, vote.leader_id.node_id));
+        Ok(Self { vote, acknowledged })
+    }
+
+    /// `last`: the end of what is there.
+    fn check(&self, last: u64) -> Result<(), StartError> {
+        match self.acknowledged {
+            Some(Acknowledged { vote, index }) if vote >= self.vote && last < index => {
+                Err(StartError::Outdated { last, acknowledged: index })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 async fn open_log_of(disk: &Disk, seat: &Seated) -> Result<Arc<dyn LogDisk>, StartError> {

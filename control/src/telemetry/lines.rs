@@ -110,7 +110,7 @@ impl Drop for Line<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use tokio::time::Instant;
 
     use super::*;
 

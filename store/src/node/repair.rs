@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Disk, NodeConfig};
+use super::{Disk, NodeConfig, Required};
 use crate::disk::rocks_state::RocksState;
 use crate::disk::{StateDisk, aside, files};
 use crate::entrance::messages::{Asks, Welcome};
@@ -58,7 +58,7 @@ pub(super) fn condemn(disk: &Disk) {
 
 /// Tables may have applied what is not in this node's log: the others had made it durable when this node had not. Raft
 /// goes on from where the tables are, and needs a snapshot of just that.
-pub(super) async fn close_gap(replica: &Replica, log: &LogReader) -> Result<(), TableError> {
+async fn close_gap(replica: &Replica, log: &LogReader) -> Result<(), TableError> {
     let applied = replica.applied_index();
     if applied == 0 || applied < log.end() {
         return Ok(());
@@ -69,9 +69,21 @@ pub(super) async fn close_gap(replica: &Replica, log: &LogReader) -> Result<(), 
 }
 
 impl Repair<'_> {
+    /// As [`Self::open`], with a log that holds what it must, and that the tables go with.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; or when the log ends too soon.
+    pub(super) async fn open_complete(&self, required: &Required) -> Result<Replica, StartError> {
+        let replica = self.open().await?;
+        required.check(self.log.end().saturating_sub(1).max(replica.applied_index()))?;
+        let closed = close_gap(&replica, &self.log).await;
+        closed.map_err(|error| self.config.disk.failed(error.into()))?;
+        Ok(replica)
+    }
+
     /// # Errors
     /// When the disk fails, or the tables are damaged and there is nobody to take a copy from.
-    pub(super) async fn open(&self) -> Result<Replica, StartError> {
+    async fn open(&self) -> Result<Replica, StartError> {
         let damage = match self.try_open().await {
             Ok(replica) => return Ok(replica),
             Err(error) if error.is_damage() => error,
