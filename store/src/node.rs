@@ -25,7 +25,7 @@ use crate::limits::Limits;
 use crate::raft::addresses::AddressBook;
 use crate::raft::announcements::Haste;
 use crate::raft::handle::{self, Handle};
-use crate::raft::log_store::{self, LogReader};
+use crate::raft::log_store::{self, LogReader, LogStore};
 use crate::raft::network::Factory;
 use crate::raft::peers::{Call, Peer, PeerError, PeerService, Peers, SnapshotOffer};
 use crate::raft::record;
@@ -301,11 +301,9 @@ impl Node {
         let required = Required::of(&config.disk, log.as_ref(), acknowledged)?;
         let book = Arc::new(AddressBook::new(peers, config.initial_members().to_vec()));
         let peers: Arc<dyn Peers> = book.clone();
-        let (log_store, writer) = log_store::open(log).map_err(|error| config.disk.failed(error))?;
-        tasks.spawn("store log writer", writer.run());
-        let log = LogReader::of(&log_store);
-        let opening =
-            Repair { config: &config, seat: &seat, peers: &*peers, log: log.clone(), stop: tasks.stop() };
+        let log_store = begin_log(&config.disk, log, tasks)?;
+        let (log, stop) = (LogReader::of(&log_store), tasks.stop());
+        let opening = Repair { config: &config, seat: &seat, peers: &*peers, log: log.clone(), stop };
         let replica = Arc::new(opening.open_complete(&required).await?);
         let network = Factory { me: identity.node_id.get(), peers: peers.clone(), haste: Haste::new() };
         let raft =
@@ -447,6 +445,13 @@ impl Required {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// Its writes are a task of their own.
+fn begin_log(disk: &Disk, log: Arc<dyn LogDisk>, tasks: &Tasks) -> Result<LogStore, StartError> {
+    let (log_store, writer) = log_store::open(log).map_err(|error| disk.failed(error))?;
+    tasks.spawn("store log writer", writer.run());
+    Ok(log_store)
 }
 
 async fn open_log_of(disk: &Disk, seat: &Seated) -> Result<Arc<dyn LogDisk>, StartError> {
