@@ -420,7 +420,7 @@ impl From<StoreError> for Status {
             }
             StoreError::BeforeHistory { .. } => Self::expired(error.to_string()),
             StoreError::NoLeader => Self::unavailable("the store has no leader"),
-            StoreError::QuorumLost { .. } => Self::unavailable(&error.to_string()),
+            StoreError::QuorumLost { .. } => Self::unavailable(error.to_string()),
             StoreError::NoSpace => Self::internal("etcdserver: mvcc: database space exceeded"),
             StoreError::Timeout => Self::new(
                 StatusCode::GATEWAY_TIMEOUT,
