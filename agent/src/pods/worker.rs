@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::containers::lasting;
 use super::memory::Memory;
 use super::plan::{Plan, Seen, Waiting, plan};
 use super::status::{StatusInput, is_terminal, pod_status};
@@ -206,12 +207,11 @@ impl Worker {
         if self.node.host.is_none() {
             return; // hollow: nothing would answer
         }
-        let spec = pod.spec.clone().unwrap_or_default();
         let running: Vec<&str> =
             runtime.containers.iter().filter(|c| c.is_running()).map(|c| c.id.as_str()).collect();
         self.probes.keep(&running);
         let ip = self.pod_ip(pod, runtime);
-        for spec in spec.containers.iter().chain(spec.init_containers.iter().flatten()) {
+        for spec in lasting(pod) {
             if let Some(run) = runtime.newest(&spec.name).filter(|run| run.is_running()) {
                 self.probes.watch(&run.id, spec, &ip, self.adopted);
             }

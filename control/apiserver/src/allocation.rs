@@ -3,6 +3,8 @@
 //! Of every address and every port there is one key. The write that takes it puts that key if it is absent, the write that
 //! has no more use for it takes the key away. So nothing is given twice, and nothing is lost, whoever dies when.
 
+use std::str::FromStr;
+
 use base::Revision;
 use kinds::core::service::{self, Held};
 use kinds::{Allocation, FieldErrors, meta, tree};
@@ -77,16 +79,9 @@ impl Desk<'_> {
     }
 
     async fn give_back(&mut self, owner: &Value, before: &Held, after: &Held) -> Result<(), Status> {
-        for address in before.addresses.difference(&after.addresses) {
-            let key = addresses::key(*address);
-            if let Some((at, value)) = self.find(&key).await?
-                && is_of(&value, owner)
-            {
-                self.guards.push(Guard::changing(key, at, Change::Delete));
-            }
-        }
-        for port in before.ports.difference(&after.ports) {
-            let key = ports::key(*port);
+        let addresses = before.addresses.difference(&after.addresses).map(|address| addresses::key(*address));
+        let ports = before.ports.difference(&after.ports).map(|port| ports::key(*port));
+        for key in addresses.chain(ports) {
             if let Some((at, value)) = self.find(&key).await?
                 && is_of(&value, owner)
             {
@@ -98,7 +93,7 @@ impl Desk<'_> {
 
     async fn find(&self, key: &str) -> Result<Option<(Revision, Value)>, Status> {
         let Some(found) = self.call.storage.get(key, self.freshness).await? else { return Ok(None) };
-        Ok(Some((found.revision.unwrap_or(Revision::new(0)), found.parse()?)))
+        Ok(Some((found.written_at(), found.parse()?)))
     }
 
     /// Whether what a client names can be had. Who has it already exists.
@@ -113,6 +108,13 @@ impl Desk<'_> {
 
     async fn is_free(&self, key: &str) -> Result<bool, Status> {
         Ok(self.call.storage.get(key, self.freshness).await?.is_none())
+    }
+
+    /// All that is taken of what has its keys below a prefix.
+    async fn taken<T: FromStr, All: FromIterator<T>>(&self, prefix: &str) -> Result<All, Status> {
+        let page = self.call.storage.page(prefix, "", 0, self.freshness).await?;
+        let names = page.items.iter().filter_map(|(key, _)| key.strip_prefix(prefix.as_bytes()));
+        Ok(names.filter_map(|name| std::str::from_utf8(name).ok()?.parse().ok()).collect())
     }
 
     /// A number below `end`, by chance.

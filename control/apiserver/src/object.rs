@@ -34,6 +34,11 @@ impl Stored {
         }
     }
 
+    /// What a transaction compares to know that it is still this one; 0 of what was never written.
+    pub(crate) fn written_at(&self) -> Revision {
+        self.revision.unwrap_or(Revision::new(0))
+    }
+
     /// The parsed object, without resourceVersion.
     pub(crate) fn parse(&self) -> Result<Value, Status> {
         serde_json::from_slice(&self.json).map_err(|error| {

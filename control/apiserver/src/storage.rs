@@ -216,7 +216,7 @@ impl Storage {
     ) -> Result<Written, Status> {
         if let Some(draft) = &self.draft {
             let now = self.get(key, Freshness::Newest).await?;
-            let at = now.as_ref().and_then(|now| now.revision).unwrap_or(Revision::new(0));
+            let at = now.as_ref().map_or(Revision::new(0), Stored::written_at);
             return Ok(match at == expected {
                 true => Written::At(draft.plan(key, expected, change, guards)),
                 false => Written::Lost(now),

@@ -9,6 +9,7 @@ use proto::cri::{
     NamespaceOption, SecurityProfile,
 };
 
+use crate::pods::containers::lasting;
 use crate::runtime::ImageInfo;
 
 /// What of the kernel a container must not see, and what it must not write (as containerd's and Docker's).
@@ -29,11 +30,7 @@ const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", 
 pub(super) fn sandbox(pod: &Pod) -> LinuxSandboxSecurityContext {
     let spec = pod.spec.clone().unwrap_or_default();
     let context = spec.security_context.clone().unwrap_or_default();
-    let privileged = spec
-        .containers
-        .iter()
-        .chain(spec.init_containers.iter().flatten())
-        .any(|c| of(c).privileged == Some(true));
+    let privileged = lasting(pod).any(|container| of(container).privileged == Some(true));
     LinuxSandboxSecurityContext {
         namespace_options: Some(namespaces(pod)),
         run_as_user: context.run_as_user.map(|value| Int64Value { value }),

@@ -132,6 +132,7 @@ impl Desk<'_> {
     /// A free address of the family: from the upper part of a range while there is one, as the lower is for those who
     /// name theirs (KEP-3070).
     async fn pick(&self, family: &str, ranges: &[Cidr]) -> Result<IpAddr, Status> {
+        let prefix = Scope { kind: &IP_ADDRESS, namespace: None }.prefix();
         let mut taken = None;
         for range in ranges.iter().filter(|range| range.is_v4() == (family == IPV4)) {
             for band in bands(*range) {
@@ -144,7 +145,7 @@ impl Desk<'_> {
                 }
                 let taken = match &mut taken {
                     Some(taken) => taken,
-                    none => none.insert(self.taken().await?),
+                    none => none.insert(self.taken::<_, HashSet<IpAddr>>(&prefix).await?),
                 };
                 let start = self.throw(size);
                 // One more than are taken is enough to find one that is not.
@@ -156,13 +157,6 @@ impl Desk<'_> {
             }
         }
         Err(Status::internal("failed to allocate a serviceIP: range is full"))
-    }
-
-    async fn taken(&self) -> Result<HashSet<IpAddr>, Status> {
-        let prefix = Scope { kind: &IP_ADDRESS, namespace: None }.prefix();
-        let page = self.call.storage.page(&prefix, "", 0, self.freshness).await?;
-        let names = page.items.iter().filter_map(|(key, _)| key.strip_prefix(prefix.as_bytes()));
-        Ok(names.filter_map(|name| std::str::from_utf8(name).ok()?.parse().ok()).collect())
     }
 
     fn take_address(&mut self, address: IpAddr, owner: &Value) {

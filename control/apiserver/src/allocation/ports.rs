@@ -135,7 +135,7 @@ impl Desk<'_> {
                 }
             }
             if found.is_none() {
-                let others = self.all_ports().await?;
+                let others: BTreeSet<u16> = self.taken(PREFIX).await?;
                 let start = self.throw(size);
                 found = (0..size)
                     .map(|step| nth(start + step))
@@ -149,12 +149,6 @@ impl Desk<'_> {
         taken.insert(port);
         self.take_port(port, owner);
         Ok(port)
-    }
-
-    async fn all_ports(&self) -> Result<BTreeSet<u16>, Status> {
-        let page = self.call.storage.page(PREFIX, "", 0, self.freshness).await?;
-        let names = page.items.iter().filter_map(|(key, _)| key.strip_prefix(PREFIX.as_bytes()));
-        Ok(names.filter_map(|name| std::str::from_utf8(name).ok()?.parse().ok()).collect())
     }
 
     fn take_port(&mut self, port: u16, owner: &Value) {

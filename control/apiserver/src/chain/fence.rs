@@ -65,7 +65,7 @@ impl Fence {
         if !seeded::is(Bug::DeposedLeaderWrites) {
             verdict?;
         }
-        let revision = found.and_then(|lease| lease.revision).unwrap_or(Revision::new(0));
+        let revision = found.map_or(Revision::new(0), |lease| lease.written_at());
         Ok(Guard::at(key, revision))
     }
 

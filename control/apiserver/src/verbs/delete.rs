@@ -98,7 +98,7 @@ pub(crate) async fn delete_object(
         }
         let json = if goes { stored.json.clone() } else { encode(kind, marked) };
         let change = if goes { Change::Delete } else { Change::Put(as_stored(kind, &json)) };
-        let expected = stored.revision.unwrap_or(Revision::new(0));
+        let expected = stored.written_at();
         match storage.write(&key, expected, change, &guards).await? {
             Written::At(revision) => {
                 fence.iter().for_each(|fence| fence.landed(revision));

@@ -2,7 +2,6 @@
 //!
 //! The caller's function may run several times; it sees the object as clients see it, resourceVersion included.
 
-use base::Revision;
 use kinds::schema::apply::same_but_times;
 use kinds::{Deletion, FieldError, FieldErrors, Kind, View, meta, schema, tree};
 use serde_json::Value;
@@ -75,7 +74,7 @@ pub(crate) async fn change_object(
             return Ok(stored.clone());
         }
         let json = encode(kind, new.clone());
-        let expected = stored.revision.unwrap_or(Revision::new(0));
+        let expected = stored.written_at();
         if update.dry_run {
             return Ok(Stored { json, revision: stored.revision });
         }

@@ -123,8 +123,8 @@ pub static POD: Kind = Kind {
     },
 };
 
-/// Marks a pod that a node made by itself, of a file.
-const MIRROR: &str = "kubernetes.io/config.mirror";
+/// The annotation of a pod that a node made by itself, of a file.
+pub const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// Of metadata the views of a pod change nothing.
 fn keep_metadata(object: &mut Value, old: &Value) {

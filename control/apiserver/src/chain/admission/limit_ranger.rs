@@ -1,11 +1,10 @@
 //! LimitRanger: what the LimitRanges of a namespace say of its pods and claims, given where they are silent, demanded
 //! where they are not.
 
-use std::collections::BTreeMap;
-
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use kinds::quantity::Quantity;
+use kinds::quota::{Amounts, add, amounts};
 use kinds::{meta, tree};
 use serde_json::Value;
 
@@ -17,12 +16,9 @@ pub(super) const PLUGIN: Plugin = Plugin { name: "LimitRanger", admit: Admit::Re
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 const CONTAINERS: [&str; 2] = ["spec.containers", "spec.initContainers"];
 
-type Amounts = BTreeMap<String, Quantity>;
-
 fn admit<'a>(attempt: &'a mut Attempt<'_>) -> BoxFuture<'a, Result<(), Status>> {
     async move {
-        let is_claim =
-            attempt.call.kind.group.is_empty() && attempt.call.kind.kind == "PersistentVolumeClaim";
+        let is_claim = attempt.is("", "PersistentVolumeClaim");
         let resizes = attempt.is("", "Pod") && attempt.call.path.subresource.as_deref() == Some("resize");
         let is_pod = attempt.creates("", "Pod") || resizes;
         if !is_pod && !is_claim {
@@ -66,11 +62,6 @@ async fn items(attempt: &Attempt<'_>) -> Result<Vec<Value>, Status> {
 
 fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
     CONTAINERS.into_iter().flat_map(|list| tree::items(pod, list))
-}
-
-fn amounts(object: &Value, path: &str) -> Amounts {
-    let entries = tree::map(object, path).into_iter().flatten();
-    entries.filter_map(|(resource, amount)| Some((resource.clone(), Quantity::of(amount)?))).collect()
 }
 
 /// Fills what containers do not say, and tells in an annotation what that was.
@@ -140,9 +131,8 @@ impl Asked {
             CONTAINERS.map(|list| tree::items(pod, list).iter().map(Self::of).collect::<Vec<_>>());
         let side = |of: fn(&Self) -> &Amounts| {
             let mut total = Amounts::new();
-            for (resource, amount) in running.iter().flat_map(of) {
-                let sum = total.get(resource).copied().unwrap_or(Quantity::ZERO) + *amount;
-                total.insert(resource.clone(), sum);
+            for asked in &running {
+                add(&mut total, of(asked));
             }
             for (resource, amount) in first.iter().flat_map(of) {
                 if total.get(resource).is_none_or(|sum| sum < amount) {

@@ -3,7 +3,6 @@
 //!
 //! The namespace's revision guards the create, so none slips in after the namespace began to go.
 
-use base::Revision;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use kinds::{meta, tree};
@@ -34,7 +33,7 @@ fn admit<'a>(attempt: &'a mut Attempt<'_>) -> BoxFuture<'a, Result<(), Status>> 
             return Err(Status::namespace_terminating(attempt.call.kind, attempt.name, attempt.namespace));
         }
         let key = scope.key(attempt.namespace);
-        attempt.guards.push(Guard::at(key, found.revision.unwrap_or(Revision::new(0))));
+        attempt.guards.push(Guard::at(key, found.written_at()));
         Ok(())
     }
     .boxed()

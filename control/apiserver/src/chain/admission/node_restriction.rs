@@ -4,6 +4,7 @@
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use kinds::core::pod::MIRROR;
 use kinds::{Kind, meta, tree};
 use serde_json::{Map, Value};
 
@@ -14,7 +15,6 @@ use crate::storage::Scope;
 
 pub(super) const PLUGIN: Plugin = Plugin { name: "NodeRestriction", admit: Admit::Reading(admit) };
 
-const MIRROR: &str = "kubernetes.io/config.mirror";
 const RESTRICTED: &str = "node-restriction.kubernetes.io";
 /// What of the labels of Kubernetes a node may say of itself.
 const OWN_LABELS: &[&str] = &[

@@ -6,13 +6,12 @@
 
 use std::time::Duration;
 
-use base::Revision;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use kinds::core::resource_quota::RESOURCE_QUOTA;
 use kinds::quantity::Quantity;
 use kinds::quota::{self, Amounts, Measure};
-use kinds::{meta, tree};
+use kinds::{Kind, meta, tree};
 use serde_json::Value;
 
 use super::{Admit, Attempt, Plugin};
@@ -30,7 +29,9 @@ const COUNT_WAIT_MAX: Duration = Duration::from_secs(3);
 fn admit<'a>(attempt: &'a mut Attempt<'_>) -> BoxFuture<'a, Result<(), Status>> {
     async move {
         let call = attempt.call;
-        if !quota::counts(call.kind) || attempt.old.is_some_and(|old| goes(call.kind, old, attempt.object)) {
+        if !may_matter(call.kind, attempt.old.is_some())
+            || attempt.old.is_some_and(|old| goes(call.kind, old, attempt.object))
+        {
             return Ok(());
         }
         // What will be written is counted, so with all defaults.
@@ -66,10 +67,13 @@ impl Moved<'_> {
         freshness: Freshness,
         guards: &mut Vec<Guard>,
     ) -> Result<(), Status> {
+        if !may_matter(call.kind, self.before.is_some() && self.after.is_some()) {
+            return Ok(());
+        }
         let now = call.server.clock.now();
         let measure = |object: Option<&Value>| object.map(|object| Measure::of(call.kind, object, now));
         let scales = Scales { before: measure(self.before), after: measure(self.after), moved: self };
-        if !quota::counts(call.kind) || scales.before == scales.after {
+        if scales.before == scales.after {
             return Ok(());
         }
         let (storage, scope) = (call.storage, quotas(self.namespace));
@@ -103,6 +107,11 @@ impl Moved<'_> {
     }
 }
 
+/// Whether a write of the kind may count. What counts for itself alone counts as much after an update as before.
+fn may_matter(kind: &Kind, is_update: bool) -> bool {
+    quota::counts(kind) && (!is_update || quota::is_told_apart(kind.group, kind.plural))
+}
+
 fn quotas(namespace: &str) -> Scope {
     Scope { kind: &RESOURCE_QUOTA, namespace: Some(namespace.to_owned()) }
 }
@@ -129,7 +138,7 @@ impl Scales<'_> {
             let quota = stored.parse()?;
             let key = String::from_utf8_lossy(key).into_owned();
             match self.weigh_one(&quota, stored) {
-                Ok(Some(change)) => changes.push(Guard::changing(key, revision(stored), change)),
+                Ok(Some(change)) => changes.push(Guard::changing(key, stored.written_at(), change)),
                 Ok(None) => {}
                 Err(verdict) => return Ok(verdict),
             }
@@ -242,8 +251,4 @@ fn check(name: &str, growth: &Amounts, used: &Amounts, hard: &Amounts) -> Result
         told(&|name, _| used(name)),
         told(&|name, _| hard.get(name).copied().unwrap_or(Quantity::ZERO)),
     ))
-}
-
-fn revision(stored: &Stored) -> Revision {
-    stored.revision.unwrap_or(Revision::new(0))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use kinds::core::pod::MIRROR;
 use kinds::{meta, tree};
 use serde_json::{Value, json};
 
@@ -16,7 +17,6 @@ use crate::storage::Freshness;
 pub(super) const PLUGIN: Plugin = Plugin { name: "ServiceAccount", admit: Admit::Reading(admit) };
 
 const DEFAULT: &str = "default";
-const MIRROR: &str = "kubernetes.io/config.mirror";
 /// How long a pod waits for the account that every namespace gets.
 const DEFAULT_ACCOUNT_WAIT_MAX: Duration = Duration::from_secs(3);
 

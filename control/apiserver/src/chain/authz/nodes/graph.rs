@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use kinds::core::pod::MIRROR;
 use kinds::{meta, tree};
 use serde_json::Value;
 
@@ -18,7 +19,6 @@ pub(super) enum Thing {
 /// Fields of a volume's source that name a Secret.
 const SECRET_REFERENCES: &[&str] =
     &["secretRef", "nodePublishSecretRef", "nodeStageSecretRef", "nodeExpandSecretRef"];
-const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// Keys are `namespace/name`.
 #[derive(Debug, Default)]
