@@ -444,4 +444,4 @@ impl Cursor for RocksCursor<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

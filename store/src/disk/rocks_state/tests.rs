@@ -1,9 +1,26 @@
 //! Copies that travel from one set of tables to another, and tables that are damaged.
 
 use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
 
 use super::*;
 use crate::disk::read;
+
+/// Returns when a node that was stopped has closed these tables. Until then its last task may go on writing, and RocksDB,
+/// when it closes, replaces a manifest that has not the size that it should have: damage would be undone.
+pub(crate) async fn closed(root: &Path) {
+    let closed = async {
+        loop {
+            match RocksState::open(root) {
+                Err(TableError::Io(error)) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                opened => return drop(opened.expect("tables")),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), closed).await.expect("they are closed");
+}
 
 fn open(root: &Path) -> RocksState {
     RocksState::open(root).expect("tables")

@@ -7,6 +7,7 @@ use std::time::Duration;
 use base::NodeId;
 
 use super::{DEADLINE, Running, Town, URLS, config, member, start};
+use crate::disk::rocks_state::tests::closed;
 use crate::{Cluster, Disk, MemoryDisk, NodeConfig, StartError};
 
 /// On a disk, with a log that is cut soon.
@@ -64,8 +65,9 @@ async fn catch_up(node: &Running, with: &Running) {
 }
 
 /// Whether all of the files that say what the tables are made of were there to be damaged.
-fn damage(dir: &Path, name: &str) {
+async fn damage(dir: &Path, name: &str) {
     let state = dir.join(name).join("state");
+    closed(&state).await;
     let current = fs::read_to_string(state.join("CURRENT-DB")).expect("tables");
     let mut damaged = 0;
     for file in fs::read_dir(state.join(current)).expect("tables").flatten() {
@@ -94,7 +96,7 @@ async fn a_member_that_was_added_later_takes_a_copy_from_whoever_lives_where_it_
     fill(&nodes[0]).await;
     catch_up(&d, &nodes[0]).await;
     d.stop(&town).await;
-    damage(dir.path(), "d");
+    damage(dir.path(), "d").await;
     // What it remembers is gone with the rest.
     fs::remove_file(dir.path().join("d").join("members")).expect("it had remembered");
     let d = again(&town, joining(dir.path(), "d", &through), 5).await;
@@ -132,7 +134,7 @@ async fn a_founder_whose_fellows_were_replaced_takes_a_copy_from_those_who_came(
     })
     .await;
     a.stop(&town).await;
-    damage(dir.path(), "a");
+    damage(dir.path(), "a").await;
     // Its configuration still lists b and c only.
     let a = again(&town, founder(dir.path(), "a"), 6).await;
     assert!(is_repaired(dir.path(), "a"));
@@ -156,7 +158,7 @@ async fn who_lives_at_a_founders_address_under_another_id_is_asked() {
     catch_up(&a, &c).await;
     a.stop(&town).await;
     b.stop(&town).await;
-    damage(dir.path(), "a");
+    damage(dir.path(), "a").await;
     fs::remove_file(dir.path().join("a").join("members")).expect("it had remembered");
     let a = again(&town, founder(dir.path(), "a"), 6).await;
     assert!(is_repaired(dir.path(), "a"));

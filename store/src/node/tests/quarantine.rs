@@ -7,6 +7,7 @@ use base::NodeId;
 use bytes::Bytes;
 
 use super::cluster::{Trio, get, put};
+use crate::disk::rocks_state::tests::closed;
 use crate::mvcc::layout;
 use crate::mvcc::tables::Table;
 use crate::{
@@ -146,6 +147,7 @@ async fn tables_that_cannot_be_opened_are_repaired_from_a_peer_at_start() {
     trio.agree().await;
     let term = trio.store(wrong).status().term;
     let disk = trio.kill(wrong).await;
+    closed(&path(wrong).join("state")).await;
     for manifest in files_of(&path(wrong), "MANIFEST") {
         damage(&manifest);
     }
@@ -168,6 +170,7 @@ async fn a_byte_that_rots_in_a_file_takes_only_this_member_out() {
     fill(trio.store(wrong)).await;
     trio.agree().await;
     let disk = trio.kill(wrong).await;
+    closed(&path(wrong).join("state")).await;
     let tables = files_of(&path(wrong), ".sst");
     assert!(!tables.is_empty(), "a snapshot has written the tables out");
     damage(&tables[0]);
