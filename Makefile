@@ -63,8 +63,9 @@ chaos: setup ## break a cluster on purpose and judge it: SCENARIO=S-01 SEED=any 
 # Which bugs have their turn: those of this commit, so that the same commit comes to the same again.
 TURN ?= $(shell git rev-parse HEAD 2>/dev/null || date +%F)
 
+# What CI runs is built as the tests were: without their targets, cargo unites fewer features and builds kinds again.
 chaos-ci: setup ## what every change has to pass: eight scenarios, shortened, and three bugs on purpose that must be caught
-	@cargo build --workspace
+	@cargo build --workspace --all-targets
 	@$(NAVARCH_BIN) chaos gate --turn $(TURN) --runs .navarch/runs
 
 chaos-bugs: setup ## every bug on purpose must be caught: BUGS="ack-before-sync …" only these, ARGS="--times 5" how often
@@ -86,7 +87,7 @@ sim-soak: setup ## simulate SEEDS (10000) seeds from SEED (1) on, up to the firs
 
 # Always the same seeds, so that a change is judged by nothing but itself; `sim-soak` looks for new ones.
 sim-ci: setup ## simulate 200 seeds from SEED (1) on
-	@cargo build --workspace
+	@cargo build --workspace --all-targets
 	@$(CARGO_TARGET_DIR)/debug/sim --soak 200 --failures 20 --seed $(or $(SEED),1) --out $(CARGO_TARGET_DIR)/sim
 
 sim-bugs: setup ## plant each bug on purpose, and see that one of 40 seeds finds it
@@ -106,7 +107,7 @@ bench-store: setup ## the store beside Debian's etcd; ARGS="--seconds 2 --rounds
 	@$(CARGO_TARGET_DIR)/release/bench_store $(ARGS)
 
 bench-api: setup ## the Kubernetes API of three servers; ARGS="--kubeconfig FILE" for any other server
-	@$(RELEASE)
+	@$(RELEASE) --bin navarch --bin bench_api
 	@NAVARCH_BIN=$(CARGO_TARGET_DIR)/release/navarch $(CARGO_TARGET_DIR)/release/bench_api $(ARGS)
 
 ci: check test chaos-ci sim-ci ## what .ci/run runs
