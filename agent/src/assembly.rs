@@ -17,6 +17,7 @@ use crate::network::NetworkError;
 use crate::pods::{Host, Node, Pods};
 use crate::runtime::hollow::HollowRuntime;
 use crate::runtime::{Runtime, RuntimeError, Which};
+use crate::tokens::{TokenSource, Tokens};
 
 /// Why an agent cannot start; each says what to do about it.
 #[derive(Debug, Error)]
@@ -61,6 +62,7 @@ pub async fn start_pods(
     config: &AgentConfig,
     desired: watch::Receiver<Arc<Desired>>,
     reports: Reports,
+    tokens: Arc<dyn TokenSource>,
     (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
     tasks: &Tasks,
 ) -> Result<RunningPods, AgentError> {
@@ -89,6 +91,8 @@ pub async fn start_pods(
         runtime: runtime.clone(),
         host,
         reports,
+        tokens: Tokens::new(tokens, clock.clone(), entropy.clone()),
+        allocatable: crate::node::allocatable(&config.data_dir),
         clock,
         entropy,
         tasks: tasks.clone(),

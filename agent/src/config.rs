@@ -77,6 +77,10 @@ impl Paths {
         dirs
     }
 
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
     /// containerd's state, socket and mounts.
     pub fn run_dir(&self) -> &Path {
         &self.run_dir

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Event, NodeStatus, Pod, PodStatus, Secret};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Event, NodeStatus, PersistentVolume, PersistentVolumeClaim, Pod, PodStatus, Secret, Service,
+};
 use tokio::sync::{mpsc, watch};
 
 use crate::network::Subnet;
@@ -49,6 +51,12 @@ pub struct Desired {
     pub config_maps: BTreeMap<ObjectKey, Arc<ConfigMap>>,
     /// The Secrets that these pods use.
     pub secrets: BTreeMap<ObjectKey, Arc<Secret>>,
+    /// The Services of their namespaces, and the API's own, for environments.
+    pub services: BTreeMap<ObjectKey, Arc<Service>>,
+    /// The claims that these pods use.
+    pub claims: BTreeMap<ObjectKey, Arc<PersistentVolumeClaim>>,
+    /// The volumes that these claims are bound to; their keys have no namespace.
+    pub volumes: BTreeMap<ObjectKey, Arc<PersistentVolume>>,
     /// The other nodes of the pod network.
     pub peers: BTreeSet<Peer>,
     /// This node's part of the pod network; `None` until the control plane has assigned one.

@@ -12,6 +12,7 @@ pub(crate) mod pki;
 mod session;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +29,8 @@ use assignments::Assignments;
 pub use dial::{DialError, Identity, IdentityError};
 pub(crate) use dial::{Dialer, TUNNEL, TlsConnection};
 use outbox::Outbox;
-use session::{Session, SessionEnd};
+use session::{Caller, Session, SessionEnd};
+pub use tokens::GatewayTokens;
 
 use crate::causes::in_full;
 use crate::desired::{Desired, ReportInbox, Reports};
@@ -57,6 +59,7 @@ pub struct Gateway {
     pub desired: watch::Receiver<Arc<Desired>>,
     pub reports: Reports,
     pub statuses: watch::Receiver<Arc<PodStatuses>>,
+    pub tokens: GatewayTokens,
 }
 
 /// Why the client cannot start. Once started it never gives up.
@@ -84,6 +87,7 @@ pub fn start(
     let (desired, desired_rx) = Desired::channel();
     let (reports, inbox) = Reports::channel();
     let (statuses, statuses_rx) = watch::channel(Arc::default());
+    let (callers, callers_rx) = watch::channel(None);
     let client = GatewayClient {
         dialer,
         node: settings.node_name,
@@ -93,9 +97,11 @@ pub fn start(
         assignments: Assignments::new(desired),
         outbox: Outbox::new(statuses),
         inbox,
+        callers,
     };
     tasks.spawn_infallible("gateway client", client.run(tasks.stop().clone()));
-    Ok(Gateway { desired: desired_rx, reports, statuses: statuses_rx })
+    let tokens = GatewayTokens::over(callers_rx);
+    Ok(Gateway { desired: desired_rx, reports, statuses: statuses_rx, tokens })
 }
 
 struct GatewayClient {
@@ -107,6 +113,8 @@ struct GatewayClient {
     assignments: Assignments,
     outbox: Outbox,
     inbox: ReportInbox,
+    /// Whoever else calls, while there is a server.
+    callers: watch::Sender<Option<Caller>>,
 }
 
 impl GatewayClient {
@@ -150,13 +158,16 @@ impl GatewayClient {
         info!(%server, "connected to the control plane");
         self.assignments.forget_cursor();
         self.outbox.repeat_node();
+        self.callers.send_replace(Some(session.caller()));
         let polling = session.poll_forever(&mut self.assignments);
         let reporting = session.report_forever(&mut self.inbox, &mut self.outbox);
-        tokio::select! {
+        let end = tokio::select! {
             biased;
-            end = polling => Ok(end),
-            end = reporting => Ok(end),
-        }
+            end = polling => end,
+            end = reporting => end,
+        };
+        self.callers.send_replace(None);
+        Ok(end)
     }
 }
 

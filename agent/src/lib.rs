@@ -17,6 +17,7 @@ mod pods;
 mod probes;
 mod run;
 pub mod runtime;
+pub mod tokens;
 pub mod tunnel;
 mod volumes;
 

@@ -8,7 +8,7 @@ mod facts;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,18 +122,13 @@ fn status(
     conditions: &Conditions,
 ) -> NodeStatus {
     let address = |kind: &str, address: String| NodeAddress { address, type_: kind.to_owned() };
-    let storage = usage.storage_bytes;
     NodeStatus {
         addresses: Some(vec![
             address("InternalIP", settings.node_ip.to_string()),
             address("Hostname", settings.node_name.clone()),
         ]),
-        capacity: Some(resources(facts.cpus, usage.memory_bytes, storage)),
-        allocatable: Some(resources(
-            facts.cpus,
-            usage.memory_bytes.saturating_sub(RESERVED_MEMORY_BYTES),
-            storage - storage / 100 * RESERVED_STORAGE_PERCENT,
-        )),
+        capacity: Some(resources(facts.cpus, usage.memory_bytes, usage.storage_bytes)),
+        allocatable: Some(for_pods(facts, usage)),
         conditions: Some(conditions.list()),
         daemon_endpoints: Some(NodeDaemonEndpoints::default()),
         images: Some(largest(&runtime.images)),
@@ -152,6 +147,19 @@ fn status(
         }),
         ..NodeStatus::default()
     }
+}
+
+/// What this machine has for pods.
+pub(crate) fn allocatable(data_dir: &Path) -> BTreeMap<String, Quantity> {
+    for_pods(&Facts::read(), &Usage::read(data_dir))
+}
+
+fn for_pods(facts: &Facts, usage: &Usage) -> BTreeMap<String, Quantity> {
+    resources(
+        facts.cpus,
+        usage.memory_bytes.saturating_sub(RESERVED_MEMORY_BYTES),
+        usage.storage_bytes - usage.storage_bytes / 100 * RESERVED_STORAGE_PERCENT,
+    )
 }
 
 fn resources(cpus: u64, memory_bytes: u64, storage_bytes: u64) -> BTreeMap<String, Quantity> {

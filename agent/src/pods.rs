@@ -13,6 +13,7 @@ mod fields;
 mod host;
 mod memory;
 mod plan;
+mod service_links;
 mod status;
 mod worker;
 
@@ -26,14 +27,16 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub(crate) use environment::Sources;
+pub(crate) use containers::lasting;
+pub(crate) use environment::{MissingValue, Sources, expand_known};
 pub(crate) use events::About;
-pub(crate) use fields::{FieldPathError, pod_field, resource_field};
+pub(crate) use fields::{Allocatable, FieldPathError, pod_field, resource_field};
 pub(crate) use host::Host;
 pub(crate) use memory::{Probed, Verdict};
 
-use crate::desired::{Desired, PodKey, Reports};
+use crate::desired::{Desired, ObjectKey, PodKey, Reports};
 use crate::runtime::{PodRuntime, Runtime, RuntimeError, Which};
+use crate::tokens::Tokens;
 use worker::Worker;
 
 /// How often everything in the runtime is listed. containerd 1.6 has no container events over CRI.
@@ -51,6 +54,9 @@ pub(crate) struct Node {
     /// Folders and cgroups; absent where nothing really runs.
     pub(crate) host: Option<Host>,
     pub(crate) reports: Reports,
+    pub(crate) tokens: Tokens,
+    /// What the node has for pods.
+    pub(crate) allocatable: Allocatable,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) tasks: Tasks,
@@ -264,22 +270,19 @@ impl Order {
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
-        let same_maps = self.desired.config_maps.len() == other.desired.config_maps.len()
-            && self
-                .desired
-                .config_maps
-                .values()
-                .zip(other.desired.config_maps.values())
-                .all(|(a, b)| Arc::ptr_eq(a, b));
-        let same_secrets = self.desired.secrets.len() == other.desired.secrets.len()
-            && self
-                .desired
-                .secrets
-                .values()
-                .zip(other.desired.secrets.values())
-                .all(|(a, b)| Arc::ptr_eq(a, b));
-        same_pod && same_maps && same_secrets && self.gone == other.gone
+        let (a, b) = (&self.desired, &other.desired);
+        // Services matter when a container starts, and only then.
+        same_pod
+            && same_objects(&a.config_maps, &b.config_maps)
+            && same_objects(&a.secrets, &b.secrets)
+            && same_objects(&a.claims, &b.claims)
+            && same_objects(&a.volumes, &b.volumes)
+            && self.gone == other.gone
     }
+}
+
+fn same_objects<K>(a: &BTreeMap<ObjectKey, Arc<K>>, b: &BTreeMap<ObjectKey, Arc<K>>) -> bool {
+    a.len() == b.len() && a.values().zip(b.values()).all(|(a, b)| Arc::ptr_eq(a, b))
 }
 
 impl Drop for Pods {

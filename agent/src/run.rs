@@ -85,8 +85,9 @@ async fn start(
         }
     };
     let (desired, reports) = (gateway.desired.clone(), gateway.reports.clone());
-    let pods =
-        start_pods(config, desired.clone(), reports.clone(), (clock.clone(), entropy.clone()), tasks).await?;
+    let sources = (clock.clone(), entropy.clone());
+    let tokens = Arc::new(gateway.tokens);
+    let pods = start_pods(config, desired.clone(), reports.clone(), tokens, sources, tasks).await?;
     info!(node = %config.node_name, runtime = %pods.runtime_version, "the agent runs");
     let (health, runtime_health) = watch::channel(RuntimeHealth::default());
     tasks.spawn_infallible("runtime health", tell_health(pods, health, tasks.stop().clone()));

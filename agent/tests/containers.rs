@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use agent::desired::{Desired, ObjectKey, PodKey, Report, ReportInbox, Reports};
 use agent::runtime::{PodRuntime, Which};
+use agent::tokens::{IssuedToken, TokenAsk, TokenSource};
 use agent::{AgentConfig, AgentTls, Paths, RunningPods, RuntimeChoice};
 use base::{SystemClock, SystemEntropy, Tasks};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
@@ -27,6 +28,18 @@ if [ "$CNI_COMMAND" = ADD ]; then
   echo '{"cniVersion":"0.4.0","interfaces":[{"name":"'$CNI_IFNAME'","sandbox":"'$CNI_NETNS'"}],"ips":[{"version":"4","interface":0,"address":"10.99.0.2/24"}]}'
 fi
 "#;
+
+/// Makes a token of whatever is asked for.
+struct Mint;
+
+#[async_trait::async_trait]
+impl TokenSource for Mint {
+    async fn issue(&self, ask: &TokenAsk) -> Result<IssuedToken, String> {
+        let lifetime = Duration::from_secs(u64::try_from(ask.lifetime_seconds).unwrap());
+        let expires_at = base::Clock::now(&SystemClock) + lifetime;
+        Ok(IssuedToken { token: format!("{} for {}", ask.pod, ask.audience), expires_at, lifetime })
+    }
+}
 
 struct TestAgent {
     config: AgentConfig,
@@ -45,7 +58,7 @@ impl TestAgent {
         let tasks = Tasks::new(CancellationToken::new());
         let sources: (Arc<dyn base::Clock>, Arc<dyn base::Entropy>) =
             (Arc::new(SystemClock), Arc::new(SystemEntropy));
-        let running = agent::start_pods(config, desired_rx, reports, sources, &tasks)
+        let running = agent::start_pods(config, desired_rx, reports, Arc::new(Mint), sources, &tasks)
             .await
             .expect("the machine has what containers need");
         Self {

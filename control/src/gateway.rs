@@ -8,6 +8,7 @@ mod listener;
 mod liveness;
 mod report;
 mod sessions;
+mod tokens;
 mod tunnels;
 mod view;
 
@@ -17,7 +18,9 @@ use std::time::Duration;
 use base::{Clock, Entropy, Tasks};
 use client::Client;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use proto::agent::{PollRequest, PollResponse, ReportRequest, ReportResponse, gateway_server};
+use proto::agent::{
+    PollRequest, PollResponse, ReportRequest, ReportResponse, TokenRequest, TokenResponse, gateway_server,
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
@@ -34,9 +37,13 @@ const POLL_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long a first poll waits until the caches hold what a fresh list holds.
 const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 
+/// A client of the API that acts as the node of this name.
+pub(crate) type ActAsNode = Arc<dyn Fn(&str) -> Client + Send + Sync>;
+
 /// What the gateway is given.
 pub(crate) struct GatewayConfig {
     pub(crate) client: Client,
+    pub(crate) act_as_node: ActAsNode,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     /// The control node that this gateway is part of.
@@ -49,6 +56,7 @@ pub(crate) struct GatewayConfig {
 #[derive(Clone)]
 pub(crate) struct Gateway {
     client: Client,
+    act_as_node: ActAsNode,
     view: Arc<View>,
     sessions: Arc<Sessions>,
     liveness: Arc<Liveness>,
@@ -81,6 +89,7 @@ impl Gateway {
         };
         Self {
             client: config.client,
+            act_as_node: config.act_as_node,
             view,
             sessions: Arc::default(),
             liveness,
@@ -160,6 +169,12 @@ impl gateway_server::Gateway for Gateway {
         self.liveness.seen(&node);
         self.reporter.apply(&node, request.into_inner()).await?;
         Ok(Response::new(ReportResponse {}))
+    }
+
+    async fn token(&self, request: Request<TokenRequest>) -> Result<Response<TokenResponse>, Status> {
+        let node = node_of(&request, &request.get_ref().node)?;
+        self.view.synced().await;
+        self.issue(&node, request.into_inner()).await.map(Response::new)
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use apiserver::{ApiConfig, ApiServer, Identity, ServiceNetwork};
+use apiserver::{ApiConfig, ApiServer, Identity, PodAccounts, ServiceNetwork};
 use base::{Clock, Entropy, OwnThread, SystemClock, SystemEntropy, Tasks};
 use client::{Client, ElectionConfig, Informers};
 use controllers::ControllersConfig;
@@ -126,7 +126,7 @@ pub(crate) async fn run(args: ServerArgs) -> Result<()> {
         legacy_versions: args.legacy_api_versions,
         address: args.api_listen.to_string(),
         authentication,
-        pod_accounts: args.authentication.pod_accounts(),
+        pod_accounts: PodAccounts::Projected,
         service_network,
         tasks: stages.front.clone(),
     });
@@ -300,8 +300,14 @@ fn start_gateway(
     tunnels: Tunnels,
     tasks: &Tasks,
 ) -> Gateway {
+    let server = api.clone();
+    let act_as_node = move |node: &str| {
+        let identity = Identity::known(format!("system:node:{node}"), &["system:nodes"]);
+        Client::new(Arc::new(InProcess { server: server.clone(), identity }))
+    };
     let config = GatewayConfig {
         client: component(api, "navarch:gateway"),
+        act_as_node: Arc::new(act_as_node),
         clock: machine.clock.clone(),
         entropy: machine.entropy.clone(),
         server: args.name.clone(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use proto::agent::{Object, ObjectId, ObjectKind, Peer as WirePeer, PollResponse, Settings};
 use serde::de::DeserializeOwned;
@@ -19,6 +19,9 @@ pub(super) struct Assignments {
     pods: BTreeMap<ObjectKey, Held<Pod>>,
     config_maps: BTreeMap<ObjectKey, Held<ConfigMap>>,
     secrets: BTreeMap<ObjectKey, Held<Secret>>,
+    services: BTreeMap<ObjectKey, Held<Service>>,
+    claims: BTreeMap<ObjectKey, Held<PersistentVolumeClaim>>,
+    volumes: BTreeMap<ObjectKey, Held<PersistentVolume>>,
 }
 
 /// One object. `object` is absent when its JSON could not be read, so that it is not asked for again and
@@ -39,6 +42,9 @@ impl Assignments {
             pods: BTreeMap::new(),
             config_maps: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            services: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            volumes: BTreeMap::new(),
         }
     }
 
@@ -55,15 +61,16 @@ impl Assignments {
     /// Takes an answer in and publishes what is desired now, if that changed. What is held and still live
     /// stays as it is while a full answer is under way.
     pub(super) fn apply(&mut self, answer: PollResponse) {
-        let live = |kind| live_of(&answer.live, kind);
-        let (live_pods, live_config_maps, live_secrets) =
-            (live(ObjectKind::Pod), live(ObjectKind::ConfigMap), live(ObjectKind::Secret));
         for object in answer.changed {
             self.take(object);
         }
-        let consistent = keep_live(&mut self.pods, &live_pods)
-            & keep_live(&mut self.config_maps, &live_config_maps)
-            & keep_live(&mut self.secrets, &live_secrets);
+        let live = |kind| live_of(&answer.live, kind);
+        let consistent = keep_live(&mut self.pods, &live(ObjectKind::Pod))
+            & keep_live(&mut self.config_maps, &live(ObjectKind::ConfigMap))
+            & keep_live(&mut self.secrets, &live(ObjectKind::Secret))
+            & keep_live(&mut self.services, &live(ObjectKind::Service))
+            & keep_live(&mut self.claims, &live(ObjectKind::PersistentVolumeClaim))
+            & keep_live(&mut self.volumes, &live(ObjectKind::PersistentVolume));
         self.seen_revision = if consistent { answer.revision } else { 0 };
         if !consistent {
             info!("the server lists objects that we do not hold, asking for everything");
@@ -80,6 +87,13 @@ impl Assignments {
             Ok(ObjectKind::Pod) => insert(&mut self.pods, id, &object.json, |pod| &pod.metadata),
             Ok(ObjectKind::ConfigMap) => insert(&mut self.config_maps, id, &object.json, |map| &map.metadata),
             Ok(ObjectKind::Secret) => insert(&mut self.secrets, id, &object.json, |secret| &secret.metadata),
+            Ok(ObjectKind::Service) => insert(&mut self.services, id, &object.json, |found| &found.metadata),
+            Ok(ObjectKind::PersistentVolumeClaim) => {
+                insert(&mut self.claims, id, &object.json, |claim| &claim.metadata);
+            }
+            Ok(ObjectKind::PersistentVolume) => {
+                insert(&mut self.volumes, id, &object.json, |volume| &volume.metadata);
+            }
             Ok(ObjectKind::Unspecified) | Err(_) => {
                 debug!(kind = id.kind, "an object of a kind not known here")
             }
@@ -92,6 +106,9 @@ impl Assignments {
             pods: readable(&self.pods),
             config_maps: readable(&self.config_maps),
             secrets: readable(&self.secrets),
+            services: readable(&self.services),
+            claims: readable(&self.claims),
+            volumes: readable(&self.volumes),
             peers: peers.iter().filter_map(peer).collect(),
             pod_cidr: subnet(&settings.pod_cidr),
             cluster_cidr: subnet(&settings.cluster_cidr),
@@ -169,10 +186,24 @@ fn subnet(text: &str) -> Option<crate::network::Subnet> {
 
 /// Objects are compared by identity: one that did not change keeps its `Arc`.
 fn same(a: &Desired, b: &Desired) -> bool {
-    let Desired { pods, config_maps, secrets, peers, pod_cidr, cluster_cidr, synced } = a;
+    let Desired {
+        pods,
+        config_maps,
+        secrets,
+        services,
+        claims,
+        volumes,
+        peers,
+        pod_cidr,
+        cluster_cidr,
+        synced,
+    } = a;
     same_objects(pods, &b.pods)
         && same_objects(config_maps, &b.config_maps)
         && same_objects(secrets, &b.secrets)
+        && same_objects(services, &b.services)
+        && same_objects(claims, &b.claims)
+        && same_objects(volumes, &b.volumes)
         && (peers, pod_cidr, cluster_cidr, synced) == (&b.peers, &b.pod_cidr, &b.cluster_cidr, &b.synced)
 }
 

@@ -40,6 +40,14 @@ pub(super) enum SessionEnd {
     NothingToReport,
 }
 
+/// Calls of others over the same connection.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) client: GatewayClient<Channel>,
+    pub(super) node: String,
+    pub(super) instance: String,
+}
+
 pub(super) struct Session {
     client: GatewayClient<Channel>,
     node: String,
@@ -70,6 +78,10 @@ impl Session {
             .map_err(|error| DialError::Http { server: server.to_owned(), source: error.into() })?;
         let client = GatewayClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
         Ok(Self { client, node: node.to_owned(), instance: instance.to_owned() })
+    }
+
+    pub(super) fn caller(&self) -> Caller {
+        Caller { client: self.client.clone(), node: self.node.clone(), instance: self.instance.clone() }
     }
 
     /// Polls and applies the answers, one after the other.

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{NodeStatus, PodStatus};
 use proto::agent::gateway_server::{Gateway as GatewayService, GatewayServer};
 use proto::agent::{
     Object, ObjectId, ObjectKind, PollRequest, PollResponse, ReportRequest, ReportResponse, Settings,
+    TokenRequest, TokenResponse,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio_stream::wrappers::TcpListenerStream;
@@ -66,6 +67,15 @@ impl GatewayService for FakeGateway {
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
         self.with(|seen| seen.reports.push(request.into_inner()));
         Ok(Response::new(ReportResponse {}))
+    }
+
+    async fn token(&self, request: Request<TokenRequest>) -> Result<Response<TokenResponse>, Status> {
+        let request = request.into_inner();
+        if request.pod_uid != "1" {
+            return Err(Status::not_found("no such pod"));
+        }
+        let token = format!("{} as {}", request.pod, request.node);
+        Ok(Response::new(TokenResponse { token, expires_at: 4000, lifetime_seconds: 3607 }))
     }
 }
 
@@ -162,6 +172,27 @@ async fn what_is_assigned_arrives_and_what_is_reported_is_told() {
         assert_eq!(seen.polls[1].seen_revision, 7, "the cursor is sent back");
         assert!(seen.reports.iter().all(|report| report.node == "agent-1" && !report.instance.is_empty()));
     });
+}
+
+#[tokio::test]
+async fn tokens_come_from_the_server_of_the_session() {
+    use crate::tokens::{TokenAsk, TokenSource};
+    let fixture = Fixture::new();
+    let ask = |uid: &str| TokenAsk {
+        pod_uid: uid.into(),
+        namespace: "default".into(),
+        pod: "web".into(),
+        audience: String::new(),
+        lifetime_seconds: 3607,
+    };
+    let nobody = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let away = fixture.client(vec![nobody.local_addr().expect("bound").to_string()]);
+    assert_eq!(away.tokens.issue(&ask("1")).await.expect_err("away"), "no server can be reached");
+    let (address, _fake, _freeze) = fixture.server().await;
+    let gateway = fixture.client(vec![address]);
+    let issued = gateway.tokens.issue(&ask("1")).await.expect("issued");
+    assert_eq!((issued.token.as_str(), issued.lifetime.as_secs()), ("web as agent-1", 3607));
+    assert_eq!(gateway.tokens.issue(&ask("2")).await.expect_err("refused"), "no such pod");
 }
 
 #[tokio::test]

@@ -1,17 +1,20 @@
 //! From a pod to what the container runtime is told: sandbox and container configurations. Pure.
 
+mod dns;
+mod names;
 mod security;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 use proto::cri::{
-    ContainerConfig, ContainerMetadata, DnsConfig, ImageSpec, KeyValue, LinuxContainerConfig,
-    LinuxContainerResources, LinuxPodSandboxConfig, Mount, PodSandboxConfig, PodSandboxMetadata,
+    ContainerConfig, ContainerMetadata, ImageSpec, KeyValue, LinuxContainerConfig, LinuxContainerResources,
+    LinuxPodSandboxConfig, Mount, PodSandboxConfig, PodSandboxMetadata,
 };
 
-pub(crate) use security::check_non_root;
+pub(crate) use names::hosts_file;
+pub(crate) use security::{check_non_root, check_supported};
 
 use super::environment::expand;
 use super::memory;
@@ -22,10 +25,20 @@ use crate::runtime::{
 
 /// Seconds, when a pod does not say.
 pub(crate) const GRACE_DEFAULT: u64 = 30;
-/// A host name's limit (RFC 1123).
-const HOST_NAME_MAX: usize = 63;
+/// Where a node keeps what `localhostProfile` names, below the agent's folder.
+const SECCOMP_DIR: &str = "seccomp";
 
-pub(crate) fn sandbox(pod: &Pod, attempt: u32, logs: &Path, cgroup_parent: String) -> PodSandboxConfig {
+/// What sandboxes depend on besides their pod.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NodeFiles {
+    /// The pod's log directory.
+    pub(crate) logs: PathBuf,
+    pub(crate) cgroup_parent: String,
+    /// What the node's own resolv.conf says.
+    pub(crate) resolv_conf: String,
+}
+
+pub(crate) fn sandbox(pod: &Pod, attempt: u32, node: NodeFiles) -> PodSandboxConfig {
     let spec = pod.spec.clone().unwrap_or_default();
     let metadata = PodSandboxMetadata {
         name: pod.metadata.name.clone().unwrap_or_default(),
@@ -35,13 +48,13 @@ pub(crate) fn sandbox(pod: &Pod, attempt: u32, logs: &Path, cgroup_parent: Strin
     };
     let sysctls = spec.security_context.as_ref().and_then(|context| context.sysctls.as_ref());
     PodSandboxConfig {
-        hostname: host_name(pod),
-        log_directory: logs.display().to_string(),
-        dns_config: dns(pod),
+        hostname: names::host_name(pod),
+        log_directory: node.logs.display().to_string(),
+        dns_config: dns::config(pod, &node.resolv_conf),
         labels: labels(pod, None),
         annotations: HashMap::from([(ANNOTATION_GRACE.to_owned(), grace_seconds(pod).to_string())]),
         linux: Some(LinuxPodSandboxConfig {
-            cgroup_parent,
+            cgroup_parent: node.cgroup_parent,
             security_context: Some(security::sandbox(pod)),
             sysctls: sysctls.into_iter().flatten().map(|s| (s.name.clone(), s.value.clone())).collect(),
         }),
@@ -53,6 +66,8 @@ pub(crate) fn sandbox(pod: &Pod, attempt: u32, logs: &Path, cgroup_parent: Strin
 pub(crate) struct Surroundings {
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) mounts: Vec<Mount>,
+    /// The agent's folder.
+    pub(crate) data_dir: PathBuf,
     pub(crate) resources: LinuxContainerResources,
     pub(crate) attempt: u32,
     /// The id of the container whose processes it is to see.
@@ -83,41 +98,14 @@ pub(crate) fn container(pod: &Pod, spec: &ContainerSpec, around: Surroundings) -
         tty: spec.tty == Some(true),
         linux: Some(LinuxContainerConfig {
             resources: Some(around.resources),
-            security_context: Some(security::container(pod, spec, around.target)),
+            security_context: Some(security::container(
+                pod,
+                spec,
+                around.target,
+                &around.data_dir.join(SECCOMP_DIR),
+            )),
         }),
     }
-}
-
-/// Empty with the node's network, whose host name is the node's.
-pub(crate) fn host_name(pod: &Pod) -> String {
-    let spec = pod.spec.as_ref();
-    if spec.is_some_and(|spec| spec.host_network == Some(true)) {
-        return String::new();
-    }
-    let name = spec
-        .and_then(|spec| spec.hostname.as_deref())
-        .filter(|name| !name.is_empty())
-        .or(pod.metadata.name.as_deref())
-        .unwrap_or_default();
-    let cut = &name[..name.len().min(HOST_NAME_MAX)];
-    cut.trim_end_matches(['-', '.']).to_owned()
-}
-
-/// What the pod's `/etc/hosts` says; the runtime would copy the node's, which lacks the pod.
-pub(crate) fn hosts_file(pod: &Pod, pod_ip: &str) -> String {
-    let spec = pod.spec.clone().unwrap_or_default();
-    let mut text =
-        "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
-        fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n"
-            .to_owned();
-    if !pod_ip.is_empty() {
-        text += &format!("{pod_ip}\t{}\n", host_name(pod));
-    }
-    for alias in spec.host_aliases.iter().flatten() {
-        let names = alias.hostnames.clone().unwrap_or_default().join("\t");
-        text += &format!("{}\t{names}\n", alias.ip);
-    }
-    text
 }
 
 pub(crate) fn grace_seconds(pod: &Pod) -> u64 {
@@ -125,19 +113,24 @@ pub(crate) fn grace_seconds(pod: &Pod) -> u64 {
     grace.and_then(|grace| u64::try_from(grace).ok()).unwrap_or(GRACE_DEFAULT)
 }
 
-/// There is no cluster DNS yet, so `ClusterFirst` is what `Default` is: the node's own resolv.conf, which
-/// the runtime copies when it is told nothing.
-fn dns(pod: &Pod) -> Option<DnsConfig> {
-    let config = pod.spec.as_ref()?.dns_config.as_ref()?;
-    let options = config.options.iter().flatten().map(|option| {
-        let name = option.name.clone().unwrap_or_default();
-        option.value.as_ref().map_or(name.clone(), |value| format!("{name}:{value}"))
-    });
-    Some(DnsConfig {
-        servers: config.nameservers.clone().unwrap_or_default(),
-        searches: config.searches.clone().unwrap_or_default(),
-        options: options.collect(),
-    })
+/// Why this node cannot make the pod's sandbox, in the kubelet's words.
+pub(crate) fn check_sandbox(pod: &Pod) -> Result<(), Refused> {
+    names::check_host_name(pod).map_err(Refused::sandbox)?;
+    security::check_sandbox(pod)
+}
+
+/// A pod that does not start here, with the reason of its event.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Refused {
+    pub(crate) reason: &'static str,
+    message: String,
+}
+
+impl Refused {
+    fn sandbox(message: String) -> Self {
+        Self { reason: "FailedCreatePodSandBox", message: format!("Failed to create pod sandbox: {message}") }
+    }
 }
 
 fn labels(pod: &Pod, container: Option<&str>) -> HashMap<String, String> {
@@ -171,6 +164,7 @@ mod tests {
             target: None,
             environment: environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             mounts: Vec::new(),
+            data_dir: PathBuf::from("/d"),
             resources: LinuxContainerResources::default(),
             attempt: 3,
         }
@@ -183,24 +177,5 @@ mod tests {
         let config = container(&pod, &pod.spec.as_ref().unwrap().containers[0], around(&[("A", "b")]));
         assert_eq!(config.args, ["echo b"]);
         assert_eq!(config.log_path, "c/3.log");
-    }
-
-    #[test]
-    fn the_nodes_network_has_no_host_name() {
-        let with_host_network = pod(&json!({"containers": [], "hostNetwork": true}));
-        let config = sandbox(&with_host_network, 0, Path::new("/l"), String::new());
-        assert_eq!(config.hostname, "");
-        assert_eq!(
-            sandbox(&pod(&json!({"containers": []})), 0, Path::new("/l"), String::new()).hostname,
-            "web-1"
-        );
-    }
-
-    #[test]
-    fn a_pod_finds_itself_and_its_aliases_in_hosts() {
-        let aliases =
-            pod(&json!({"containers": [], "hostAliases": [{"ip": "1.2.3.4", "hostnames": ["a", "b"]}]}));
-        let text = hosts_file(&aliases, "10.1.0.2");
-        assert!(text.contains("10.1.0.2\tweb-1\n") && text.contains("1.2.3.4\ta\tb\n"), "{text}");
     }
 }

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, EnvVarSource, Pod};
 use thiserror::Error;
 
-use super::fields;
+use super::fields::{self, Allocatable};
+use super::service_links;
 use crate::desired::{Desired, ObjectKey};
+use crate::tokens::PodTokens;
 
 /// What values may refer to.
 pub(crate) struct Sources<'a> {
@@ -15,6 +17,10 @@ pub(crate) struct Sources<'a> {
     pub(crate) node_name: &'a str,
     pub(crate) node_ip: &'a str,
     pub(crate) pod_ip: &'a str,
+    /// What the node has for pods.
+    pub(crate) allocatable: &'a Allocatable,
+    /// What the pod's projected volumes hold of its service account.
+    pub(crate) tokens: &'a PodTokens,
 }
 
 /// The message of a container that cannot be configured, in the kubelet's words.
@@ -26,13 +32,17 @@ pub(crate) enum EnvironmentError {
     NoKey { kind: &'static str, namespace: String, name: String, key: String },
     #[error("{0}")]
     Field(#[from] fields::FieldPathError),
+    #[error("container {0} not found")]
+    NoContainer(String),
 }
 
-/// The variables in the order in which the container gets them; a later one replaces an earlier one.
+/// The variables in the order in which the container gets them; a later one replaces an earlier one. Those of
+/// services come last, where nothing else has their name; values may refer to them all the same.
 pub(crate) fn environment(
     spec: &ContainerSpec,
     sources: &Sources<'_>,
 ) -> Result<Vec<(String, String)>, EnvironmentError> {
+    let linked = service_links::variables(sources.pod, sources.desired);
     let mut variables: Vec<(String, String)> = Vec::new();
     for from in spec.env_from.iter().flatten() {
         let prefix = from.prefix.as_deref().unwrap_or_default();
@@ -49,7 +59,10 @@ pub(crate) fn environment(
     }
     for variable in spec.env.iter().flatten() {
         let value = match (&variable.value, &variable.value_from) {
-            (Some(value), _) => Some(expand(value, &variables)),
+            (Some(value), _) => Some(expand_from(value, |name| {
+                let own = variables.iter().chain(&linked).find(|(known, _)| known == name);
+                own.map(|(_, value)| value.as_str())
+            })),
             (None, Some(source)) => sources.value(source, spec)?,
             (None, None) => Some(String::new()),
         };
@@ -57,11 +70,40 @@ pub(crate) fn environment(
             set(&mut variables, variable.name.clone(), value);
         }
     }
+    for (name, value) in linked {
+        if !variables.iter().any(|(known, _)| *known == name) {
+            variables.push((name, value));
+        }
+    }
     Ok(variables)
 }
 
 /// Replaces `$(NAME)` by its value and `$$` by `$`; what has no value stays as it is written.
 pub(crate) fn expand(text: &str, variables: &[(String, String)]) -> String {
+    expand_from(text, |name| {
+        variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    })
+}
+
+/// A reference in a `subPathExpr` that nothing is known of.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("missing value for {0:?}")]
+pub(crate) struct MissingValue(String);
+
+/// As [`expand`], but a reference without a value is an error.
+pub(crate) fn expand_known(text: &str, variables: &[(String, String)]) -> Result<String, MissingValue> {
+    let missing = std::cell::RefCell::new(None);
+    let expanded = expand_from(text, |name| {
+        let found = variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        if found.is_none() {
+            missing.borrow_mut().get_or_insert_with(|| name.to_owned());
+        }
+        found
+    });
+    missing.into_inner().map_or(Ok(expanded), |name| Err(MissingValue(name)))
+}
+
+fn expand_from<'a>(text: &str, value_of: impl Fn(&str) -> Option<&'a str>) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -71,8 +113,8 @@ pub(crate) fn expand(text: &str, variables: &[(String, String)]) -> String {
             expanded.push('$');
             rest = after;
         } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
-            match variables.iter().find(|(known, _)| known == name) {
-                Some((_, value)) => expanded.push_str(value),
+            match value_of(name) {
+                Some(value) => expanded.push_str(value),
                 None => expanded.push_str(&format!("$({name})")),
             }
             rest = after;
@@ -99,8 +141,15 @@ impl Sources<'_> {
             return Ok(Some(fields::pod_field(&field.field_path, self)?));
         }
         if let Some(resource) = &source.resource_field_ref {
-            let divisor = resource.divisor.as_ref().map(|quantity| quantity.0.as_str());
-            return Ok(Some(fields::resource_field(&resource.resource, divisor, spec)?));
+            let other = resource.container_name.as_deref().filter(|name| !name.is_empty());
+            let other = match other {
+                Some(name) => {
+                    let found = super::containers::lasting(self.pod).find(|found| found.name == name);
+                    found.ok_or_else(|| EnvironmentError::NoContainer(name.to_owned()))?
+                }
+                None => spec,
+            };
+            return Ok(Some(fields::resource_field(resource, other, self.allocatable)?));
         }
         if let Some(key) = &source.config_map_key_ref {
             let data = self.config_map(&key.name, key.optional)?;
@@ -167,6 +216,7 @@ mod tests {
     use std::sync::Arc;
 
     use expect_test::{Expect, expect};
+    use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
     use serde_json::json;
 
     use super::*;
@@ -186,12 +236,22 @@ mod tests {
         let mut desired = Desired::default();
         desired.config_maps.insert(ObjectKey::new("shop", "m"), Arc::new(map));
         desired.secrets.insert(ObjectKey::new("shop", "s"), Arc::new(secret));
+        let api = serde_json::from_value(json!({
+            "metadata": {"name": "kubernetes"},
+            "spec": {"clusterIP": "10.0.0.1", "ports": [{"name": "https", "port": 443}]},
+        }))
+        .unwrap();
+        if env["withServices"] == true {
+            desired.services.insert(ObjectKey::new("default", "kubernetes"), Arc::new(api));
+        }
         let sources = Sources {
             pod: &pod,
             desired: &desired,
             node_name: "n1",
             node_ip: "10.0.0.1",
             pod_ip: "10.1.0.2",
+            allocatable: &[("cpu".to_owned(), Quantity("2".to_owned()))].into(),
+            tokens: &PodTokens::new(),
         };
         let spec = &pod.spec.as_ref().unwrap().containers[0];
         let text = match environment(spec, &sources) {
@@ -222,6 +282,66 @@ mod tests {
                 BOTH=web-1-1 $(WHO) $(NONE)
             "#]],
         );
+    }
+
+    #[test]
+    fn services_are_known_to_values_and_replace_nothing() {
+        check(
+            &json!({"withServices": true, "env": [
+                {"name": "URL", "value": "https://$(KUBERNETES_SERVICE_HOST):$(KUBERNETES_SERVICE_PORT)"},
+                {"name": "KUBERNETES_PORT", "value": "mine"},
+            ]}),
+            expect![[r#"
+                URL=https://10.0.0.1:443
+                KUBERNETES_PORT=mine
+                KUBERNETES_SERVICE_HOST=10.0.0.1
+                KUBERNETES_SERVICE_PORT=443
+                KUBERNETES_SERVICE_PORT_HTTPS=443
+                KUBERNETES_PORT_443_TCP=tcp://10.0.0.1:443
+                KUBERNETES_PORT_443_TCP_PROTO=tcp
+                KUBERNETES_PORT_443_TCP_PORT=443
+                KUBERNETES_PORT_443_TCP_ADDR=10.0.0.1
+            "#]],
+        );
+    }
+
+    #[test]
+    fn resources_are_divided_and_without_a_limit_the_nodes() {
+        let of = |name: &str, resource: &str, divisor: &str| json!({"name": name, "valueFrom": {"resourceFieldRef": {"resource": resource, "divisor": divisor}}});
+        check(
+            &json!({"env": [
+                of("MI", "limits.memory", "1Mi"), of("GI", "limits.memory", "1Gi"),
+                of("CPUS", "limits.cpu", "0"), of("MILLIS", "limits.cpu", "1m"), of("NONE", "requests.cpu", "1m"),
+            ]}),
+            expect![[r#"
+                MI=64
+                GI=1
+                CPUS=2
+                MILLIS=2000
+                NONE=0
+            "#]],
+        );
+        check(
+            &json!({"env": [of("X", "limits.pods", "0")]}),
+            expect![[r#"
+                error: unsupported container resource : limits.pods
+            "#]],
+        );
+    }
+
+    #[test]
+    fn only_whole_references_expand() {
+        let known = [("A".to_owned(), "$(B)".to_owned()), ("B".to_owned(), "b".to_owned())];
+        for (text, expanded) in [
+            ("$(A)$(B)", "$(B)b"),
+            ("$$(A) $$$(B)", "$(A) $b"),
+            ("$ $x $( $(", "$ $x $( $("),
+            ("$(A", "$(A"),
+            ("$(NONE)", "$(NONE)"),
+            ("$$$$", "$$"),
+        ] {
+            assert_eq!(expand(text, &known), expanded, "{text}");
+        }
     }
 
     #[test]

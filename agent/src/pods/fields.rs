@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Container as ContainerSpec;
+use k8s_openapi::api::core::v1::{Container as ContainerSpec, ResourceFieldSelector};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use thiserror::Error;
 
 use super::environment::Sources;
@@ -12,9 +13,12 @@ use crate::cgroups::resource_amount;
 pub(crate) enum FieldPathError {
     #[error("unsupported fieldPath: {0}")]
     Field(String),
-    #[error("unsupported container resource: {0}")]
+    #[error("unsupported container resource : {0}")]
     Resource(String),
 }
+
+/// What the node can give to pods, by resource: what a container without a limit may use.
+pub(crate) type Allocatable = BTreeMap<String, Quantity>;
 
 /// `fieldRef` of an environment variable or a downward API volume.
 pub(crate) fn pod_field(path: &str, sources: &Sources<'_>) -> Result<String, FieldPathError> {
@@ -46,23 +50,30 @@ pub(crate) fn pod_field(path: &str, sources: &Sources<'_>) -> Result<String, Fie
     })
 }
 
-/// `resourceFieldRef`: an amount divided by `divisor`, rounded up.
+/// `resourceFieldRef`: an amount divided by `divisor`, rounded up. Without a limit it is the node's.
 pub(crate) fn resource_field(
-    resource: &str,
-    divisor: Option<&str>,
+    selector: &ResourceFieldSelector,
     spec: &ContainerSpec,
+    allocatable: &Allocatable,
 ) -> Result<String, FieldPathError> {
-    let unsupported = || FieldPathError::Resource(resource.to_owned());
+    let resource = &selector.resource;
+    let unsupported = || FieldPathError::Resource(resource.clone());
     let (side, name) = resource.split_once('.').ok_or_else(unsupported)?;
+    if !matches!(name, "cpu" | "memory" | "ephemeral-storage") && !name.starts_with("hugepages-") {
+        return Err(unsupported());
+    }
     let resources = spec.resources.as_ref();
-    let map = match side {
-        "limits" => resources.and_then(|resources| resources.limits.as_ref()),
-        "requests" => resources.and_then(|resources| resources.requests.as_ref()),
+    let quantity = match side {
+        "limits" => {
+            let own = resources.and_then(|resources| resources.limits.as_ref()?.get(name));
+            own.or_else(|| allocatable.get(name))
+        }
+        "requests" => resources.and_then(|resources| resources.requests.as_ref()?.get(name)),
         _ => return Err(unsupported()),
     };
-    let amount =
-        map.and_then(|map| map.get(name)).and_then(|quantity| resource_amount(&quantity.0)).unwrap_or(0);
-    let divisor = divisor.and_then(resource_amount).filter(|divisor| *divisor > 0).unwrap_or(1000);
+    let amount = quantity.and_then(|quantity| resource_amount(&quantity.0)).unwrap_or(0);
+    let divisor = selector.divisor.as_ref().and_then(|divisor| resource_amount(&divisor.0));
+    let divisor = divisor.filter(|divisor| *divisor > 0).unwrap_or(1000);
     Ok(((amount + divisor - 1) / divisor).to_string())
 }
 

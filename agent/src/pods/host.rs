@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 use proto::cri::{Mount, MountPropagation};
 
-use super::configuration;
+use super::configuration::{self, NodeFiles};
 use super::environment::Sources;
 use crate::cgroups::Cgroups;
 use crate::config::Paths;
+use crate::desired::PodKey;
 use crate::runtime::Container;
 use crate::volumes::{self, Prepared, VolumeError};
 
@@ -26,11 +27,26 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(paths: Paths, cgroups: Cgroups) -> Self {
+        if let Err(error) = volumes::share(&paths.pods_dir()) {
+            tracing::warn!(%error, "mounts cannot pass between containers and this node");
+        }
         Self { paths, cgroups, memory_bytes: memory_bytes() }
     }
 
-    pub(crate) fn prepare_volumes(&self, uid: &str, sources: &Sources<'_>) -> Result<Prepared, VolumeError> {
-        volumes::prepare(&self.paths.pod_dir(uid), sources)
+    pub(crate) async fn prepare_volumes(
+        &self,
+        uid: &str,
+        sources: &Sources<'_>,
+    ) -> Result<Prepared, VolumeError> {
+        volumes::prepare(&self.paths.pod_dir(uid), sources).await
+    }
+
+    pub(crate) fn sandbox_files(&self, pod: &Pod, key: &PodKey, uid: &str) -> NodeFiles {
+        NodeFiles {
+            logs: self.paths.pod_logs_dir(&key.namespace, &key.name, uid),
+            cgroup_parent: self.cgroups.pod_path(uid, crate::cgroups::qos_class(pod)),
+            resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+        }
     }
 
     /// The mounts that every container gets, unless it mounts something of its own there.
@@ -44,11 +60,11 @@ impl Host {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         let taken = |path: &str| spec.volume_mounts.iter().flatten().any(|mount| mount.mount_path == path);
         let mut mounts = Vec::new();
-        let host_network = pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true));
-        if !host_network && !taken("/etc/hosts") {
+        if !taken("/etc/hosts") {
+            let of_node = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
             let path = self.paths.pod_dir(uid).join("etc-hosts");
             std::fs::create_dir_all(self.paths.pod_dir(uid))?;
-            std::fs::write(&path, configuration::hosts_file(pod, pod_ip))?;
+            std::fs::write(&path, configuration::hosts_file(pod, pod_ip, &of_node))?;
             mounts.push(file_mount("/etc/hosts", path));
         }
         let last_words = spec.termination_message_path.as_deref().unwrap_or(LAST_WORDS_PATH);

@@ -9,12 +9,23 @@ use serde_json::json;
 use super::*;
 use crate::desired::{Report, ReportInbox};
 use crate::runtime::hollow::HollowRuntime;
+use crate::tokens::{IssuedToken, TokenAsk, TokenSource};
 
 struct Fixture {
     runtime: Arc<HollowRuntime>,
     desired: watch::Sender<Arc<Desired>>,
     inbox: ReportInbox,
     tasks: Tasks,
+}
+
+/// Hollow pods have no volumes, so nobody asks.
+struct NoTokens;
+
+#[async_trait::async_trait]
+impl TokenSource for NoTokens {
+    async fn issue(&self, ask: &TokenAsk) -> Result<IssuedToken, String> {
+        Err(format!("{} has no tokens", ask.pod))
+    }
 }
 
 impl Fixture {
@@ -35,6 +46,8 @@ impl Fixture {
             runtime: runtime.clone(),
             host: None,
             reports,
+            tokens: Tokens::new(Arc::new(NoTokens), Arc::new(clock()), Arc::new(SeededEntropy::new(1))),
+            allocatable: Allocatable::new(),
             clock: Arc::new(clock()),
             entropy: Arc::new(SeededEntropy::new(1)),
             tasks: tasks.clone(),

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::configuration::Refused;
 use super::containers::lasting;
 use super::memory::Memory;
 use super::plan::{Plan, Seen, Waiting, plan};
@@ -24,6 +25,7 @@ use super::{Node, Order, Sources};
 use crate::desired::PodKey;
 use crate::probes::Probes;
 use crate::runtime::{PodRuntime, RuntimeError, Which};
+use crate::tokens::PodTokens;
 use crate::volumes::VolumeError;
 use start::StartError;
 
@@ -45,6 +47,8 @@ enum PassError {
     Volume(#[from] VolumeError),
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error(transparent)]
+    Refused(#[from] Refused),
     #[error("cannot write the pod's files")]
     Files(#[source] std::io::Error),
     #[error("the pod does not settle")]
@@ -177,7 +181,7 @@ impl Worker {
                 continue;
             }
             if plan.steps.is_empty() {
-                self.refresh_volumes(pod, order, &runtime)?;
+                self.refresh_volumes(pod, order, &runtime).await?;
                 return Ok(Rest::For(plan.again_in.unwrap_or(RESYNC).min(RESYNC)));
             }
             self.perform(pod, order, &runtime, plan.steps).await?;
@@ -236,15 +240,38 @@ impl Worker {
         runtime.sandbox().and_then(|sandbox| sandbox.ips.first().cloned()).unwrap_or_default()
     }
 
-    fn sources<'a>(&'a self, pod: &'a Pod, order: &'a Order, pod_ip: &'a str) -> Sources<'a> {
-        Sources { pod, desired: &order.desired, node_name: &self.node.name, node_ip: &self.node.ip, pod_ip }
+    fn sources<'a>(
+        &'a self,
+        pod: &'a Pod,
+        order: &'a Order,
+        pod_ip: &'a str,
+        tokens: &'a PodTokens,
+    ) -> Sources<'a> {
+        Sources {
+            pod,
+            desired: &order.desired,
+            node_name: &self.node.name,
+            node_ip: &self.node.ip,
+            pod_ip,
+            allocatable: &self.node.allocatable,
+            tokens,
+        }
     }
 
-    /// A changed ConfigMap or Secret reaches a running pod.
-    fn refresh_volumes(&self, pod: &Pod, order: &Order, runtime: &PodRuntime) -> Result<(), PassError> {
+    /// Where nothing really runs there is nothing to put them into.
+    async fn tokens(&self, pod: &Pod) -> PodTokens {
+        match &self.node.host {
+            Some(_) => self.node.tokens.of_pod(pod).await,
+            None => PodTokens::new(),
+        }
+    }
+
+    /// A changed ConfigMap or Secret, and a renewed token, reach a running pod.
+    async fn refresh_volumes(&self, pod: &Pod, order: &Order, runtime: &PodRuntime) -> Result<(), PassError> {
         if let Some(host) = self.node.host.as_ref().filter(|_| runtime.is_running()) {
             let ip = self.pod_ip(pod, runtime);
-            host.prepare_volumes(&self.uid, &self.sources(pod, order, &ip))?;
+            let tokens = self.tokens(pod).await;
+            host.prepare_volumes(&self.uid, &self.sources(pod, order, &ip, &tokens)).await?;
         }
         Ok(())
     }
@@ -319,6 +346,7 @@ impl Worker {
         if let Some(pod) = &order.pod {
             let reason = match error {
                 PassError::Volume(_) => "FailedMount",
+                PassError::Refused(refused) => refused.reason,
                 PassError::Start(StartError::Sandbox(_)) => "FailedCreatePodSandBox",
                 PassError::Runtime(_) | PassError::Start(_) | PassError::Files(_) | PassError::Unsettled => {
                     "FailedSync"

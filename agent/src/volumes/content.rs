@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     ConfigMap, ConfigMapVolumeSource, DownwardAPIVolumeFile, DownwardAPIVolumeSource, KeyToPath,
-    ProjectedVolumeSource, Secret, SecretVolumeSource, VolumeProjection,
+    ProjectedVolumeSource, Secret, SecretVolumeSource, ServiceAccountTokenProjection, VolumeProjection,
 };
 use thiserror::Error;
 
+use super::common_user;
 use crate::desired::ObjectKey;
-use crate::pods::{FieldPathError, Sources, pod_field, resource_field};
+use crate::pods::{FieldPathError, Sources, lasting, pod_field, resource_field};
+use crate::tokens::lifetime_seconds;
 
 const DEFAULT_MODE: i32 = 0o644;
 
@@ -25,6 +27,8 @@ pub(crate) enum ContentError {
     NoContainer(String),
     #[error("the path {0} leaves the volume")]
     Path(String),
+    #[error("failed to fetch token: {0}")]
+    Token(String),
     #[error("a projected source has a type that this node cannot mount")]
     Unsupported,
 }
@@ -33,6 +37,8 @@ pub(crate) enum ContentError {
 pub(crate) struct FileContent {
     pub(crate) bytes: Vec<u8>,
     pub(crate) mode: u32,
+    /// A user to whom it belongs, instead of root.
+    pub(crate) owner: Option<u32>,
 }
 
 /// Relative paths and what is in them.
@@ -93,7 +99,26 @@ fn projection(part: &VolumeProjection, mode: i32, sources: &Sources<'_>) -> Answ
     if let Some(source) = &part.downward_api {
         return downward_files(source.items.as_deref().unwrap_or_default(), mode, sources);
     }
+    if let Some(source) = &part.service_account_token {
+        return token(source, mode, sources);
+    }
     Err(ContentError::Unsupported)
+}
+
+/// Only those whom the pod names may read it: its one user, or the group of its volumes.
+fn token(source: &ServiceAccountTokenProjection, mode: i32, sources: &Sources<'_>) -> Answer {
+    let key = (source.audience.clone().unwrap_or_default(), lifetime_seconds(source));
+    let token = match sources.tokens.get(&key) {
+        Some(Ok(token)) => token,
+        Some(Err(why)) => return Err(ContentError::Token(why.clone())),
+        None => return Err(ContentError::Token("nobody asked for it".to_owned())),
+    };
+    let owner = common_user(sources.pod);
+    let context = sources.pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    let has_group = context.is_some_and(|context| context.fs_group.is_some());
+    let mode = if owner.is_some() || has_group { 0o600 } else { bits(mode) };
+    let file = FileContent { bytes: token.clone().into_bytes(), mode, owner };
+    Ok(Content::from([(inside(&source.path)?, file)]))
 }
 
 /// Which keys become which files.
@@ -114,7 +139,7 @@ impl Selection<'_> {
             return Err(ContentError::Missing { kind, name: name.to_owned() });
         };
         let Some(items) = self.items.filter(|items| !items.is_empty()) else {
-            let file = |bytes| FileContent { bytes, mode: bits(self.mode) };
+            let file = |bytes| FileContent { bytes, mode: bits(self.mode), owner: None };
             return Ok(data.into_iter().map(|(key, bytes)| (key, file(bytes))).collect());
         };
         let mut content = Content::new();
@@ -122,7 +147,7 @@ impl Selection<'_> {
             match data.remove(&item.key) {
                 Some(bytes) => {
                     let mode = bits(item.mode.unwrap_or(self.mode));
-                    content.insert(inside(&item.path)?, FileContent { bytes, mode });
+                    content.insert(inside(&item.path)?, FileContent { bytes, mode, owner: None });
                 }
                 None if self.optional => {}
                 None => return Err(ContentError::NoKey { kind: self.kind, key: item.key.clone() }),
@@ -139,15 +164,14 @@ fn downward_files(items: &[DownwardAPIVolumeFile], mode: i32, sources: &Sources<
             pod_field(&field.field_path, sources)?
         } else if let Some(resource) = &item.resource_field_ref {
             let name = resource.container_name.as_deref().unwrap_or_default();
-            let containers = sources.pod.spec.iter().flat_map(|spec| &spec.containers);
-            let container = containers.into_iter().find(|container| container.name == name);
+            let container = lasting(sources.pod).find(|container| container.name == name);
             let container = container.ok_or_else(|| ContentError::NoContainer(name.to_owned()))?;
-            resource_field(&resource.resource, resource.divisor.as_ref().map(|d| d.0.as_str()), container)?
+            resource_field(resource, container, sources.allocatable)?
         } else {
             String::new()
         };
         let mode = bits(item.mode.unwrap_or(mode));
-        content.insert(inside(&item.path)?, FileContent { bytes: text.into_bytes(), mode });
+        content.insert(inside(&item.path)?, FileContent { bytes: text.into_bytes(), mode, owner: None });
     }
     Ok(content)
 }

@@ -11,12 +11,13 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::content::Content;
+use super::ownership::Ownership;
 
 const CURRENT: &str = "..data";
 const NEXT: &str = "..data_tmp";
 
 /// Does nothing when the content is already there.
-pub(super) fn publish(dir: &Path, content: &Content, group: Option<u32>) -> io::Result<()> {
+pub(super) fn publish(dir: &Path, content: &Content, group: Option<&Ownership>) -> io::Result<()> {
     let generation = generation(content);
     let before = std::fs::read_link(dir.join(CURRENT)).ok();
     if before.as_deref() == Some(Path::new(&generation)) {
@@ -36,7 +37,7 @@ pub(super) fn publish(dir: &Path, content: &Content, group: Option<u32>) -> io::
     Ok(())
 }
 
-fn write_all(target: &Path, content: &Content, group: Option<u32>) -> io::Result<()> {
+fn write_all(target: &Path, content: &Content, group: Option<&Ownership>) -> io::Result<()> {
     remove_if_there(std::fs::remove_dir_all(target))?;
     std::fs::create_dir_all(target)?;
     std::fs::set_permissions(target, std::fs::Permissions::from_mode(0o755))?;
@@ -46,11 +47,10 @@ fn write_all(target: &Path, content: &Content, group: Option<u32>) -> io::Result
             std::fs::create_dir_all(parent)?;
         }
         std::fs::write(&path, &file.bytes)?;
-        let mode = if group.is_some() { file.mode | 0o440 } else { file.mode };
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
-        std::os::unix::fs::chown(&path, None, group)?;
+        std::os::unix::fs::chown(&path, file.owner, None)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(file.mode))?;
     }
-    Ok(())
+    group.map_or(Ok(()), |group| group.take(target))
 }
 
 fn link_names(dir: &Path, names: &BTreeSet<&str>) -> io::Result<()> {

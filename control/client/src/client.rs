@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
-use k8s_openapi::api::core::v1::{Binding, ObjectReference};
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::{Binding, ObjectReference, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta, Status};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -337,6 +338,19 @@ impl Client {
         };
         let path = format!("{}/binding", pod_path(&pod.key()));
         self.call(Call::write(Method::POST, path, JSON, &binding)?).await.map(|_| ())
+    }
+
+    /// A token for a service account, in the request's status.
+    ///
+    /// # Errors
+    /// As the server refuses.
+    pub async fn create_token(
+        &self,
+        account: &ObjectKey,
+        request: &TokenRequest,
+    ) -> Result<TokenRequest, ClientError> {
+        let path = ApiResource::of::<ServiceAccount>().object_path(account) + "/token";
+        decode("TokenRequest", &self.call(Call::write(Method::POST, path, JSON, request)?).await?)
     }
 
     /// Asks for a pod to go, within what disruption budgets allow.

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use apiserver::PodAccounts;
 use clap::Args;
 
 #[derive(Clone, Debug, Args)]
@@ -23,14 +22,4 @@ pub(crate) struct AuthenticationArgs {
     /// Tokens of users: a line for each, token,user,uid,"group1,group2"
     #[arg(long, value_name = "FILE")]
     pub(crate) token_auth_file: Option<PathBuf>,
-    /// Give every pod a volume with its service account's token, as Kubernetes does. Agents of this version cannot make
-    /// such a volume: pods that have one do not start
-    #[arg(long)]
-    pub(crate) project_service_account_tokens: bool,
-}
-
-impl AuthenticationArgs {
-    pub(crate) fn pod_accounts(&self) -> PodAccounts {
-        if self.project_service_account_tokens { PodAccounts::Projected } else { PodAccounts::Checked }
-    }
 }

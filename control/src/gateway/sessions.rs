@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service};
 use proto::agent::{Object, ObjectId, Peer, PollRequest, PollResponse, Settings};
 
 /// Everything that a node should know now.
@@ -32,6 +32,9 @@ pub(crate) enum Source {
     Pod(Arc<Pod>),
     ConfigMap(Arc<ConfigMap>),
     Secret(Arc<Secret>),
+    Service(Arc<Service>),
+    Claim(Arc<PersistentVolumeClaim>),
+    Volume(Arc<PersistentVolume>),
 }
 
 impl Source {
@@ -41,6 +44,9 @@ impl Source {
             Self::Pod(pod) => serde_json::to_vec(pod),
             Self::ConfigMap(config_map) => serde_json::to_vec(config_map),
             Self::Secret(secret) => serde_json::to_vec(secret),
+            Self::Service(service) => serde_json::to_vec(service),
+            Self::Claim(claim) => serde_json::to_vec(claim),
+            Self::Volume(volume) => serde_json::to_vec(volume),
         };
         json.unwrap_or_default().into()
     }

@@ -5,11 +5,17 @@ use std::sync::Arc;
 
 use base::{Entropy, Tasks};
 use client::{Cache, Client, HasMetadata, Index, Informer, ObjectKey};
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Node, Pod, PodSpec, Secret, Volume};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, EnvFromSource, EnvVar, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodSpec, Secret,
+    Service, Volume,
+};
 use proto::agent::{ObjectId, ObjectKind, Peer, Settings};
 use tokio::sync::watch;
 
 use super::sessions::{Source, Wanted, WantedObject};
+
+/// The Service of the API itself, which every container's environment names.
+const API_SERVICE: (&str, &str) = ("default", "kubernetes");
 
 const BY_NODE: Index<Pod> = Index {
     name: "node",
@@ -20,6 +26,9 @@ pub(crate) struct View {
     pods: Cache<Pod>,
     config_maps: Cache<ConfigMap>,
     secrets: Cache<Secret>,
+    services: Cache<Service>,
+    claims: Cache<PersistentVolumeClaim>,
+    volumes: Cache<PersistentVolume>,
     nodes: Cache<Node>,
     cluster_cidr: String,
     changes: watch::Receiver<u64>,
@@ -38,22 +47,34 @@ impl View {
             pods: Informer::start(client, entropy, tasks),
             config_maps: Informer::start(client, entropy, tasks),
             secrets: Informer::start(client, entropy, tasks),
+            services: Informer::start(client, entropy, tasks),
+            claims: Informer::start(client, entropy, tasks),
+            volumes: Informer::start(client, entropy, tasks),
             nodes: Informer::start(client, entropy, tasks),
             cluster_cidr,
             changes,
         };
         view.pods.add_index(BY_NODE);
         let bump = Arc::new(move || view_changes.send_modify(|count| *count += 1));
-        let (on_pod, on_config_map, on_secret, on_node) = (bump.clone(), bump.clone(), bump.clone(), bump);
-        view.pods.on_change(move |_| on_pod());
-        view.config_maps.on_change(move |_| on_config_map());
-        view.secrets.on_change(move |_| on_secret());
-        view.nodes.on_change(move |_| on_node());
+        moves(&view.pods, &bump);
+        moves(&view.config_maps, &bump);
+        moves(&view.secrets, &bump);
+        moves(&view.services, &bump);
+        moves(&view.claims, &bump);
+        moves(&view.volumes, &bump);
+        moves(&view.nodes, &bump);
         view
     }
 
     pub(crate) fn nodes(&self) -> Cache<Node> {
         self.nodes.clone()
+    }
+
+    /// The pod, if it is this one and on this node. A pod never moves.
+    pub(crate) fn pod_on(&self, node: &str, key: &ObjectKey, uid: &str) -> Option<Arc<Pod>> {
+        let pod = self.pods.get(key).filter(|pod| pod.uid() == uid)?;
+        let its_node = pod.spec.as_ref()?.node_name.as_deref();
+        (its_node == Some(node)).then_some(pod)
     }
 
     pub(crate) fn pods(&self) -> Cache<Pod> {
@@ -70,6 +91,9 @@ impl View {
         self.pods.synced().await;
         self.config_maps.synced().await;
         self.secrets.synced().await;
+        self.services.synced().await;
+        self.claims.synced().await;
+        self.volumes.synced().await;
         self.nodes.synced().await;
     }
 
@@ -89,18 +113,20 @@ impl View {
     /// Everything that a node should know now.
     pub(crate) fn wanted_by(&self, node: &str) -> Wanted {
         let mut wanted = Wanted::default();
+        let mut linked = BTreeSet::new();
         for pod in self.pods.by_index(BY_NODE.name, node) {
-            for (kind, name) in pod.spec.as_ref().map(references).unwrap_or_default() {
-                let key = ObjectKey::namespaced(pod.namespace(), name);
-                match kind {
-                    ObjectKind::ConfigMap => {
-                        add(&mut wanted, kind, self.config_maps.get(&key), Source::ConfigMap);
-                    }
-                    ObjectKind::Secret => add(&mut wanted, kind, self.secrets.get(&key), Source::Secret),
-                    ObjectKind::Pod | ObjectKind::Unspecified => {}
-                }
+            for (kind, name) in references(&pod) {
+                self.add_referenced(&mut wanted, kind, ObjectKey::namespaced(pod.namespace(), name));
+            }
+            if pod.spec.as_ref().is_some_and(|spec| spec.enable_service_links != Some(false)) {
+                linked.insert(pod.namespace().to_owned());
             }
             add(&mut wanted, ObjectKind::Pod, Some(pod), Source::Pod);
+        }
+        let api = self.services.get(&ObjectKey::namespaced(API_SERVICE.0, API_SERVICE.1));
+        add(&mut wanted, ObjectKind::Service, api, Source::Service);
+        for service in linked.iter().flat_map(|namespace| self.services.in_namespace(namespace)) {
+            add(&mut wanted, ObjectKind::Service, Some(service), Source::Service);
         }
         let nodes = self.nodes.list();
         wanted.peers =
@@ -112,6 +138,34 @@ impl View {
         };
         wanted
     }
+
+    /// What a pod names, and with a claim the volume that it is bound to.
+    fn add_referenced(&self, wanted: &mut Wanted, kind: ObjectKind, key: ObjectKey) {
+        match kind {
+            ObjectKind::ConfigMap => add(wanted, kind, self.config_maps.get(&key), Source::ConfigMap),
+            ObjectKind::Secret => add(wanted, kind, self.secrets.get(&key), Source::Secret),
+            ObjectKind::PersistentVolumeClaim => {
+                let claim = self.claims.get(&key);
+                let volume = claim.as_ref().and_then(|claim| claim.spec.as_ref()?.volume_name.clone());
+                let volume = volume.and_then(|name| self.volumes.get(&ObjectKey::cluster(name)));
+                add(wanted, kind, claim, Source::Claim);
+                add(wanted, ObjectKind::PersistentVolume, volume, Source::Volume);
+            }
+            ObjectKind::Unspecified
+            | ObjectKind::Pod
+            | ObjectKind::Service
+            | ObjectKind::PersistentVolume => {}
+        }
+    }
+}
+
+/// Lets every change of a cache be noticed.
+fn moves<K: HasMetadata + Send + Sync + 'static>(
+    cache: &Cache<K>,
+    bump: &Arc<impl Fn() + Send + Sync + 'static>,
+) {
+    let bump = bump.clone();
+    cache.on_change(move |_| bump());
 }
 
 fn add<K: HasMetadata>(
@@ -147,12 +201,16 @@ fn pod_cidr(node: &Node) -> Option<String> {
     node.spec.as_ref()?.pod_cidr.clone()
 }
 
-/// The ConfigMaps and Secrets that a pod names.
-fn references(spec: &PodSpec) -> BTreeSet<(ObjectKind, String)> {
+/// The ConfigMaps, Secrets and claims that a pod names.
+fn references(pod: &Pod) -> BTreeSet<(ObjectKind, String)> {
+    let Some(spec) = &pod.spec else { return BTreeSet::new() };
+    let of_volume = |volume| of_volume(pod.name(), volume);
+    let ephemeral = ephemeral_environments(spec);
     let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
     let pull_secrets = spec.image_pull_secrets.iter().flatten().map(|source| secret(&source.name));
     containers
-        .flat_map(of_environment)
+        .flat_map(|container| of_environment(&container.env, &container.env_from))
+        .chain(ephemeral)
         .chain(spec.volumes.iter().flatten().flat_map(of_volume))
         .chain(pull_secrets)
         .collect()
@@ -166,7 +224,7 @@ fn secret(name: &str) -> (ObjectKind, String) {
     (ObjectKind::Secret, name.to_owned())
 }
 
-fn of_volume(volume: &Volume) -> Vec<(ObjectKind, String)> {
+fn of_volume(pod: &str, volume: &Volume) -> Vec<(ObjectKind, String)> {
     let mut all = Vec::new();
     all.extend(volume.config_map.iter().map(|source| config_map(&source.name)));
     all.extend(volume.secret.iter().filter_map(|source| source.secret_name.as_deref()).map(secret));
@@ -174,16 +232,28 @@ fn of_volume(volume: &Volume) -> Vec<(ObjectKind, String)> {
         all.extend(source.config_map.iter().map(|source| config_map(&source.name)));
         all.extend(source.secret.iter().map(|source| secret(&source.name)));
     }
+    let claim = |name: String| (ObjectKind::PersistentVolumeClaim, name);
+    all.extend(volume.persistent_volume_claim.iter().map(|source| claim(source.claim_name.clone())));
+    // The claim that a generic ephemeral volume gets.
+    all.extend(volume.ephemeral.iter().map(|_| claim(format!("{pod}-{}", volume.name))));
     all
 }
 
-fn of_environment(container: &Container) -> Vec<(ObjectKind, String)> {
+fn ephemeral_environments(spec: &PodSpec) -> Vec<(ObjectKind, String)> {
+    let containers = spec.ephemeral_containers.iter().flatten();
+    containers.flat_map(|container| of_environment(&container.env, &container.env_from)).collect()
+}
+
+fn of_environment(
+    env: &Option<Vec<EnvVar>>,
+    env_from: &Option<Vec<EnvFromSource>>,
+) -> Vec<(ObjectKind, String)> {
     let mut all = Vec::new();
-    for source in container.env.iter().flatten().filter_map(|variable| variable.value_from.as_ref()) {
+    for source in env.iter().flatten().filter_map(|variable| variable.value_from.as_ref()) {
         all.extend(source.config_map_key_ref.iter().map(|selector| config_map(&selector.name)));
         all.extend(source.secret_key_ref.iter().map(|selector| secret(&selector.name)));
     }
-    for source in container.env_from.iter().flatten() {
+    for source in env_from.iter().flatten() {
         all.extend(source.config_map_ref.iter().map(|source| config_map(&source.name)));
         all.extend(source.secret_ref.iter().map(|source| secret(&source.name)));
     }
@@ -198,9 +268,21 @@ mod tests {
 
     fn check(spec: &str, expected: Expect) {
         let spec: PodSpec = serde_json::from_str(spec).unwrap();
+        let mut pod = Pod { spec: Some(spec), ..Pod::default() };
+        pod.metadata.name = Some("web-1".to_owned());
         let all: Vec<String> =
-            references(&spec).iter().map(|(kind, name)| format!("{kind:?} {name}")).collect();
+            references(&pod).iter().map(|(kind, name)| format!("{kind:?} {name}")).collect();
         expected.assert_eq(&all.join(", "));
+    }
+
+    #[test]
+    fn a_pod_needs_its_claims() {
+        check(
+            r#"{"containers": [{"name": "c"}], "volumes": [
+              {"name": "data", "persistentVolumeClaim": {"claimName": "disk"}},
+              {"name": "scratch", "ephemeral": {}}]}"#,
+            expect!["PersistentVolumeClaim disk, PersistentVolumeClaim web-1-scratch"],
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Security contexts: the pod's and the container's merged, the container's winning.
 
+use std::path::Path;
+
 use k8s_openapi::api::core::v1::{
     Container as ContainerSpec, Pod, PodSecurityContext, SeccompProfile, SecurityContext,
 };
@@ -9,6 +11,7 @@ use proto::cri::{
     NamespaceOption, SecurityProfile,
 };
 
+use super::Refused;
 use crate::pods::containers::lasting;
 use crate::runtime::ImageInfo;
 
@@ -45,11 +48,65 @@ pub(super) fn sandbox(pod: &Pod) -> LinuxSandboxSecurityContext {
     }
 }
 
+/// Sysctls that belong to a pod's own namespaces and harm nobody else: Kubernetes' list.
+const SAFE_SYSCTLS: &[&str] = &[
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_wmem",
+];
+
+/// What no runtime of ours can do is refused, not left out.
+pub(super) fn check_sandbox(pod: &Pod) -> Result<(), Refused> {
+    let spec = pod.spec.as_ref();
+    if spec.is_some_and(|spec| spec.host_users == Some(false)) {
+        return Err(Refused::sandbox("user namespaces are not supported by this node".to_owned()));
+    }
+    for sysctl in pod_context(pod).sysctls.iter().flatten() {
+        let name = sysctl.name.replace('/', ".");
+        let host = |own: Option<bool>| own == Some(true);
+        let outside = spec.is_some_and(|spec| {
+            (name.starts_with("net.") && host(spec.host_network))
+                || (name.starts_with("kernel.") && host(spec.host_ipc))
+        });
+        if outside || !SAFE_SYSCTLS.contains(&name.as_str()) {
+            return Err(Refused {
+                reason: "SysctlForbidden",
+                message: format!("forbidden sysctl: {:?} not allowlisted", sysctl.name),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// As [`check_sandbox`], of one container.
+pub(crate) fn check_supported(pod: &Pod, spec: &ContainerSpec) -> Result<(), String> {
+    let context = pod_context(pod);
+    if context.supplemental_groups_policy.as_deref() == Some("Strict") {
+        return Err("SupplementalGroupsPolicy=Strict is not supported in this node".to_owned());
+    }
+    let of_pod = context.app_armor_profile;
+    let profile = of(spec).app_armor_profile.or(of_pod);
+    match profile.as_ref().map(|profile| profile.type_.as_str()) {
+        Some("Localhost") => Err("Cannot enforce AppArmor: AppArmor is not enabled on the host".to_owned()),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// `target`: the id of the container whose processes it is to see.
 pub(super) fn container(
     pod: &Pod,
     spec: &ContainerSpec,
     target: Option<String>,
+    seccomp_dir: &Path,
 ) -> LinuxContainerSecurityContext {
     let pod_context = pod_context(pod);
     let own = of(spec);
@@ -80,7 +137,10 @@ pub(super) fn container(
         no_new_privs: own.allow_privilege_escalation == Some(false),
         masked_paths: paths(MASKED),
         readonly_paths: paths(READ_ONLY),
-        seccomp: Some(seccomp(own.seccomp_profile.as_ref().or(pod_context.seccomp_profile.as_ref()))),
+        seccomp: Some(seccomp(
+            own.seccomp_profile.as_ref().or(pod_context.seccomp_profile.as_ref()),
+            seccomp_dir,
+        )),
         run_as_username: String::new(),
     }
 }
@@ -134,7 +194,7 @@ fn namespaces(pod: &Pod) -> NamespaceOption {
 }
 
 /// Without a profile a container is unconfined, as with the kubelet's defaults.
-fn seccomp(profile: Option<&SeccompProfile>) -> SecurityProfile {
+fn seccomp(profile: Option<&SeccompProfile>, dir: &Path) -> SecurityProfile {
     let profile_type = match profile.map(|profile| profile.type_.as_str()) {
         Some("RuntimeDefault") => ProfileType::RuntimeDefault,
         Some("Localhost") => ProfileType::Localhost,
@@ -142,6 +202,85 @@ fn seccomp(profile: Option<&SeccompProfile>) -> SecurityProfile {
     };
     SecurityProfile {
         profile_type: profile_type.into(),
-        localhost_ref: profile.and_then(|profile| profile.localhost_profile.clone()).unwrap_or_default(),
+        localhost_ref: profile
+            .and_then(|profile| profile.localhost_profile.as_ref())
+            .map(|path| dir.join(path).display().to_string())
+            .unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pod(mut spec: Value) -> Pod {
+        if spec["containers"].is_null() {
+            spec["containers"] = json!([{"name": "c"}]);
+        }
+        serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).unwrap()
+    }
+
+    fn made(of_pod: Value, own: Value) -> LinuxContainerSecurityContext {
+        let containers = json!([{"name": "c", "securityContext": own}]);
+        let pod = pod(json!({"securityContext": of_pod, "containers": containers}));
+        container(&pod, &pod.spec.as_ref().unwrap().containers[0], None, Path::new("/d/seccomp"))
+    }
+
+    #[test]
+    fn what_the_container_says_comes_before_what_the_pod_says() {
+        let of_pod = json!({
+            "runAsUser": 1, "runAsGroup": 2, "fsGroup": 3, "supplementalGroups": [4],
+            "seccompProfile": {"type": "RuntimeDefault"},
+        });
+        let made_by_pod = made(of_pod.clone(), json!({}));
+        let number = |value: Option<Int64Value>| value.map(|value| value.value);
+        assert_eq!((number(made_by_pod.run_as_user), number(made_by_pod.run_as_group)), (Some(1), Some(2)));
+        assert_eq!(made_by_pod.supplemental_groups, [3, 4]);
+        assert_eq!(made_by_pod.seccomp.unwrap().profile_type, i32::from(ProfileType::RuntimeDefault));
+        let own = json!({
+            "runAsUser": 7, "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+            "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]}, "procMount": "Unmasked",
+            "seccompProfile": {"type": "Localhost", "localhostProfile": "deep/p.json"},
+        });
+        let made = made(of_pod, own);
+        assert_eq!(number(made.run_as_user), Some(7));
+        assert!(made.no_new_privs && made.readonly_rootfs && made.masked_paths.is_empty());
+        let capabilities = made.capabilities.unwrap();
+        assert_eq!(
+            (&capabilities.add_capabilities[..], &capabilities.drop_capabilities[..]),
+            (&["NET_ADMIN".to_owned()][..], &["ALL".to_owned()][..])
+        );
+        assert_eq!(made.seccomp.unwrap().localhost_ref, "/d/seccomp/deep/p.json");
+    }
+
+    #[test]
+    fn namespaces_are_the_nodes_the_pods_or_the_containers() {
+        let modes = |spec: Value| {
+            let options = namespaces(&pod(spec));
+            [options.network(), options.pid(), options.ipc()]
+        };
+        use NamespaceMode::{Container, Node, Pod};
+        assert_eq!(modes(json!({})), [Pod, Container, Pod]);
+        assert_eq!(modes(json!({"shareProcessNamespace": true})), [Pod, Pod, Pod]);
+        assert_eq!(modes(json!({"hostNetwork": true, "hostPID": true, "hostIPC": true})), [Node, Node, Node]);
+    }
+
+    #[test]
+    fn only_safe_sysctls_of_the_pods_own_namespaces_are_set() {
+        let with = |name: &str, host_network: bool| {
+            let context = json!({"sysctls": [{"name": name, "value": "1"}]});
+            check_sandbox(&pod(json!({"securityContext": context, "hostNetwork": host_network})))
+        };
+        assert_eq!(with("net.ipv4.tcp_syncookies", false), Ok(()));
+        assert_eq!(with("net/ipv4/ping_group_range", false), Ok(()));
+        let refused = with("kernel.msgmax", false).unwrap_err();
+        assert_eq!(
+            (refused.reason, refused.to_string()),
+            ("SysctlForbidden", "forbidden sysctl: \"kernel.msgmax\" not allowlisted".to_owned())
+        );
+        assert!(with("net.ipv4.tcp_syncookies", true).is_err());
+        assert!(check_sandbox(&pod(json!({"hostUsers": false}))).is_err());
     }
 }

@@ -43,16 +43,16 @@ impl Worker {
     }
 
     async fn start_sandbox(&mut self, pod: &Arc<Pod>, order: &Order, attempt: u32) -> Result<(), PassError> {
-        let mut logs = std::path::PathBuf::new();
-        let mut cgroup = String::new();
+        configuration::check_sandbox(pod)?;
         if let Some(host) = &self.node.host {
-            host.prepare_volumes(&self.uid, &self.sources(pod, order, ""))?;
-            logs = host.paths.pod_logs_dir(&self.key.namespace, &self.key.name, &self.uid);
-            std::fs::create_dir_all(&logs).map_err(PassError::Files)?;
+            let tokens = self.tokens(pod).await;
+            host.prepare_volumes(&self.uid, &self.sources(pod, order, "", &tokens)).await?;
             host.cgroups.make(pod, &self.uid).map_err(PassError::Files)?;
-            cgroup = host.cgroups.pod_path(&self.uid, crate::cgroups::qos_class(pod));
         }
-        let config = configuration::sandbox(pod, attempt, &logs, cgroup);
+        let config = self.sandbox_config(pod, attempt);
+        if !config.log_directory.is_empty() {
+            std::fs::create_dir_all(&config.log_directory).map_err(PassError::Files)?;
+        }
         self.node.runtime.run_sandbox(config).await.map_err(StartError::Sandbox)?;
         metrics::counter!(crate::metrics::STARTED_PODS).increment(1);
         Ok(())

@@ -3,6 +3,7 @@
 //! What can go wrong for a reason of its own (image, configuration, creation) is noted and waited out by the
 //! plan; only a runtime that does not answer ends the pass.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +62,7 @@ impl Worker {
         let Some(sandbox) = runtime.sandbox().filter(|sandbox| sandbox.ready) else { return Ok(()) };
         self.note_restart(spec, runtime);
         let Some(image) = self.ensure_image(pod, order, spec).await? else { return Ok(()) };
-        let config = match self.container_config(pod, order, runtime, spec, attempt, &image) {
+        let config = match self.container_config(pod, order, runtime, spec, attempt, &image).await {
             Ok(config) => config,
             Err(refusal) => {
                 self.refuse(pod, spec, refusal).await;
@@ -200,18 +201,15 @@ impl Worker {
         self.memory.failures.insert(spec.name.clone(), Failure { waiting, retry_at });
     }
 
-    fn sandbox_config(&self, pod: &Pod, attempt: u32) -> proto::cri::PodSandboxConfig {
-        let (logs, cgroup) = match &self.node.host {
-            Some(host) => (
-                host.paths.pod_logs_dir(&self.key.namespace, &self.key.name, &self.uid),
-                host.cgroups.pod_path(&self.uid, crate::cgroups::qos_class(pod)),
-            ),
-            None => (std::path::PathBuf::new(), String::new()),
+    pub(super) fn sandbox_config(&self, pod: &Pod, attempt: u32) -> proto::cri::PodSandboxConfig {
+        let node = match &self.node.host {
+            Some(host) => host.sandbox_files(pod, &self.key, &self.uid),
+            None => configuration::NodeFiles::default(),
         };
-        configuration::sandbox(pod, attempt, &logs, cgroup)
+        configuration::sandbox(pod, attempt, node)
     }
 
-    fn container_config(
+    async fn container_config(
         &self,
         pod: &Pod,
         order: &Order,
@@ -221,15 +219,20 @@ impl Worker {
         image: &ImageInfo,
     ) -> Result<proto::cri::ContainerConfig, Refusal> {
         configuration::check_non_root(pod, spec, image).map_err(Refusal::config)?;
+        configuration::check_supported(pod, spec).map_err(Refusal::config)?;
         let ip = self.pod_ip(pod, runtime);
-        let sources = self.sources(pod, order, &ip);
+        let tokens = self.tokens(pod).await;
+        let sources = self.sources(pod, order, &ip, &tokens);
         let environment = environment(spec, &sources).map_err(Refusal::config)?;
         let mut mounts = Vec::new();
+        let mut data_dir = PathBuf::new();
         let mut resources = LinuxContainerResources::default();
         if let Some(host) = &self.node.host {
-            let prepared = host.prepare_volumes(&self.uid, &sources).map_err(Refusal::config)?;
-            mounts = volumes::mounts(spec, &prepared).map_err(Refusal::config)?;
+            let prepared = host.prepare_volumes(&self.uid, &sources).await.map_err(Refusal::config)?;
+            let pod_dir = host.paths.pod_dir(&self.uid);
+            mounts = volumes::mounts(&pod_dir, spec, &prepared, &environment).map_err(Refusal::config)?;
             mounts.extend(host.own_mounts(pod, spec, &ip, attempt).map_err(Refusal::config)?);
+            data_dir = host.paths.data_dir().to_owned();
             resources = crate::cgroups::container_resources(pod, spec, host.memory_bytes);
         }
         let target = match containers::target(pod, &spec.name) {
@@ -241,7 +244,7 @@ impl Worker {
             }
             None => None,
         };
-        let around = Surroundings { environment, mounts, resources, attempt, target };
+        let around = Surroundings { environment, mounts, data_dir, resources, attempt, target };
         Ok(configuration::container(pod, spec, around))
     }
 

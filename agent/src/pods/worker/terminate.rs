@@ -144,6 +144,7 @@ impl Worker {
 
     /// Volumes, cgroups and logs.
     async fn clean_up(&mut self) {
+        self.node.tokens.forget(&self.uid);
         let Some(host) = &self.node.host else { return };
         for _ in 0..LEFTOVER_TRIES {
             if host.clean_up(&self.uid) {

@@ -1,5 +1,5 @@
-//! ServiceAccount: a pod runs as an account that exists, as `default` if it names none, with its pull secrets and,
-//! where agents can make it, a volume with its token.
+//! ServiceAccount: a pod runs as an account that exists, as `default` if it names none, with its pull secrets and a
+//! volume with its token.
 
 use std::time::Duration;
 
@@ -32,9 +32,7 @@ pub enum PodAccounts {
     /// The account's name, whether there is such an account or not.
     #[default]
     Named,
-    /// That, and the account's pull secrets; pods of accounts that do not exist are refused.
-    Checked,
-    /// That, and a volume with the account's token. Only where agents can make it.
+    /// That, the account's pull secrets, and a volume with its token; pods of accounts that do not exist are refused.
     Projected,
 }
 
@@ -55,7 +53,7 @@ fn admit<'a>(attempt: &'a mut Attempt<'_>) -> BoxFuture<'a, Result<(), Status>> 
             return Ok(());
         }
         let account = account(attempt, &name).await?;
-        if accounts == PodAccounts::Projected && wants_token(attempt.object, &account) {
+        if wants_token(attempt.object, &account) {
             let volume = format!("{VOLUME_PREFIX}{}", attempt.call.server.entropy.name_suffix(SUFFIX_LEN));
             project(attempt.object, &volume);
         }

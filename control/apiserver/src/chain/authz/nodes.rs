@@ -1,7 +1,7 @@
 //! The node authorizer: a node may read what its own pods use, and nothing of others'; it may act as a kubelet on its
 //! own Node and Lease. What it writes there is NodeRestriction's to judge.
 //!
-//! Agents of this program go through the gateway and never ask here, so nothing is read before the first node asks.
+//! Agents of this program come here for tokens alone, through the gateway. Nothing is read before the first node asks.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
