@@ -15,7 +15,7 @@ mod sub_path;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod, Volume};
@@ -23,7 +23,7 @@ use thiserror::Error;
 
 use crate::pods::Sources;
 use claims::{ClaimError, Found};
-pub(crate) use mounting::{clean_up, mounts, share};
+pub(crate) use mounting::{clean_up, devices, mounts, share};
 use ownership::Ownership;
 
 /// A volume that is not there; the words are the kubelet's.
@@ -54,6 +54,8 @@ pub(crate) enum SetUpError {
     Nfs(#[from] nfs::NfsError),
     #[error("path {0:?} does not exist")]
     NoLocalPath(PathBuf),
+    #[error("path {0:?} is not a block device")]
+    NoBlockDevice(PathBuf),
     #[error("{0}")]
     Files(#[from] io::Error),
 }
@@ -64,6 +66,14 @@ pub(crate) struct PreparedVolume {
     pub(crate) path: PathBuf,
     /// Whatever a container's mount says.
     pub(crate) read_only: bool,
+    /// A block device, which containers open instead of mounting it.
+    pub(crate) is_device: bool,
+}
+
+impl PreparedVolume {
+    fn folder(path: PathBuf, read_only: bool) -> Self {
+        Self { path, read_only, is_device: false }
+    }
 }
 
 /// Each volume of a pod, by its name.
@@ -96,15 +106,16 @@ async fn set_up(
     let at = |kind: &str| pod_dir.join("volumes").join(kind).join(found.name(volume));
     let made = match *found {
         Found::HostPath { source, read_only, .. } => host_path::prepare(source)
-            .map(|path| PreparedVolume { path, read_only })
+            .map(|path| PreparedVolume::folder(path, read_only))
             .map_err(SetUpError::from),
+        Found::Local { source, read_only, is_device: true, .. } => device(Path::new(&source.path), read_only),
         Found::Local { source, read_only, .. } => {
             local(Path::new(&source.path), &at("kubernetes.io~local-volume"), sources.pod, read_only)
         }
         Found::Nfs { source, options, read_only, .. } => {
             let dir = at("kubernetes.io~nfs");
             let mounted = nfs::prepare(&dir, source, options, read_only).await;
-            mounted.map(|()| PreparedVolume { path: dir, read_only }).map_err(SetUpError::from)
+            mounted.map(|()| PreparedVolume::folder(dir, read_only)).map_err(SetUpError::from)
         }
         Found::InPod => return in_pod(&at, volume, sources),
         Found::Unknown { .. } => return None,
@@ -121,7 +132,7 @@ fn in_pod(
     if let Some(source) = &volume.empty_dir {
         let dir = at("kubernetes.io~empty-dir");
         let made = empty_dir::prepare(&dir, source, sources);
-        return Some(made.map(|()| PreparedVolume { path: dir, read_only: false }).map_err(SetUpError::from));
+        return Some(made.map(|()| PreparedVolume::folder(dir, false)).map_err(SetUpError::from));
     }
     let (kind, content) = if let Some(source) = &volume.config_map {
         ("kubernetes.io~configmap", content::config_map(source, sources))
@@ -139,7 +150,7 @@ fn in_pod(
     let made = content
         .map_err(SetUpError::from)
         .and_then(|content| files(&dir, in_memory, &content, sources.pod).map_err(SetUpError::from));
-    Some(made.map(|()| PreparedVolume { path: dir, read_only: true }))
+    Some(made.map(|()| PreparedVolume::folder(dir, true)))
 }
 
 fn files(dir: &Path, in_memory: bool, content: &content::Content, pod: &Pod) -> io::Result<()> {
@@ -162,7 +173,15 @@ fn local(path: &Path, seen: &Path, pod: &Pod, read_only: bool) -> Result<Prepare
         }
         make_dir(seen, 0o755)?;
     }
-    Ok(PreparedVolume { path: path.to_owned(), read_only })
+    Ok(PreparedVolume::folder(path.to_owned(), read_only))
+}
+
+fn device(path: &Path, read_only: bool) -> Result<PreparedVolume, SetUpError> {
+    match path.metadata() {
+        Err(_) => Err(SetUpError::NoLocalPath(path.to_owned())),
+        Ok(found) if !found.file_type().is_block_device() => Err(SetUpError::NoBlockDevice(path.to_owned())),
+        Ok(_) => Ok(PreparedVolume { path: path.to_owned(), read_only, is_device: true }),
+    }
 }
 
 /// The user as whom all of a pod's containers run, if they agree: then a file can be theirs alone.

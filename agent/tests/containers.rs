@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use agent::desired::{Desired, ObjectKey, PodKey, Report, ReportInbox, Reports};
@@ -21,6 +22,9 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+#[path = "containers/volumes.rs"]
+mod volumes;
+
 const DEADLINE: Duration = Duration::from_secs(60);
 
 const NETWORK: &str = r#"#!/bin/sh
@@ -29,15 +33,19 @@ if [ "$CNI_COMMAND" = ADD ]; then
 fi
 "#;
 
-/// Makes a token of whatever is asked for.
-struct Mint;
+/// Numbers the tokens that it makes, which are old at once: whoever looks again gets the next one.
+#[derive(Default)]
+struct Mint {
+    made: AtomicU32,
+}
 
 #[async_trait::async_trait]
 impl TokenSource for Mint {
     async fn issue(&self, ask: &TokenAsk) -> Result<IssuedToken, String> {
-        let lifetime = Duration::from_secs(u64::try_from(ask.lifetime_seconds).unwrap());
-        let expires_at = base::Clock::now(&SystemClock) + lifetime;
-        Ok(IssuedToken { token: format!("{} for {}", ask.pod, ask.audience), expires_at, lifetime })
+        let number = self.made.fetch_add(1, Ordering::Relaxed) + 1;
+        let expires_at = base::Clock::now(&SystemClock) + Duration::from_secs(600);
+        let token = format!("{} for {} {number}", ask.pod, ask.audience);
+        Ok(IssuedToken { token, expires_at, lifetime: Duration::ZERO })
     }
 }
 
@@ -48,7 +56,10 @@ struct TestAgent {
     tasks: Tasks,
     running: RunningPods,
     statuses: BTreeMap<String, PodStatus>,
+    /// Their reasons.
     events: Vec<String>,
+    /// Reasons and messages.
+    messages: Vec<String>,
 }
 
 impl TestAgent {
@@ -58,9 +69,10 @@ impl TestAgent {
         let tasks = Tasks::new(CancellationToken::new());
         let sources: (Arc<dyn base::Clock>, Arc<dyn base::Entropy>) =
             (Arc::new(SystemClock), Arc::new(SystemEntropy));
-        let running = agent::start_pods(config, desired_rx, reports, Arc::new(Mint), sources, &tasks)
-            .await
-            .expect("the machine has what containers need");
+        let running =
+            agent::start_pods(config, desired_rx, reports, Arc::new(Mint::default()), sources, &tasks)
+                .await
+                .expect("the machine has what containers need");
         Self {
             config: config.clone(),
             desired,
@@ -69,6 +81,7 @@ impl TestAgent {
             running,
             statuses: BTreeMap::new(),
             events: Vec::new(),
+            messages: Vec::new(),
         }
     }
 
@@ -114,7 +127,9 @@ impl TestAgent {
             }
             Report::PodTerminated { key, .. } => Some(key.name),
             Report::Event(event) => {
-                self.events.push(event.reason.unwrap_or_default());
+                let message = event.message.unwrap_or_default();
+                self.events.push(event.reason.clone().unwrap_or_default());
+                self.messages.push(format!("{}: {message}", event.reason.unwrap_or_default()));
                 None
             }
             Report::Node { .. } => None,

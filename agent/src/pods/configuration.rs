@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 use proto::cri::{
-    ContainerConfig, ContainerMetadata, ImageSpec, KeyValue, LinuxContainerConfig, LinuxContainerResources,
-    LinuxPodSandboxConfig, Mount, PodSandboxConfig, PodSandboxMetadata,
+    ContainerConfig, ContainerMetadata, Device, ImageSpec, KeyValue, LinuxContainerConfig,
+    LinuxContainerResources, LinuxPodSandboxConfig, Mount, PodSandboxConfig, PodSandboxMetadata,
 };
 
 pub(crate) use names::hosts_file;
@@ -66,6 +66,7 @@ pub(crate) fn sandbox(pod: &Pod, attempt: u32, node: NodeFiles) -> PodSandboxCon
 pub(crate) struct Surroundings {
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) mounts: Vec<Mount>,
+    pub(crate) devices: Vec<Device>,
     /// The agent's folder.
     pub(crate) data_dir: PathBuf,
     pub(crate) resources: LinuxContainerResources,
@@ -90,6 +91,7 @@ pub(crate) fn container(pod: &Pod, spec: &ContainerSpec, around: Surroundings) -
         working_dir: spec.working_dir.clone().unwrap_or_default(),
         envs: envs.collect(),
         mounts: around.mounts,
+        devices: around.devices,
         labels: labels(pod, Some(&spec.name)),
         annotations: HashMap::from([(ANNOTATION_HASH.to_owned(), memory::hash(spec))]),
         log_path: format!("{}/{}.log", spec.name, around.attempt),
@@ -164,6 +166,7 @@ mod tests {
             target: None,
             environment: environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             mounts: Vec::new(),
+            devices: Vec::new(),
             data_dir: PathBuf::from("/d"),
             resources: LinuxContainerResources::default(),
             attempt: 3,

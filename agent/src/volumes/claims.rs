@@ -30,6 +30,7 @@ pub(super) enum Found<'a> {
         name: &'a str,
         source: &'a LocalVolumeSource,
         read_only: bool,
+        is_device: bool,
     },
     Nfs {
         name: &'a str,
@@ -96,12 +97,6 @@ fn claimed<'a>(name: &str, read_only: bool, sources: &Sources<'a>) -> Result<Fou
         )));
     };
     check_bound(bound_to, volume, claim).map_err(refused)?;
-    let block = volume.spec.as_ref().and_then(|spec| spec.volume_mode.as_deref()) == Some("Block");
-    if block {
-        return Err(refused(format!(
-            "PV {bound_to:?} is a block volume, which this node cannot give to containers"
-        )));
-    }
     Ok(of(volume, read_only))
 }
 
@@ -125,8 +120,12 @@ fn check_bound(name: &str, volume: &PersistentVolume, claim: &PersistentVolumeCl
 fn of(volume: &PersistentVolume, read_only: bool) -> Found<'_> {
     let name = volume.metadata.name.as_deref().unwrap_or_default();
     let Some(spec) = &volume.spec else { return Found::Unknown { name } };
+    let is_device = spec.volume_mode.as_deref() == Some("Block");
     if let Some(source) = &spec.local {
-        return Found::Local { name, source, read_only };
+        return Found::Local { name, source, read_only, is_device };
+    }
+    if is_device {
+        return Found::Unknown { name };
     }
     if let Some(source) = &spec.host_path {
         return Found::HostPath { name, source, read_only };
@@ -207,7 +206,7 @@ mod tests {
             bound(),
             volume("local", json!({"path": "/disk"})),
             expect![[
-                r#"Local { name: "pv", source: LocalVolumeSource { fs_type: None, path: "/disk" }, read_only: true }"#
+                r#"Local { name: "pv", source: LocalVolumeSource { fs_type: None, path: "/disk" }, read_only: true, is_device: false }"#
             ]],
         );
         check(

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::{Container as ContainerSpec, VolumeMount};
+use k8s_openapi::api::core::v1::{Container as ContainerSpec, VolumeDevice, VolumeMount};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::{FsFlags, statvfs};
-use proto::cri::{Mount, MountPropagation};
+use proto::cri::{Device, Mount, MountPropagation};
 use thiserror::Error;
 use tracing::warn;
 
@@ -21,6 +21,10 @@ use crate::pods::{MissingValue, expand_known};
 pub(crate) enum MountError {
     #[error("cannot find volume {volume:?} to mount into container {container:?}")]
     Unknown { container: String, volume: String },
+    #[error("volume {0} has volumeMode Block, but is specified in volumeMounts")]
+    Device(String),
+    #[error("volume {0} has volumeMode Filesystem, but is specified in volumeDevices")]
+    NoDevice(String),
     #[error("{0}")]
     Expression(#[from] MissingValue),
     #[error("{0}")]
@@ -43,6 +47,25 @@ pub(crate) fn mounts(
     let wanted = spec.volume_mounts.iter().flatten().enumerate();
     let one = |(index, wanted)| one_mount(&Place { pod_dir, spec, index }, wanted, prepared, environment);
     wanted.map(one).collect()
+}
+
+/// The block devices that a container asks for.
+pub(crate) fn devices(spec: &ContainerSpec, prepared: &Prepared) -> Result<Vec<Device>, MountError> {
+    let one = |wanted: &VolumeDevice| {
+        let volume = wanted.name.clone();
+        let present = prepared
+            .get(&volume)
+            .ok_or_else(|| MountError::Unknown { container: spec.name.clone(), volume: volume.clone() })?;
+        if !present.is_device {
+            return Err(MountError::NoDevice(volume));
+        }
+        Ok(Device {
+            container_path: wanted.device_path.clone(),
+            host_path: present.path.display().to_string(),
+            permissions: if present.read_only { "r" } else { "mrw" }.to_owned(),
+        })
+    };
+    spec.volume_devices.iter().flatten().map(one).collect()
 }
 
 /// Which mount of which container.
@@ -68,6 +91,9 @@ fn one_mount(
     let Some(present) = prepared.get(&volume) else {
         return Err(MountError::Unknown { container, volume });
     };
+    if present.is_device {
+        return Err(MountError::Device(volume));
+    }
     let mut host_path = present.path.clone();
     let sub_path = sub_path(wanted, environment)?;
     if !sub_path.is_empty() {

@@ -112,6 +112,36 @@ async fn what_is_made_for_reading_is_mounted_for_reading() {
 }
 
 #[test]
+fn a_device_is_opened_and_a_folder_mounted() {
+    let volume =
+        |path: &str, read_only, is_device| PreparedVolume { path: path.into(), read_only, is_device };
+    let prepared = Prepared::from([
+        ("disk".to_owned(), volume("/dev/sdb", false, true)),
+        ("shown".to_owned(), volume("/dev/sdc", true, true)),
+        ("folder".to_owned(), volume("/f", false, false)),
+    ]);
+    let spec = |kind: &str, names: &[&str]| -> ContainerSpec {
+        let all: Vec<_> = names
+            .iter()
+            .map(|name| json!({"name": name, "devicePath": "/dev/x", "mountPath": "/x"}))
+            .collect();
+        serde_json::from_value(json!({"name": "c", kind: all})).unwrap()
+    };
+    let given = devices(&spec("volumeDevices", &["disk", "shown"]), &prepared).unwrap();
+    let shown: Vec<_> =
+        given.iter().map(|device| (device.host_path.as_str(), device.permissions.as_str())).collect();
+    assert_eq!(shown, [("/dev/sdb", "mrw"), ("/dev/sdc", "r")]);
+    let error = devices(&spec("volumeDevices", &["folder"]), &prepared).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "volume folder has volumeMode Filesystem, but is specified in volumeDevices"
+    );
+    let error = mounts(Path::new("/p"), &spec("volumeMounts", &["disk"]), &prepared, &[]).unwrap_err();
+    assert_eq!(error.to_string(), "volume disk has volumeMode Block, but is specified in volumeMounts");
+    assert!(matches!(device(Path::new("/dev/null"), false), Err(SetUpError::NoBlockDevice(_))));
+}
+
+#[test]
 fn a_user_is_common_when_all_containers_run_as_it() {
     let of = |users: &[Option<i64>], of_pod: Option<i64>| {
         let containers: Vec<_> =

@@ -225,11 +225,13 @@ impl Worker {
         let sources = self.sources(pod, order, &ip, &tokens);
         let environment = environment(spec, &sources).map_err(Refusal::config)?;
         let mut mounts = Vec::new();
+        let mut devices = Vec::new();
         let mut data_dir = PathBuf::new();
         let mut resources = LinuxContainerResources::default();
         if let Some(host) = &self.node.host {
             let prepared = host.prepare_volumes(&self.uid, &sources).await.map_err(Refusal::config)?;
             let pod_dir = host.paths.pod_dir(&self.uid);
+            devices = volumes::devices(spec, &prepared).map_err(Refusal::config)?;
             mounts = volumes::mounts(&pod_dir, spec, &prepared, &environment).map_err(Refusal::config)?;
             mounts.extend(host.own_mounts(pod, spec, &ip, attempt).map_err(Refusal::config)?);
             data_dir = host.paths.data_dir().to_owned();
@@ -244,7 +246,7 @@ impl Worker {
             }
             None => None,
         };
-        let around = Surroundings { environment, mounts, data_dir, resources, attempt, target };
+        let around = Surroundings { environment, mounts, devices, data_dir, resources, attempt, target };
         Ok(configuration::container(pod, spec, around))
     }
 
