@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Clock, Entropy, Tasks};
-use client::Client;
+use client::{Client, Informers};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use proto::agent::{
     PollRequest, PollResponse, ReportRequest, ReportResponse, TokenRequest, TokenResponse, gateway_server,
@@ -43,6 +43,7 @@ pub(crate) type ActAsNode = Arc<dyn Fn(&str) -> Client + Send + Sync>;
 /// What the gateway is given.
 pub(crate) struct GatewayConfig {
     pub(crate) client: Client,
+    pub(crate) informers: Informers,
     pub(crate) act_as_node: ActAsNode,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -67,9 +68,9 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Starts the caches and the heartbeat; [`Gateway::serve`] then lets agents in.
+    /// Starts the heartbeat; [`Gateway::serve`] then lets agents in.
     pub(crate) fn start(config: GatewayConfig, tasks: &Tasks) -> Self {
-        let view = Arc::new(View::start(&config.client, &config.entropy, config.cluster_cidr, tasks));
+        let view = Arc::new(View::of(&config.informers, config.cluster_cidr));
         let liveness = Arc::new(Liveness::default());
         let heartbeat = heartbeat::Heartbeat {
             client: config.client.clone(),

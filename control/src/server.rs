@@ -80,6 +80,8 @@ struct Stages {
 
 pub(crate) async fn run(args: ServerArgs) -> Result<()> {
     let _last_words = telemetry::start_logging(&args.log, args.log_format)?;
+    // A huge page is resident for one object in it: with them a loaded server weighs twice as much, and is no faster.
+    nix::sys::prctl::set_thp_disable(true).context("cannot turn huge pages off")?;
     #[cfg(debug_assertions)]
     if let Some(bug) = args.seeded_bug {
         store::seeded::plant(bug);
@@ -139,9 +141,11 @@ pub(crate) async fn run(args: ServerArgs) -> Result<()> {
     let definitions = api.clone().follow_definitions(stages.front.stop().clone());
     stages.front.spawn_infallible("definitions", definitions);
     stages.work.spawn_infallible("bootstrap", bootstrap(api.clone(), stages.work.stop().clone()));
-    start_controllers(&args, &credentials, &api, &machine, &stages.work)?;
+    // One for all that run here: what they read is kept once.
+    let informers = Informers::new(&component(&api, CONTROLLERS), machine.entropy.clone(), &stages.work);
+    start_controllers(&args, &credentials, &api, &machine, &informers, &stages.work)?;
     let gateway_tls = tls::server(&credentials.api_authority, &credentials.api, ClientCertificate::Required)?;
-    let gateway = start_gateway(&args, &api, &machine, tunnels, &stages.work);
+    let gateway = start_gateway(&args, &api, &machine, &informers, tunnels, &stages.work);
     stages.work.spawn_infallible("gateway", gateway.serve(ports.gateway, gateway_tls, stages.work.clone()));
     info!(name = %args.name, api = %args.api_listen, "control node started");
     stages.run(&store).await
@@ -287,6 +291,9 @@ async fn bootstrap(api: ApiServer, stop: CancellationToken) {
     }
 }
 
+/// Whose rights the controllers have, and the caches that all share.
+const CONTROLLERS: &str = "kube-controller-manager";
+
 /// A client of this process's own API server.
 fn component(api: &ApiServer, name: &str) -> Client {
     let identity = Identity::component(format!("system:{name}"));
@@ -297,6 +304,7 @@ fn start_gateway(
     args: &ServerArgs,
     api: &ApiServer,
     machine: &Machine,
+    informers: &Informers,
     tunnels: Tunnels,
     tasks: &Tasks,
 ) -> Gateway {
@@ -307,6 +315,7 @@ fn start_gateway(
     };
     let config = GatewayConfig {
         client: component(api, "navarch:gateway"),
+        informers: informers.clone(),
         act_as_node: Arc::new(act_as_node),
         clock: machine.clock.clone(),
         entropy: machine.entropy.clone(),
@@ -389,18 +398,17 @@ fn start_controllers(
     credentials: &Credentials,
     api: &ApiServer,
     machine: &Machine,
+    informers: &Informers,
     tasks: &Tasks,
 ) -> Result<()> {
     // A process and its successor must not share a name in elections.
     let identity = format!("{}-{}", args.name, machine.entropy.name_suffix(5));
-    let client = component(api, "kube-controller-manager");
     let cluster_cidr = args
         .cluster_cidr
         .parse()
         .with_context(|| format!("--cluster-cidr {} is unusable", args.cluster_cidr))?;
-    let informers = Informers::new(&client, machine.entropy.clone(), tasks);
     let config = ControllersConfig {
-        client,
+        client: component(api, CONTROLLERS),
         clock: machine.clock.clone(),
         entropy: machine.entropy.clone(),
         informers: informers.clone(),
@@ -414,7 +422,7 @@ fn start_controllers(
         client: component(api, "kube-scheduler"),
         clock: machine.clock.clone(),
         entropy: machine.entropy.clone(),
-        informers,
+        informers: informers.clone(),
         identity,
         election: ElectionConfig::default(),
     };

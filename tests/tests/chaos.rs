@@ -142,7 +142,7 @@ fn through_kubernetes(kubeconfig: &Path, runs: &Path, more: &[&str]) -> Command 
 }
 
 const CONTEXTS: &[&str] = &["--context", "server-1,server-2,server-3"];
-const NAMESPACE_SEEN: Duration = Duration::from_secs(10);
+const NAMESPACE_SEEN: Duration = Duration::from_secs(60);
 const ENDED: Duration = Duration::from_secs(30);
 
 /// The namespaces of runs.

@@ -227,7 +227,7 @@ fn collect(kubectl: &Kubectl) {
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: owned, ownerReferences: [{owner}]}}\n"
     ));
     kubectl.ok("delete ct owner-cron-object");
-    eventually(Duration::from_secs(10), "what it owned is gone", || {
+    eventually(Duration::from_secs(60), "what it owned is gone", || {
         let said = kubectl.run("get configmap owned -o name --ignore-not-found");
         expect_that(said.ok && said.stdout.is_empty(), said.stdout)
     });

@@ -8,8 +8,8 @@ use tests::eventually::{eventually, expect_that};
 use tests::kubectl::Kubectl;
 
 const SIZE: Size = Size { servers: 3, agents: 2 };
-const SOON: Duration = Duration::from_secs(30);
-const WRITTEN_AGAIN: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(90);
+const WRITTEN_AGAIN: Duration = Duration::from_secs(30);
 const FROZEN: Duration = Duration::from_secs(20);
 
 const WEB: &str = "

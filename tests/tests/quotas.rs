@@ -8,7 +8,7 @@ use tests::eventually::{eventually, expect_that};
 use tests::kubectl::Kubectl;
 
 const VERSIONS: [&str; 3] = ["1.20", "1.32", "1.36"];
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 
 #[test]
 fn nobody_gets_more_than_a_quota_allows() {

@@ -6,7 +6,7 @@ use tests::cluster::{Cluster, Size};
 use tests::eventually::eventually;
 use tests::kubectl::Kubectl;
 
-const WITHIN: Duration = Duration::from_secs(10);
+const WITHIN: Duration = Duration::from_secs(60);
 
 #[test]
 fn roles_are_given_asked_about_and_not_exceeded() {

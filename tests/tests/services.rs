@@ -14,7 +14,7 @@ const VERSIONS: [&str; 3] = ["1.20", "1.32", "1.36"];
 fn services_get_addresses_and_ports_of_their_own() {
     let cluster = Cluster::start(Size { servers: 3, agents: 0 });
     let kubectl = cluster.kubectl("1.36");
-    eventually(Duration::from_secs(20), "the API's own service is there", || {
+    eventually(Duration::from_secs(60), "the API's own service is there", || {
         let said = kubectl.run("get svc kubernetes");
         expect_that(said.ok, said.stderr)
     });

@@ -8,7 +8,7 @@ use tests::cluster::{Cluster, Size, run};
 use tests::eventually::{eventually, expect_that};
 use tests::kubectl::{Kubectl, Said, VERSIONS};
 
-const WITHIN: Duration = Duration::from_secs(15);
+const WITHIN: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_service_account_acts_through_its_token() {

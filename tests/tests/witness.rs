@@ -14,7 +14,7 @@ use tests::cluster::{Cluster, Size};
 use tests::eventually::{eventually, expect_that};
 use tests::kubectl::Kubectl;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 const COUNT: usize = 6;
 
 /// Takes the lock of its identity, or says that another has it. Ends when it is told to.

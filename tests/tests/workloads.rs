@@ -9,7 +9,7 @@ use tests::eventually::{eventually, expect_that};
 use tests::kubectl::Kubectl;
 
 const SIZE: Size = Size { servers: 3, agents: 2 };
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 const ROLLED: Duration = Duration::from_secs(90);
 
 const WEB: &str = "

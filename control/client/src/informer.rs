@@ -132,7 +132,7 @@ impl<K: HasMetadata + DeserializeOwned + Send + Sync + 'static> Informer<K> {
         let mut options = ListOptions { limit: PAGE_LIMIT, ..self.options.clone() };
         loop {
             let page = self.client.list_of::<K>(&self.resource, &options).await?;
-            objects.extend(page.items);
+            objects.extend(page.items.into_iter().map(without_managed_fields));
             if page.continuation.is_empty() {
                 self.writer.replace(objects, page.revision);
                 return Ok(());
@@ -146,8 +146,8 @@ impl<K: HasMetadata + DeserializeOwned + Send + Sync + 'static> Informer<K> {
         let mut watch = self.client.watch_of::<K>(&self.resource, &self.options, from, span).await?;
         while let Some(event) = watch.next().await? {
             match event {
-                WatchEvent::Applied(object) => self.writer.apply(object),
-                WatchEvent::Deleted(last) => self.writer.delete(last),
+                WatchEvent::Applied(object) => self.writer.apply(without_managed_fields(object)),
+                WatchEvent::Deleted(last) => self.writer.delete(without_managed_fields(last)),
                 WatchEvent::Bookmark(revision) => self.writer.advance(revision),
             }
         }
@@ -158,6 +158,12 @@ impl<K: HasMetadata + DeserializeOwned + Send + Sync + 'static> Informer<K> {
         warn!(resource = %self.resource.plural, %error, source = ?std::error::Error::source(error),
             "the informer is behind");
     }
+}
+
+/// They are a large part of most objects, nobody who reads a cache asks for them, and an update without them keeps them.
+fn without_managed_fields<K: HasMetadata>(mut object: K) -> K {
+    object.meta_mut().managed_fields = None;
+    object
 }
 
 #[cfg(test)]

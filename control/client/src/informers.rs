@@ -1,4 +1,4 @@
-//! One informer per kind for a whole process, however many read it.
+//! One informer per kind, or per name of a kind, for a whole process, however many read it.
 
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base::{Entropy, Tasks};
 
 use crate::cache::Cache;
-use crate::client::Client;
+use crate::client::{Client, ListOptions};
 use crate::informer::Informer;
 use crate::object::Object;
+use crate::resource::ApiResource;
 
-type Caches = BTreeMap<TypeId, Box<dyn Any + Send + Sync>>;
+/// By kind, and by the name that the objects must have; empty: any.
+type Caches = BTreeMap<(TypeId, &'static str), Box<dyn Any + Send + Sync>>;
 
 /// A cheap handle; clones share the informers.
 #[derive(Clone)]
@@ -29,13 +31,25 @@ impl Informers {
 
     /// The cache of all objects of a kind; its informer starts with the first call.
     pub fn cache<K: Object>(&self) -> Cache<K> {
+        self.find("", ListOptions::default())
+    }
+
+    /// The cache of those objects of a kind that have this name, in all namespaces.
+    pub fn named<K: Object>(&self, name: &'static str) -> Cache<K> {
+        let field_selector = format!("metadata.name={name}");
+        self.find(name, ListOptions { field_selector, ..ListOptions::default() })
+    }
+
+    fn find<K: Object>(&self, name: &'static str, options: ListOptions) -> Cache<K> {
         let mut caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = caches.get(&TypeId::of::<K>()).and_then(|cache| cache.downcast_ref::<Cache<K>>());
+        let at = (TypeId::of::<K>(), name);
+        let known = caches.get(&at).and_then(|cache| cache.downcast_ref::<Cache<K>>());
         if let Some(cache) = known {
             return cache.clone();
         }
-        let cache = Informer::<K>::start(&self.client, &self.entropy, &self.tasks);
-        caches.insert(TypeId::of::<K>(), Box::new(cache.clone()));
+        let resource = ApiResource::of::<K>();
+        let cache = Informer::start_with(&self.client, resource, options, &self.entropy, &self.tasks);
+        caches.insert(at, Box::new(cache.clone()));
         cache
     }
 }

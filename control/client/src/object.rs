@@ -1,11 +1,12 @@
 //! What all objects share: a key, metadata, owners.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use k8s_openapi::{Metadata, Resource};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize};
 
 use base::Revision;
@@ -67,6 +68,8 @@ impl fmt::Display for ObjectKey {
 pub trait HasMetadata {
     fn meta(&self) -> &ObjectMeta;
 
+    fn meta_mut(&mut self) -> &mut ObjectMeta;
+
     fn name(&self) -> &str {
         self.meta().name.as_deref().unwrap_or_default()
     }
@@ -113,20 +116,61 @@ impl<K: Metadata<Ty = ObjectMeta>> HasMetadata for K {
     fn meta(&self) -> &ObjectMeta {
         self.metadata()
     }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        self.metadata_mut()
+    }
 }
 
-/// An object of any kind of which only the metadata matters (`meta.k8s.io/v1` PartialObjectMetadata).
+/// An object of any kind of which only the metadata matters (`meta.k8s.io/v1` PartialObjectMetadata), without annotations
+/// and managed fields: who remembers every object of a cluster has no room for them.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Partial {
     pub api_version: String,
     pub kind: String,
+    #[serde(deserialize_with = "essentials")]
     pub metadata: ObjectMeta,
+}
+
+fn essentials<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Essentials {
+        name: Option<String>,
+        namespace: Option<String>,
+        uid: Option<String>,
+        resource_version: Option<String>,
+        generation: Option<i64>,
+        labels: Option<BTreeMap<String, String>>,
+        owner_references: Option<Vec<OwnerReference>>,
+        finalizers: Option<Vec<String>>,
+        creation_timestamp: Option<Time>,
+        deletion_timestamp: Option<Time>,
+    }
+    let found = Essentials::deserialize(deserializer)?;
+    Ok(ObjectMeta {
+        name: found.name,
+        namespace: found.namespace,
+        uid: found.uid,
+        resource_version: found.resource_version,
+        generation: found.generation,
+        labels: found.labels,
+        owner_references: found.owner_references,
+        finalizers: found.finalizers,
+        creation_timestamp: found.creation_timestamp,
+        deletion_timestamp: found.deletion_timestamp,
+        ..ObjectMeta::default()
+    })
 }
 
 impl HasMetadata for Partial {
     fn meta(&self) -> &ObjectMeta {
         &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
     }
 }
 

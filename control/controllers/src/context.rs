@@ -74,6 +74,11 @@ impl Context {
         self.informers.cache()
     }
 
+    /// The objects of this name, in all namespaces.
+    pub(crate) fn named<K: Object>(&self, name: &'static str) -> Cache<K> {
+        self.informers.named(name)
+    }
+
     /// Performs a plan in its order; the first failure ends it.
     pub(crate) async fn perform<A: Action>(&self, actions: Vec<A>) -> Result<Next, ReconcileError> {
         let mut next = Next::Done;
@@ -85,7 +90,12 @@ impl Context {
 
     /// The key is not looked at again before the cache shows this write.
     pub(crate) fn wrote<K: Object>(&self, object: &K) {
-        let (cache, revision) = (self.cache::<K>(), object.revision());
+        self.wrote_into(self.cache(), object);
+    }
+
+    /// Like [`Self::wrote`], where the objects are read from this cache.
+    pub(crate) fn wrote_into<K: Object>(&self, cache: Cache<K>, object: &K) {
+        let revision = object.revision();
         self.expect(Arc::new(move || {
             let cache = cache.clone();
             Box::pin(async move { cache.wait_until(|cache| cache.has_seen(revision)).await })

@@ -116,25 +116,46 @@ impl Watches {
 
     /// Changes of any kind, by a function that tells whose business they are. It must not wait.
     pub(crate) fn maps<K: Object>(
+        self,
+        keys: impl Fn(&Informers, &Change<K>) -> Vec<ObjectKey> + Send + Sync + 'static,
+    ) -> Self {
+        self.hears(|informers| informers.cache::<K>(), keys)
+    }
+
+    /// Like [`Self::maps`], of the objects that have this name only.
+    pub(crate) fn maps_named<K: Object>(
+        self,
+        name: &'static str,
+        keys: impl Fn(&Informers, &Change<K>) -> Vec<ObjectKey> + Send + Sync + 'static,
+    ) -> Self {
+        self.hears(move |informers| informers.named::<K>(name), keys)
+    }
+
+    /// Wakes nobody, but must be known before anything is decided.
+    pub(crate) fn reads<K: Object>(self) -> Self {
+        self.awaits(|informers| informers.cache::<K>())
+    }
+
+    fn hears<K: Object>(
         mut self,
+        cache: impl Fn(&Informers) -> Cache<K> + Copy + Send + Sync + 'static,
         keys: impl Fn(&Informers, &Change<K>) -> Vec<ObjectKey> + Send + Sync + 'static,
     ) -> Self {
         let keys = Arc::new(keys);
         self.connect.push(Box::new(move |informers, queue| {
             let (keys, within, queue) = (keys.clone(), informers.clone(), queue.clone());
-            informers.cache::<K>().on_change(move |change| {
+            cache(informers).on_change(move |change| {
                 for key in keys(&within, change) {
                     queue.add(key);
                 }
             });
         }));
-        self.reads::<K>()
+        self.awaits(cache)
     }
 
-    /// Wakes nobody, but must be known before anything is decided.
-    pub(crate) fn reads<K: Object>(mut self) -> Self {
-        self.reach.push(Box::new(|informers, revision| {
-            let cache = informers.cache::<K>();
+    fn awaits<K: Object>(mut self, cache: impl Fn(&Informers) -> Cache<K> + Send + Sync + 'static) -> Self {
+        self.reach.push(Box::new(move |informers, revision| {
+            let cache = cache(informers);
             Box::pin(async move { cache.reach(revision).await })
         }));
         self

@@ -32,9 +32,8 @@ impl Controller for RootCaController {
     }
 
     fn watches() -> Watches {
-        Watches::of::<Namespace>().maps::<ConfigMap>(|_, change| {
-            let changed = change.latest().filter(|map| map.name() == NAME);
-            changed.map(|map| ObjectKey::cluster(map.namespace())).into_iter().collect()
+        Watches::of::<Namespace>().maps_named::<ConfigMap>(NAME, |_, change| {
+            change.latest().map(|map| ObjectKey::cluster(map.namespace())).into_iter().collect()
         })
     }
 
@@ -44,7 +43,7 @@ impl Controller for RootCaController {
             return Ok(Next::Done);
         }
         let wanted = ObjectKey::namespaced(&key.name, NAME);
-        let written = match cx.cache::<ConfigMap>().get(&wanted) {
+        let written = match cx.named::<ConfigMap>(NAME).get(&wanted) {
             None => cx.client.create(&self.config_map(wanted)).await,
             Some(map) if map.data != Some(self.data()) => {
                 // What others have put beside the certificate goes.
@@ -57,7 +56,7 @@ impl Controller for RootCaController {
             Some(_) => return Ok(Next::Done),
         };
         match written {
-            Ok(written) => cx.wrote(&written),
+            Ok(written) => cx.wrote_into(cx.named(NAME), &written),
             Err(error) if error.is_already_exists() || error.is_namespace_terminating() => {}
             Err(error) => return Err(error.into()),
         }

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use base::{Entropy, Tasks};
-use client::{Cache, Client, HasMetadata, Index, Informer, ObjectKey};
+use client::{Cache, HasMetadata, Index, Informers, ObjectKey};
 use k8s_openapi::api::core::v1::{
     ConfigMap, EnvFromSource, EnvVar, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodSpec, Secret,
     Service, Volume,
@@ -35,22 +34,17 @@ pub(crate) struct View {
 }
 
 impl View {
-    pub(crate) fn start(
-        client: &Client,
-        entropy: &Arc<dyn Entropy>,
-        cluster_cidr: String,
-        tasks: &Tasks,
-    ) -> Self {
+    pub(crate) fn of(informers: &Informers, cluster_cidr: String) -> Self {
         let view_changes = watch::Sender::new(0);
         let changes = view_changes.subscribe();
         let view = Self {
-            pods: Informer::start(client, entropy, tasks),
-            config_maps: Informer::start(client, entropy, tasks),
-            secrets: Informer::start(client, entropy, tasks),
-            services: Informer::start(client, entropy, tasks),
-            claims: Informer::start(client, entropy, tasks),
-            volumes: Informer::start(client, entropy, tasks),
-            nodes: Informer::start(client, entropy, tasks),
+            pods: informers.cache(),
+            config_maps: informers.cache(),
+            secrets: informers.cache(),
+            services: informers.cache(),
+            claims: informers.cache(),
+            volumes: informers.cache(),
+            nodes: informers.cache(),
             cluster_cidr,
             changes,
         };
