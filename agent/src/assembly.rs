@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base::{Clock, Entropy, TaskError, Tasks};
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::cgroups::Cgroups;
@@ -14,10 +14,15 @@ use crate::desired::{Desired, Reports};
 use crate::gateway::{GatewayError, IdentityError};
 use crate::images::{self, ImageError};
 use crate::network::NetworkError;
-use crate::pods::{Host, Node, Pods};
+use crate::node;
+use crate::pods::{Eviction, Host, Node, Pods};
+use crate::reclaim::Reclaimer;
 use crate::runtime::hollow::HollowRuntime;
 use crate::runtime::{Runtime, RuntimeError, Which};
 use crate::tokens::{TokenSource, Tokens};
+
+/// Evictions that wait for the manager of the pods, which takes them at once.
+const EVICTIONS_WAITING_MAX: usize = 64;
 
 /// Why an agent cannot start; each says what to do about it.
 #[derive(Debug, Error)]
@@ -51,6 +56,7 @@ pub struct RunningPods {
     pub runtime: Arc<dyn Runtime>,
     /// `containerd://1.6.20`.
     pub runtime_version: String,
+    pub(crate) evictions: mpsc::Sender<Eviction>,
 }
 
 /// Starts or adopts the container runtime, makes the images that are missing, and runs what is desired.
@@ -90,17 +96,23 @@ pub async fn start_pods(
         ip: config.node_ip.to_string(),
         runtime: runtime.clone(),
         host,
+        allocatable: node::allocatable(&config.data_dir, &config.reclaim.thresholds),
         reports,
         tokens: Tokens::new(tokens, clock.clone(), entropy.clone()),
-        allocatable: crate::node::allocatable(&config.data_dir),
         clock,
         entropy,
         tasks: tasks.clone(),
     });
     let (problem, health) = watch::channel(None);
+    let (evictions, evicted) = mpsc::channel(EVICTIONS_WAITING_MAX);
+    if config.runtime == RuntimeChoice::Containerd {
+        let (policy, data_dir) = (config.reclaim.clone(), config.data_dir.clone());
+        let reclaimer = Reclaimer::new(node.clone(), desired.clone(), evictions.clone(), policy, data_dir);
+        tasks.spawn_infallible("reclaim", reclaimer.run(tasks.stop().clone()));
+    }
     let stop = tasks.stop().clone();
-    tasks.spawn_infallible("pods", Pods::new(node, desired, problem).run(stop));
-    Ok(RunningPods { health, runtime, runtime_version: version })
+    tasks.spawn_infallible("pods", Pods::new(node, desired, evicted, problem).run(stop));
+    Ok(RunningPods { health, runtime, runtime_version: version, evictions })
 }
 
 /// Stops every pod and containerd, and removes what they left: mounts, cgroups, folders. For an agent that

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::Pod;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use proto::cri::LinuxContainerResources;
 use tracing::debug;
 
 use limits::{Limits, Version};
@@ -27,6 +28,13 @@ pub(crate) struct Cgroups {
     root: String,
     hierarchies: Vec<PathBuf>,
     version: Version,
+}
+
+/// What of a container's limits is not as it should be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unlike {
+    pub(crate) cpu: bool,
+    pub(crate) memory: bool,
 }
 
 impl Cgroups {
@@ -78,6 +86,50 @@ impl Cgroups {
             self.write_class("kubepods/besteffort", &Limits::smallest())?;
         }
         Ok(())
+    }
+
+    /// Raises those limits of the pod's cgroup that are below the pod's own, and lowers none.
+    ///
+    /// # Errors
+    /// When a limit is refused.
+    pub(crate) fn raise(&self, pod: &Pod, uid: &str) -> io::Result<()> {
+        let below = pod_below(uid, qos_class(pod));
+        for hierarchy in &self.hierarchies {
+            for (file, value) in pod_limits(pod).files(self.version) {
+                let path = hierarchy.join(&self.root).join(&below).join(file);
+                let Ok(current) = std::fs::read_to_string(&path) else { continue };
+                if limits::in_file(file, &current) < limits::in_file(file, &value) {
+                    std::fs::write(path, value)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How what a container has differs from what it should have. What cannot be read is as it should be.
+    pub(crate) fn unlike(
+        &self,
+        uid: &str,
+        class: QosClass,
+        id: &str,
+        wanted: &LinuxContainerResources,
+    ) -> Unlike {
+        let mut unlike = Unlike::default();
+        for (file, value) in Limits::of(wanted).files(self.version) {
+            let below = Path::new(&self.root).join(pod_below(uid, class)).join(id).join(file);
+            let mut found = self
+                .hierarchies
+                .iter()
+                .filter_map(|hierarchy| std::fs::read_to_string(hierarchy.join(&below)).ok());
+            let differs =
+                found.next().is_some_and(|now| limits::in_file(file, &now) != limits::in_file(file, &value));
+            if file.starts_with("memory") {
+                unlike.memory |= differs;
+            } else {
+                unlike.cpu |= differs;
+            }
+        }
+        unlike
     }
 
     /// Removes the pod's cgroup, whatever its class was. Only empty ones go; false when one is left.

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::reclaim::ReclaimPolicy;
+use crate::shutdown::ShutdownPolicy;
+
 /// One agent. Two agents on a machine differ in every field but `servers` and the CA.
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
@@ -26,6 +29,12 @@ pub struct AgentConfig {
     pub labels: BTreeMap<String, String>,
     /// The program that containerd starts as CNI plugin: this one.
     pub executable: PathBuf,
+    /// A folder of pods to run with or without a control plane.
+    pub manifests_dir: Option<PathBuf>,
+    /// When images are removed and pods evicted.
+    pub reclaim: ReclaimPolicy,
+    /// How long pods get when the agent is stopped.
+    pub shutdown: ShutdownPolicy,
     /// True: a graceful stop takes the pods and containerd down with the agent. False: they stay and are
     /// adopted by the next agent.
     pub purge_on_stop: bool,

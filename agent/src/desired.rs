@@ -100,9 +100,21 @@ pub struct ReportInbox {
 /// One thing that the node tells.
 #[derive(Clone, Debug)]
 pub enum Report {
-    Node { status: Box<NodeStatus>, labels: BTreeMap<String, String> },
-    PodStatus { key: PodKey, uid: String, status: Box<PodStatus> },
-    PodTerminated { key: PodKey, uid: String },
+    Node {
+        status: Box<NodeStatus>,
+        labels: BTreeMap<String, String>,
+    },
+    PodStatus {
+        key: PodKey,
+        uid: String,
+        status: Box<PodStatus>,
+    },
+    PodTerminated {
+        key: PodKey,
+        uid: String,
+    },
+    /// Every pod of the API that is to show a pod that this node runs by itself.
+    Mirrors(Vec<Pod>),
     Event(Box<Event>),
 }
 
@@ -126,6 +138,11 @@ impl Reports {
     /// Every container of this pod is gone and its deletion was asked for: the object itself can go.
     pub async fn pod_terminated(&self, key: &PodKey, uid: &str) {
         self.send(Report::PodTerminated { key: key.clone(), uid: uid.to_owned() }).await;
+    }
+
+    /// All the mirrors of this node's own pods; others of this node are to go.
+    pub async fn mirrors(&self, pods: Vec<Pod>) {
+        self.send(Report::Mirrors(pods)).await;
     }
 
     /// An event, without a name: the gateway gives one. When the control plane stays away for long, the

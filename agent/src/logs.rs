@@ -3,7 +3,7 @@
 //! The files have the CRI's format and lie at `<root>/<namespace>_<pod>_<uid>/<container>/<attempt>.log`. A
 //! rotated file is renamed; only the present one is read, and while following, what comes after it.
 
-mod changes;
+pub(crate) mod changes;
 mod line;
 mod options;
 mod reader;

@@ -16,6 +16,10 @@ pub const RELIST_DURATION: &str = "kubelet_pleg_relist_duration_seconds";
 pub const PROBES: &str = "prober_probe_total";
 pub const CONTAINERD_RESTARTS: &str = "navarch_agent_containerd_restarts_total";
 
+/// By `eviction_signal`: what was short.
+pub const EVICTIONS: &str = "kubelet_evictions";
+pub const IMAGES_COLLECTED: &str = "kubelet_image_garbage_collected_total";
+
 /// Registers names, units and help with the recorder.
 pub fn describe() {
     describe_histogram!(POD_START_DURATION, Unit::Seconds, "From seeing a pod to its containers running");
@@ -27,5 +31,10 @@ pub fn describe() {
     describe_counter!(STARTED_PODS, "Pod sandboxes started");
     describe_histogram!(RELIST_DURATION, Unit::Seconds, "One look at everything in the runtime");
     describe_counter!(PROBES, "Probes by type and result");
+    describe_counter!(
+        EVICTIONS,
+        "Pods stopped because the node ran short, or because they outgrew their limits"
+    );
+    describe_counter!(IMAGES_COLLECTED, "Unused images removed");
     describe_counter!(CONTAINERD_RESTARTS, "Times that containerd had to be started again");
 }

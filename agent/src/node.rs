@@ -21,19 +21,17 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use conditions::Conditions;
-use facts::{Facts, Usage};
+use facts::Facts;
+pub(crate) use facts::Usage;
 
 use crate::desired::Reports;
 use crate::network::NetworkHealth;
+use crate::reclaim::{Signal, Thresholds};
 
 /// How often the node reports although nothing changed, and how often pressure is measured.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// Kubernetes' default.
 const PODS_MAX: u32 = 110;
-/// What eviction would keep free (Kubernetes' hard default), so it cannot be promised to pods.
-const RESERVED_MEMORY_BYTES: u64 = 100 << 20;
-/// The share of the file system that eviction would keep free, in percent.
-const RESERVED_STORAGE_PERCENT: u64 = 10;
 /// Kubernetes' limit: more would make the Node object large.
 const IMAGES_MAX: usize = 50;
 
@@ -46,6 +44,8 @@ pub struct NodeSettings {
     pub data_dir: PathBuf,
     /// Labels beside those that every node has.
     pub labels: BTreeMap<String, String>,
+    /// From when on it is under pressure.
+    pub thresholds: Thresholds,
 }
 
 /// How the container runtime is, told by the room that runs it.
@@ -82,12 +82,13 @@ struct Reporter {
 impl Reporter {
     async fn run(mut self, stop: CancellationToken) {
         let facts = Facts::read();
-        let mut conditions = Conditions::default();
+        let mut conditions = Conditions::lasting(self.settings.thresholds.transition);
         loop {
             let usage = Usage::read(&self.settings.data_dir);
             let runtime = self.runtime.borrow_and_update().clone();
             let network = self.network.borrow_and_update().clone();
-            conditions.observe(self.clock.now(), &usage, &runtime, &network);
+            let crossed = self.settings.thresholds.crossed(&usage);
+            conditions.observe(self.clock.now(), &crossed, &runtime, &network);
             let status = status(&self.settings, &facts, &usage, &runtime, &conditions);
             self.reports.node(status, labels(&self.settings)).await;
             tokio::select! {
@@ -128,7 +129,7 @@ fn status(
             address("Hostname", settings.node_name.clone()),
         ]),
         capacity: Some(resources(facts.cpus, usage.memory_bytes, usage.storage_bytes)),
-        allocatable: Some(for_pods(facts, usage)),
+        allocatable: Some(for_pods(facts, usage, &settings.thresholds)),
         conditions: Some(conditions.list()),
         daemon_endpoints: Some(NodeDaemonEndpoints::default()),
         images: Some(largest(&runtime.images)),
@@ -150,15 +151,17 @@ fn status(
 }
 
 /// What this machine has for pods.
-pub(crate) fn allocatable(data_dir: &Path) -> BTreeMap<String, Quantity> {
-    for_pods(&Facts::read(), &Usage::read(data_dir))
+pub(crate) fn allocatable(data_dir: &Path, thresholds: &Thresholds) -> BTreeMap<String, Quantity> {
+    for_pods(&Facts::read(), &Usage::read(data_dir), thresholds)
 }
 
-fn for_pods(facts: &Facts, usage: &Usage) -> BTreeMap<String, Quantity> {
+/// What eviction keeps free cannot be promised.
+fn for_pods(facts: &Facts, usage: &Usage, thresholds: &Thresholds) -> BTreeMap<String, Quantity> {
+    let free = |signal: Signal, all: u64| all.saturating_sub(thresholds.reserved(signal, all));
     resources(
         facts.cpus,
-        usage.memory_bytes.saturating_sub(RESERVED_MEMORY_BYTES),
-        usage.storage_bytes - usage.storage_bytes / 100 * RESERVED_STORAGE_PERCENT,
+        free(Signal::Memory, usage.memory_bytes),
+        free(Signal::Storage, usage.storage_bytes),
     )
 }
 
@@ -195,6 +198,7 @@ mod tests {
             node_ip: Ipv4Addr::new(172, 30, 0, 11),
             data_dir: "/".into(),
             labels: [("zone".to_owned(), "a".to_owned())].into(),
+            thresholds: Thresholds::default(),
         }
     }
 

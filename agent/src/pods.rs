@@ -13,6 +13,8 @@ mod fields;
 mod host;
 mod memory;
 mod plan;
+mod resize;
+mod restart;
 mod service_links;
 mod status;
 mod worker;
@@ -33,9 +35,11 @@ pub(crate) use events::About;
 pub(crate) use fields::{Allocatable, FieldPathError, pod_field, resource_field};
 pub(crate) use host::Host;
 pub(crate) use memory::{Probed, Verdict};
+pub(crate) use status::{Ended, has_ended};
 
 use crate::desired::{Desired, ObjectKey, PodKey, Reports};
 use crate::runtime::{PodRuntime, Runtime, RuntimeError, Which};
+use crate::statics::is_static;
 use crate::tokens::Tokens;
 use worker::Worker;
 
@@ -90,10 +94,30 @@ impl Order {
     }
 }
 
+/// From this priority on a pod is never stopped for the node's sake.
+const CRITICAL_PRIORITY: i32 = 2_000_000_000;
+
+/// True for a pod that the cluster needs to work.
+pub(crate) fn is_critical(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.priority).is_some_and(|priority| priority >= CRITICAL_PRIORITY)
+}
+
+/// How long a pod wishes to have for its end.
+pub(crate) fn grace_of(pod: &Pod) -> Duration {
+    Duration::from_secs(configuration::grace_seconds(pod))
+}
+
+/// Stops a pod for good, whatever its specification says.
+pub(crate) struct Eviction {
+    pub(crate) uid: String,
+    pub(crate) ended: Ended,
+}
+
 /// The manager of all pods of a node.
 pub(crate) struct Pods {
     node: Arc<Node>,
     desired: watch::Receiver<Arc<Desired>>,
+    evictions: mpsc::Receiver<Eviction>,
     workers: BTreeMap<String, Handle>,
     ended: (mpsc::Sender<String>, mpsc::Receiver<String>),
     /// What the last relist saw.
@@ -105,6 +129,7 @@ pub(crate) struct Pods {
 struct Handle {
     key: PodKey,
     orders: watch::Sender<Order>,
+    evictions: watch::Sender<Option<Ended>>,
     wake: Arc<Notify>,
 }
 
@@ -113,11 +138,13 @@ impl Pods {
     pub(crate) fn new(
         node: Arc<Node>,
         desired: watch::Receiver<Arc<Desired>>,
+        evictions: mpsc::Receiver<Eviction>,
         health: watch::Sender<Option<String>>,
     ) -> Self {
         Self {
             node,
             desired,
+            evictions,
             workers: BTreeMap::new(),
             ended: mpsc::channel(ENDED_MAX),
             seen: BTreeMap::new(),
@@ -139,6 +166,12 @@ impl Pods {
                     // An order may have come while the worker was ending.
                     self.apply(&stop);
                 }
+                Some(eviction) = self.evictions.recv() => {
+                    if let Some(handle) = self.workers.get(&eviction.uid) {
+                        handle.evictions.send_replace(Some(eviction.ended));
+                        handle.wake.notify_one();
+                    }
+                }
                 changed = self.desired.changed() => match changed {
                     Ok(()) => drop(self.apply(&stop)),
                     // No gateway client any more: the agent is stopping.
@@ -158,16 +191,14 @@ impl Pods {
     /// Gives every worker its newest order, and says what that followed from.
     fn apply(&mut self, stop: &CancellationToken) -> Arc<Desired> {
         let desired = self.desired.borrow_and_update().clone();
-        if !desired.synced {
-            return desired;
-        }
         let mut wanted: BTreeMap<&str, (&PodKey, &Arc<Pod>)> = BTreeMap::new();
-        for (key, pod) in &desired.pods {
+        // Until a server has answered, only what the node runs by itself is known.
+        for (key, pod) in desired.pods.iter().filter(|(_, pod)| desired.synced || is_static(pod)) {
             if let Some(uid) = &pod.metadata.uid {
                 wanted.insert(uid, (key, pod));
             }
         }
-        for (uid, handle) in &self.workers {
+        for (uid, handle) in self.workers.iter().filter(|_| desired.synced) {
             if !wanted.contains_key(uid.as_str()) {
                 handle.orders.send_if_modified(|order| !std::mem::replace(&mut order.gone, true));
             }
@@ -191,14 +222,16 @@ impl Pods {
     fn start(&mut self, key: PodKey, uid: String, order: Order, stop: &CancellationToken) {
         let (orders, inbox) = watch::channel(order);
         let wake = Arc::new(Notify::new());
-        let worker = Worker::new(self.node.clone(), key.clone(), uid.clone(), inbox, wake.clone());
+        let (evictions, evicted) = watch::channel(None);
+        let worker =
+            Worker::new(self.node.clone(), (key.clone(), uid.clone()), (inbox, evicted), wake.clone());
         let (ended, stop, id) = (self.ended.0.clone(), stop.clone(), uid.clone());
         self.node.tasks.spawn_infallible(format!("pod {key} {uid}"), async move {
             worker.run(stop).await;
             // The manager is gone only when the agent stops.
             let _stopping = ended.send(id).await;
         });
-        self.workers.insert(uid, Handle { key, orders, wake });
+        self.workers.insert(uid, Handle { key, orders, evictions, wake });
     }
 
     /// Wakes the workers of pods that changed, and ends pods that nobody wants.

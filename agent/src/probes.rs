@@ -2,34 +2,60 @@
 //!
 //! One task per container id; its verdicts are read by the pod's worker, which alone decides what to do
 //! about them. After a failed liveness or startup probe a container is not probed any more: its next run has
-//! another id.
+//! another id. A probe that could not be made at all says nothing, as with the kubelet.
 
 mod check;
+mod grpc;
+mod hook;
+mod http;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base::Entropy;
+use base::{Clock, Entropy, Timestamp};
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Probe};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::MissedTickBehavior;
 
-pub(crate) use check::{Outcome, Target, hook};
+pub(crate) use check::Target;
+pub(crate) use hook::hook;
 
 use crate::pods::{Probed, Verdict};
 use crate::runtime::Runtime;
+use check::Outcome;
+
+/// A probe that could not be made is tried again at once, so often in all.
+const TRIES: usize = 3;
 
 /// The probes of one pod's containers. Dropping it ends them.
 pub(crate) struct Probes {
     runtime: Arc<dyn Runtime>,
+    clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     tasks: base::Tasks,
     running: BTreeMap<String, AbortHandle>,
     verdicts: Arc<Verdicts>,
 }
 
-/// What is known so far, by container id, and failures that were not told yet.
+/// A running container to probe.
+pub(crate) struct Subject<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) spec: &'a ContainerSpec,
+    pub(crate) pod_ip: &'a str,
+    pub(crate) started_at: Timestamp,
+    /// What was told of this very run before this agent was there; `None` for a run of its own.
+    pub(crate) before: Option<Before>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Before {
+    pub(crate) started: bool,
+    pub(crate) ready: bool,
+}
+
+/// What is known so far, by container id, and what was not told yet.
 struct Verdicts {
     state: Mutex<VerdictState>,
     /// Wakes the pod's worker.
@@ -39,49 +65,88 @@ struct Verdicts {
 #[derive(Default)]
 struct VerdictState {
     probed: BTreeMap<String, Probed>,
-    failures: Vec<ProbeFailure>,
+    notes: Vec<Note>,
 }
 
-/// One failed probe, for an event.
+/// One probe that did not simply succeed, for an event.
 #[derive(Clone, Debug)]
-pub(crate) struct ProbeFailure {
+pub(crate) struct Note {
     pub(crate) container: String,
-    /// `Readiness`, `Liveness` or `Startup`.
-    pub(crate) kind: &'static str,
+    /// `Unhealthy` or `ProbeWarning`.
+    pub(crate) reason: &'static str,
     pub(crate) message: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Startup,
+    Liveness,
+    Readiness,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Startup => "Startup",
+            Self::Liveness => "Liveness",
+            Self::Readiness => "Readiness",
+        }
+    }
+
+    fn set(self, probed: &mut Probed, verdict: Verdict) {
+        match self {
+            Self::Startup => probed.startup = Some(verdict),
+            Self::Liveness => probed.liveness = Some(verdict),
+            Self::Readiness => probed.readiness = Some(verdict),
+        }
+    }
+
+    /// Only readiness comes and goes; the others are asked until they have decided what they are there for.
+    fn ends_with(self, verdict: Verdict) -> bool {
+        match self {
+            Self::Startup => verdict != Verdict::Unknown,
+            Self::Liveness => verdict == Verdict::Failure,
+            Self::Readiness => false,
+        }
+    }
 }
 
 impl Probes {
     pub(crate) fn new(
         runtime: Arc<dyn Runtime>,
-        entropy: Arc<dyn Entropy>,
+        (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
         tasks: base::Tasks,
         changed: Arc<Notify>,
     ) -> Self {
         let verdicts = Arc::new(Verdicts { state: Mutex::default(), changed });
-        Self { runtime, entropy, tasks, running: BTreeMap::new(), verdicts }
+        Self { runtime, clock, entropy, tasks, running: BTreeMap::new(), verdicts }
     }
 
-    /// Probes the container from now on, unless it is probed already. `adopted`: it ran before this agent.
-    pub(crate) fn watch(&mut self, id: &str, spec: &ContainerSpec, pod_ip: &str, adopted: bool) {
+    /// Probes the container from now on, unless it is probed already.
+    pub(crate) fn watch(&mut self, subject: &Subject<'_>) {
+        let (id, spec) = (subject.id, subject.spec);
         let has_probe =
             spec.liveness_probe.is_some() || spec.readiness_probe.is_some() || spec.startup_probe.is_some();
         if !has_probe || self.running.contains_key(id) {
             return;
         }
+        let (started, ready) = subject.before.map_or((false, false), |before| (before.started, before.ready));
+        let known = |good: bool, otherwise: Verdict| if good { Verdict::Success } else { otherwise };
         self.verdicts.change(id, |probed| {
-            probed.startup = spec.startup_probe.as_ref().map(|_| Verdict::Unknown);
+            probed.startup = spec.startup_probe.as_ref().map(|_| known(started, Verdict::Unknown));
             probed.liveness = spec.liveness_probe.as_ref().map(|_| Verdict::Success);
-            probed.readiness = spec.readiness_probe.as_ref().map(|_| Verdict::Failure);
+            probed.readiness = spec.readiness_probe.as_ref().map(|_| known(ready, Verdict::Failure));
         });
         let one = One {
             runtime: self.runtime.clone(),
+            clock: self.clock.clone(),
             entropy: self.entropy.clone(),
             verdicts: self.verdicts.clone(),
             id: id.to_owned(),
             spec: spec.clone(),
-            pod_ip: pod_ip.to_owned(),
-            adopted,
+            pod_ip: subject.pod_ip.to_owned(),
+            started_at: subject.started_at,
+            before: subject.before,
         };
         let task = self.tasks.spawn_infallible(format!("probes of {id}"), one.run());
         self.running.insert(id.to_owned(), task);
@@ -103,9 +168,9 @@ impl Probes {
         self.verdicts.lock().probed.clone()
     }
 
-    /// Failures since the last call.
-    pub(crate) fn take_failures(&self) -> Vec<ProbeFailure> {
-        std::mem::take(&mut self.verdicts.lock().failures)
+    /// What went wrong since the last call.
+    pub(crate) fn take_notes(&self) -> Vec<Note> {
+        std::mem::take(&mut self.verdicts.lock().notes)
     }
 }
 
@@ -130,119 +195,158 @@ impl Verdicts {
         }
     }
 
-    fn failed(&self, failure: ProbeFailure) {
-        self.lock().failures.push(failure);
+    fn note(&self, note: Note) {
+        self.lock().notes.push(note);
         self.changed.notify_one();
+    }
+}
+
+/// How often in a row a probe came to the same, which decides when that counts.
+#[derive(Default)]
+struct Row {
+    good: bool,
+    length: i32,
+}
+
+impl Row {
+    /// The verdict that follows, once there were enough of a kind.
+    fn add(&mut self, good: bool, probe: &Probe) -> Option<Verdict> {
+        self.length = if self.length > 0 && self.good == good { self.length.saturating_add(1) } else { 1 };
+        self.good = good;
+        let (needed, verdict) = if good {
+            (probe.success_threshold.unwrap_or(1), Verdict::Success)
+        } else {
+            (probe.failure_threshold.unwrap_or(3), Verdict::Failure)
+        };
+        (self.length >= needed).then_some(verdict)
     }
 }
 
 /// The probes of one run of one container.
 struct One {
     runtime: Arc<dyn Runtime>,
+    clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     verdicts: Arc<Verdicts>,
     id: String,
     spec: ContainerSpec,
     pod_ip: String,
-    adopted: bool,
+    started_at: Timestamp,
+    before: Option<Before>,
 }
 
 impl One {
     async fn run(self) {
-        if self.adopted {
+        if self.before.is_some() {
             // Many pods are adopted at once; their probes must not all start at once.
             let spread = Duration::from_millis(self.entropy.u64() % 1000);
             tokio::time::sleep(spread).await;
         }
-        if let Some(probe) = &self.spec.startup_probe {
-            let passed = self.until_decided(probe, "Startup").await;
-            let verdict = if passed { Verdict::Success } else { Verdict::Failure };
-            self.verdicts.change(&self.id, |probed| probed.startup = Some(verdict));
-            if !passed {
-                return;
-            }
+        let has_started = self.before.is_some_and(|before| before.started);
+        if let Some(probe) = self.spec.startup_probe.as_ref().filter(|_| !has_started)
+            && self.watch(Kind::Startup, probe).await == Verdict::Failure
+        {
+            return;
         }
-        let liveness = async {
-            if let Some(probe) = &self.spec.liveness_probe {
-                self.until_failed(probe).await;
-                self.verdicts.change(&self.id, |probed| probed.liveness = Some(Verdict::Failure));
+        let watch = async |kind: Kind, probe: Option<&Probe>| {
+            if let Some(probe) = probe {
+                self.watch(kind, probe).await;
             }
         };
-        let readiness = async {
-            if let Some(probe) = &self.spec.readiness_probe {
-                self.readiness(probe).await;
-            }
-        };
-        futures::join!(liveness, readiness);
+        futures::join!(
+            watch(Kind::Liveness, self.spec.liveness_probe.as_ref()),
+            watch(Kind::Readiness, self.spec.readiness_probe.as_ref()),
+        );
     }
 
-    /// True at the first success, false after so many failures in a row.
-    async fn until_decided(&self, probe: &Probe, kind: &'static str) -> bool {
-        let mut failures = 0;
-        tokio::time::sleep(seconds(probe.initial_delay_seconds, 0)).await;
+    /// Asks until there is a verdict that ends it.
+    async fn watch(&self, kind: Kind, probe: &Probe) -> Verdict {
+        let since = Duration::try_from(self.clock.now().duration_since(self.started_at)).unwrap_or_default();
+        tokio::time::sleep(seconds(probe.initial_delay_seconds, 0).saturating_sub(since)).await;
+        let mut ticks = tokio::time::interval(seconds(probe.period_seconds, 10));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut row = Row::default();
         loop {
-            if self.check(probe, kind).await {
-                return true;
+            ticks.tick().await;
+            let Some(good) = self.check(kind, probe).await else { continue };
+            let Some(verdict) = row.add(good, probe) else { continue };
+            self.verdicts.change(&self.id, |probed| kind.set(probed, verdict));
+            if kind.ends_with(verdict) {
+                return verdict;
             }
-            failures += 1;
-            if failures >= probe.failure_threshold.unwrap_or(3) {
-                return false;
-            }
-            tokio::time::sleep(seconds(probe.period_seconds, 10)).await;
         }
     }
 
-    async fn until_failed(&self, probe: &Probe) {
-        let mut failures = 0;
-        tokio::time::sleep(seconds(probe.initial_delay_seconds, 0)).await;
-        loop {
-            failures = if self.check(probe, "Liveness").await { 0 } else { failures + 1 };
-            if failures >= probe.failure_threshold.unwrap_or(3) {
-                return;
-            }
-            tokio::time::sleep(seconds(probe.period_seconds, 10)).await;
-        }
-    }
-
-    async fn readiness(&self, probe: &Probe) {
-        let (mut successes, mut failures) = (0, 0);
-        tokio::time::sleep(seconds(probe.initial_delay_seconds, 0)).await;
-        loop {
-            if self.check(probe, "Readiness").await {
-                (successes, failures) = (successes + 1, 0);
-            } else {
-                (successes, failures) = (0, failures + 1);
-            }
-            if successes >= probe.success_threshold.unwrap_or(1) {
-                self.verdicts.change(&self.id, |probed| probed.readiness = Some(Verdict::Success));
-            } else if failures >= probe.failure_threshold.unwrap_or(3) {
-                self.verdicts.change(&self.id, |probed| probed.readiness = Some(Verdict::Failure));
-            }
-            tokio::time::sleep(seconds(probe.period_seconds, 10)).await;
-        }
-    }
-
-    async fn check(&self, probe: &Probe, kind: &'static str) -> bool {
+    /// `None` when nothing was learnt about the container.
+    async fn check(&self, kind: Kind, probe: &Probe) -> Option<bool> {
         let timeout = seconds(probe.timeout_seconds, 1);
         let target = Target {
             id: &self.id,
             pod_ip: &self.pod_ip,
             ports: self.spec.ports.as_deref().unwrap_or_default(),
         };
-        let outcome = check::probe(self.runtime.as_ref(), probe, &target, timeout).await;
-        let result = if matches!(outcome, Outcome::Success) { "successful" } else { "failed" };
-        metrics::counter!(crate::metrics::PROBES, "probe_type" => kind, "result" => result).increment(1);
-        match outcome {
-            Outcome::Success => true,
-            Outcome::Failure(message) => {
-                let container = self.spec.name.clone();
-                self.verdicts.failed(ProbeFailure { container, kind, message });
-                false
+        let mut outcome = check::probe(self.runtime.as_ref(), probe, &target, timeout).await;
+        for _ in 1..TRIES {
+            if !matches!(outcome, Outcome::Errored(_)) {
+                break;
             }
+            outcome = check::probe(self.runtime.as_ref(), probe, &target, timeout).await;
         }
+        let (result, learnt) = match &outcome {
+            Outcome::Success | Outcome::Warning(_) => ("successful", Some(true)),
+            Outcome::Failure(_) => ("failed", Some(false)),
+            Outcome::Errored(_) => ("unknown", None),
+        };
+        metrics::counter!(crate::metrics::PROBES, "probe_type" => kind.name(), "result" => result)
+            .increment(1);
+        let kind = kind.name();
+        let (reason, message) = match outcome {
+            Outcome::Success => return learnt,
+            Outcome::Warning(message) => ("ProbeWarning", format!("{kind} probe warning: {message}")),
+            Outcome::Failure(message) => ("Unhealthy", format!("{kind} probe failed: {message}")),
+            Outcome::Errored(message) => {
+                ("Unhealthy", format!("{kind} probe errored and resulted in unknown state: {message}"))
+            }
+        };
+        self.verdicts.note(Note { container: self.spec.name.clone(), reason, message });
+        learnt
     }
 }
 
+/// Never zero where it divides time: a period of nothing would spin.
 fn seconds(value: Option<i32>, default: u64) -> Duration {
-    Duration::from_secs(value.and_then(|value| u64::try_from(value).ok()).unwrap_or(default))
+    let value = value.and_then(|value| u64::try_from(value).ok()).unwrap_or(default);
+    Duration::from_secs(if default > 0 { value.max(1) } else { value })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn verdicts(probe: serde_json::Value, outcomes: &str) -> String {
+        let probe: Probe = serde_json::from_value(probe).unwrap();
+        let mut row = Row::default();
+        let shown = outcomes.chars().map(|outcome| match row.add(outcome == '+', &probe) {
+            None => '.',
+            Some(Verdict::Success) => 'S',
+            Some(Verdict::Failure) => 'F',
+            Some(Verdict::Unknown) => '?',
+        });
+        shown.collect()
+    }
+
+    #[test]
+    fn only_enough_of_a_kind_in_a_row_count() {
+        assert_eq!(verdicts(json!({}), "+--+---+"), "S..S..FS");
+        assert_eq!(verdicts(json!({"successThreshold": 2, "failureThreshold": 1}), "+-++-++"), ".F.SF.S");
+    }
+
+    #[test]
+    fn a_period_of_nothing_is_one_second() {
+        assert_eq!(seconds(Some(0), 10), Duration::from_secs(1));
+        assert_eq!(seconds(Some(-1), 10), Duration::from_secs(10));
+        assert_eq!(seconds(Some(0), 0), Duration::ZERO);
+    }
 }

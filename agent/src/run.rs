@@ -15,14 +15,16 @@ use crate::gateway::{self, GatewaySettings, Identity};
 use crate::logs::Logs;
 use crate::network::{self, NetworkSettings};
 use crate::node::{self, NodeSettings, RuntimeHealth};
+use crate::shutdown::shut_down;
+use crate::statics;
 use crate::tunnel::{self, NodeApi, TunnelSettings};
 
 /// How long the parts of an agent may take to stop.
 const STOP_GRACE: Duration = Duration::from_secs(5);
+/// Why a node that goes down takes no more pods.
+const LEAVING: &str = "node is shutting down";
 /// How often the list of images is read for the node's status.
 const IMAGES_PERIOD: Duration = Duration::from_secs(60);
-/// As many images as a node's status shows.
-const IMAGES_MAX: usize = 50;
 
 /// Runs a node until `stop`. Pods and containerd outlive it, unless `config.purge_on_stop`.
 ///
@@ -34,12 +36,14 @@ pub async fn run(
     entropy: Arc<dyn Entropy>,
     stop: CancellationToken,
 ) -> Result<(), AgentError> {
-    let tasks = Tasks::new(stop.child_token());
-    let started = start(&config, clock, entropy, &tasks).await;
+    // Pods that are to end first need everything else until then.
+    let own = if config.shutdown.is_on() { CancellationToken::new() } else { stop.child_token() };
+    let tasks = Tasks::new(own);
+    let started = start(&config, (clock, entropy), &tasks, &stop).await;
     if started.is_err() {
         tasks.stop().cancel();
     }
-    let ended = tasks.join(STOP_GRACE).await;
+    let ended = tasks.join(STOP_GRACE + config.shutdown.grace).await;
     started?;
     ended?;
     if config.purge_on_stop && config.runtime == RuntimeChoice::Containerd {
@@ -64,9 +68,9 @@ pub async fn purge(config: &AgentConfig) -> Result<(), AgentError> {
 
 async fn start(
     config: &AgentConfig,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
+    (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
     tasks: &Tasks,
+    leaving: &CancellationToken,
 ) -> Result<(), AgentError> {
     let paths = Paths::new(&config.data_dir);
     if config.runtime == RuntimeChoice::Containerd {
@@ -84,18 +88,39 @@ async fn start(
             network::start(network_settings(config, &paths), gateway.desired.clone(), tasks)?
         }
     };
-    let (desired, reports) = (gateway.desired.clone(), gateway.reports.clone());
+    let (mut desired, mut reports) = (gateway.desired.clone(), gateway.reports.clone());
+    if let Some(folder) = &config.manifests_dir {
+        let joined = statics::start(&config.node_name, folder.clone(), desired, reports, tasks);
+        (desired, reports) = (joined.desired, joined.reports);
+    }
     let sources = (clock.clone(), entropy.clone());
     let tokens = Arc::new(gateway.tokens);
     let pods = start_pods(config, desired.clone(), reports.clone(), tokens, sources, tasks).await?;
     info!(node = %config.node_name, runtime = %pods.runtime_version, "the agent runs");
     let (health, runtime_health) = watch::channel(RuntimeHealth::default());
-    tasks.spawn_infallible("runtime health", tell_health(pods, health, tasks.stop().clone()));
+    let pods = Arc::new(pods);
+    let told = tell_health(pods.clone(), health, leaving.clone(), tasks.stop().clone());
+    tasks.spawn_infallible("runtime health", told);
+    if config.shutdown.is_on() {
+        let (policy, desired) = (config.shutdown, desired.clone());
+        let (leaving, stop) = (leaving.clone(), tasks.stop().clone());
+        tasks.spawn_infallible("shutdown", async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = leaving.cancelled() => {
+                    shut_down(&pods, &desired, policy).await;
+                    stop.cancel();
+                }
+            }
+        });
+    }
     let settings = NodeSettings {
         node_name: config.node_name.clone(),
         node_ip: config.node_ip,
         data_dir: config.data_dir.clone(),
         labels: config.labels.clone(),
+        thresholds: config.reclaim.thresholds.clone(),
     };
     node::start(settings, runtime_health, network, reports, clock.clone(), tasks);
     if config.runtime == RuntimeChoice::Containerd {
@@ -107,13 +132,19 @@ async fn start(
 }
 
 /// Puts together what the node's status says of the runtime.
-async fn tell_health(mut pods: RunningPods, health: watch::Sender<RuntimeHealth>, stop: CancellationToken) {
+async fn tell_health(
+    pods: Arc<RunningPods>,
+    health: watch::Sender<RuntimeHealth>,
+    leaving: CancellationToken,
+    stop: CancellationToken,
+) {
+    let mut of_runtime = pods.health.clone();
     loop {
-        let problem = pods.health.borrow_and_update().clone();
+        let problem = of_runtime.borrow_and_update().clone();
+        let problem = if leaving.is_cancelled() { Some(LEAVING.to_owned()) } else { problem };
         let images = match pods.runtime.images().await {
             Ok(images) => images
                 .into_iter()
-                .take(IMAGES_MAX)
                 .map(|image| ContainerImage {
                     names: Some(image.names),
                     size_bytes: i64::try_from(image.size).ok(),
@@ -125,7 +156,8 @@ async fn tell_health(mut pods: RunningPods, health: watch::Sender<RuntimeHealth>
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            changed = pods.health.changed() => if changed.is_err() { return },
+            () = leaving.cancelled(), if !leaving.is_cancelled() => {}
+            changed = of_runtime.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(IMAGES_PERIOD) => {}
         }
     }

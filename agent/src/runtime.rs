@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base::Timestamp;
 use bytes::Bytes;
-use proto::cri::{AuthConfig, ContainerConfig, PodSandboxConfig};
+use proto::cri::{AuthConfig, ContainerConfig, LinuxContainerResources, PodSandboxConfig};
 use thiserror::Error;
 
 /// Labels on everything that an agent starts, Kubernetes' own names.
@@ -57,6 +57,17 @@ pub trait Runtime: Send + Sync + 'static {
     /// Every image of the node.
     async fn images(&self) -> Result<Vec<NamedImage>, RuntimeError>;
     async fn pull(&self, name: &str, auth: Option<AuthConfig>) -> Result<(), RuntimeError>;
+    /// All names of the image with this id.
+    async fn remove_image(&self, id: &str) -> Result<(), RuntimeError>;
+
+    /// What every container uses, by id.
+    async fn usage(&self) -> Result<BTreeMap<String, ContainerUsage>, RuntimeError>;
+    /// Gives a running container other limits.
+    async fn update_resources(
+        &self,
+        id: &str,
+        resources: LinuxContainerResources,
+    ) -> Result<(), RuntimeError>;
 }
 
 /// Which pods to observe.
@@ -148,8 +159,18 @@ pub struct ImageInfo {
 /// An image as the node's status lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedImage {
+    pub id: String,
     pub names: Vec<String>,
     pub size: u64,
+}
+
+/// What one container uses now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContainerUsage {
+    /// Its working set: what the kernel could not take back at once.
+    pub memory_bytes: u64,
+    /// What it has written over its image.
+    pub layer_bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

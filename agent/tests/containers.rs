@@ -5,195 +5,26 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test, in its helpers too")]
 
-use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use agent::desired::{Desired, ObjectKey, PodKey, Report, ReportInbox, Reports};
-use agent::runtime::{PodRuntime, Which};
-use agent::tokens::{IssuedToken, TokenAsk, TokenSource};
-use agent::{AgentConfig, AgentTls, Paths, RunningPods, RuntimeChoice};
-use base::{SystemClock, SystemEntropy, Tasks};
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use agent::Paths;
+use agent::runtime::Which;
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
+use test_agent::{DEADLINE, TestAgent, config, deleted, is_ready, pod, waits_for};
+
+#[path = "containers/pod_life.rs"]
+mod pod_life;
+#[path = "containers/resize.rs"]
+mod resize;
+#[path = "containers/shortage.rs"]
+mod shortage;
+#[path = "containers/test_agent.rs"]
+mod test_agent;
 #[path = "containers/volumes.rs"]
 mod volumes;
-
-const DEADLINE: Duration = Duration::from_secs(60);
-
-const NETWORK: &str = r#"#!/bin/sh
-if [ "$CNI_COMMAND" = ADD ]; then
-  echo '{"cniVersion":"0.4.0","interfaces":[{"name":"'$CNI_IFNAME'","sandbox":"'$CNI_NETNS'"}],"ips":[{"version":"4","interface":0,"address":"10.99.0.2/24"}]}'
-fi
-"#;
-
-/// Numbers the tokens that it makes, which are old at once: whoever looks again gets the next one.
-#[derive(Default)]
-struct Mint {
-    made: AtomicU32,
-}
-
-#[async_trait::async_trait]
-impl TokenSource for Mint {
-    async fn issue(&self, ask: &TokenAsk) -> Result<IssuedToken, String> {
-        let number = self.made.fetch_add(1, Ordering::Relaxed) + 1;
-        let expires_at = base::Clock::now(&SystemClock) + Duration::from_secs(600);
-        let token = format!("{} for {} {number}", ask.pod, ask.audience);
-        Ok(IssuedToken { token, expires_at, lifetime: Duration::ZERO })
-    }
-}
-
-struct TestAgent {
-    config: AgentConfig,
-    desired: watch::Sender<Arc<Desired>>,
-    inbox: ReportInbox,
-    tasks: Tasks,
-    running: RunningPods,
-    statuses: BTreeMap<String, PodStatus>,
-    /// Their reasons.
-    events: Vec<String>,
-    /// Reasons and messages.
-    messages: Vec<String>,
-}
-
-impl TestAgent {
-    async fn start(config: &AgentConfig) -> Self {
-        let (desired, desired_rx) = Desired::channel();
-        let (reports, inbox) = Reports::channel();
-        let tasks = Tasks::new(CancellationToken::new());
-        let sources: (Arc<dyn base::Clock>, Arc<dyn base::Entropy>) =
-            (Arc::new(SystemClock), Arc::new(SystemEntropy));
-        let running =
-            agent::start_pods(config, desired_rx, reports, Arc::new(Mint::default()), sources, &tasks)
-                .await
-                .expect("the machine has what containers need");
-        Self {
-            config: config.clone(),
-            desired,
-            inbox,
-            tasks,
-            running,
-            statuses: BTreeMap::new(),
-            events: Vec::new(),
-            messages: Vec::new(),
-        }
-    }
-
-    fn want(&self, pods: &[&Pod]) {
-        let mut desired = Desired { synced: true, ..Desired::default() };
-        for pod in pods {
-            let key = PodKey::new("ns", pod.metadata.name.clone().unwrap());
-            desired.pods.insert(key, Arc::new((*pod).clone()));
-        }
-        let map = serde_json::from_value(json!({"metadata": {"name": "m"}, "data": {"greeting": "hello"}}))
-            .unwrap();
-        desired.config_maps.insert(ObjectKey::new("ns", "m"), Arc::new(map));
-        self.desired.send_replace(Arc::new(desired));
-    }
-
-    /// Takes reports until `fits` holds of a pod's status.
-    async fn until(&mut self, name: &str, what: &str, fits: impl Fn(&PodStatus) -> bool) -> PodStatus {
-        let waited = tokio::time::timeout(DEADLINE, async {
-            loop {
-                if let Some(status) = self.statuses.get(name).filter(|status| fits(status)) {
-                    return status.clone();
-                }
-                self.take().await;
-            }
-        })
-        .await;
-        waited.unwrap_or_else(|_| {
-            panic!("{name} is not {what}: {:#?} {:#?}", self.statuses.get(name), self.events)
-        })
-    }
-
-    async fn until_terminated(&mut self, name: &str) {
-        let terminated = async { while self.take().await.as_deref() != Some(name) {} };
-        tokio::time::timeout(DEADLINE, terminated).await.expect("the pod ends");
-    }
-
-    /// The name of the pod whose end was told.
-    async fn take(&mut self) -> Option<String> {
-        match self.inbox.next().await.expect("the agent runs") {
-            Report::PodStatus { key, status, .. } => {
-                self.statuses.insert(key.name, *status);
-                None
-            }
-            Report::PodTerminated { key, .. } => Some(key.name),
-            Report::Event(event) => {
-                let message = event.message.unwrap_or_default();
-                self.events.push(event.reason.clone().unwrap_or_default());
-                self.messages.push(format!("{}: {message}", event.reason.unwrap_or_default()));
-                None
-            }
-            Report::Node { .. } => None,
-        }
-    }
-
-    async fn runtime_of(&self, uid: &str) -> PodRuntime {
-        self.running.runtime.observe(Which::Pod(uid)).await.unwrap().remove(uid).unwrap_or_default()
-    }
-
-    /// The agent goes, as after `kill -9`; what it runs stays.
-    async fn vanish(self) {
-        self.tasks.stop().cancel();
-        self.tasks.join(Duration::from_secs(10)).await.unwrap();
-    }
-}
-
-fn config(dir: &Path) -> AgentConfig {
-    let paths = Paths::new(dir);
-    std::fs::create_dir_all(paths.cni_bin_dir()).unwrap();
-    std::fs::create_dir_all(paths.cni_conf_dir()).unwrap();
-    for plugin in ["loopback", "script"] {
-        let path = paths.cni_bin_dir().join(plugin);
-        std::fs::write(&path, NETWORK).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let conflist = r#"{"cniVersion":"0.4.0","name":"test","plugins":[{"type":"script"}]}"#;
-    std::fs::write(paths.cni_conf_dir().join("10.conflist"), conflist).unwrap();
-    AgentConfig {
-        node_name: "test".to_owned(),
-        servers: Vec::new(),
-        tls: AgentTls { ca: Vec::new(), certificate: Vec::new(), key: Vec::new() },
-        data_dir: dir.to_owned(),
-        runtime: RuntimeChoice::Containerd,
-        cgroup_root: format!("/navarch-test-{}", std::process::id()),
-        node_ip: [127, 0, 0, 1].into(),
-        labels: BTreeMap::new(),
-        executable: "/bin/true".into(),
-        purge_on_stop: false,
-    }
-}
-
-fn pod(name: &str, spec: serde_json::Value) -> Pod {
-    serde_json::from_value(json!({
-        "metadata": {"name": name, "namespace": "ns", "uid": format!("uid-{name}")}, "spec": spec,
-    }))
-    .unwrap()
-}
-
-fn deleted(pod: &Pod) -> Pod {
-    let mut pod = pod.clone();
-    pod.metadata.deletion_timestamp =
-        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(base::Clock::now(&SystemClock)));
-    pod
-}
-
-fn is_ready(status: &PodStatus) -> bool {
-    status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
-}
-
-fn waits_for(status: &PodStatus, reason: &str) -> bool {
-    let states = status.container_statuses.iter().flatten().filter_map(|c| c.state.as_ref());
-    states.filter_map(|state| state.waiting.as_ref()).any(|waiting| waiting.reason.as_deref() == Some(reason))
-}
 
 fn web() -> Pod {
     pod(

@@ -3,13 +3,17 @@
 mod authentication;
 pub(crate) mod chaos;
 mod limits;
+mod reclaim;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use agent::ShutdownPolicy;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use authentication::AuthenticationArgs;
+pub(crate) use reclaim::ReclaimArgs;
 
 /// openraft narrates every election, and every try to reach a member that is away; the store says what changed.
 const DEFAULT_LOG: &str = "info,openraft=error";
@@ -330,6 +334,17 @@ pub(crate) struct AgentArgs {
     /// Parent of the pods' cgroups
     #[arg(long, value_name = "PATH", default_value = "/kubepods")]
     pub(crate) cgroup_root: String,
+    /// Folder of pods to run with or without control nodes, one YAML file each
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) pod_manifest_path: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reclaim: ReclaimArgs,
+    /// Seconds in which all pods of the node end when the agent is stopped; 0 leaves them running
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) shutdown_grace_period: u64,
+    /// Seconds of these that are kept for critical pods, which end last
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) shutdown_grace_period_critical_pods: u64,
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
@@ -339,6 +354,15 @@ pub(crate) struct AgentArgs {
     /// Stop every pod and remove all that this agent made, then exit
     #[arg(long)]
     pub(crate) purge: bool,
+}
+
+impl AgentArgs {
+    pub(crate) fn shutdown(&self) -> ShutdownPolicy {
+        ShutdownPolicy {
+            grace: Duration::from_secs(self.shutdown_grace_period),
+            critical: Duration::from_secs(self.shutdown_grace_period_critical_pods),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

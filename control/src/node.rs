@@ -42,7 +42,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     for node in nodes(&args)? {
         tasks.spawn(node.node_name.clone(), one(node, tasks.stop().clone()));
     }
-    tasks.join(STOP_GRACE).await.map_err(anyhow::Error::from)
+    tasks.join(STOP_GRACE + args.shutdown().grace).await.map_err(anyhow::Error::from)
 }
 
 async fn one(config: AgentConfig, stop: CancellationToken) -> Result<(), agent::AgentError> {
@@ -89,6 +89,9 @@ fn config(args: &AgentArgs, name: &str, certificate: &Path, key: &Path) -> Resul
         cgroup_root: args.cgroup_root.clone(),
         node_ip: node_ip(args)?,
         labels: BTreeMap::new(),
+        manifests_dir: args.pod_manifest_path.clone(),
+        reclaim: args.reclaim.policy(),
+        shutdown: args.shutdown(),
         executable: std::env::current_exe().context("cannot find this program's own file")?,
         purge_on_stop: false,
     })

@@ -12,6 +12,7 @@ const SHARES_MIN: i64 = 2;
 const SHARES_MAX: i64 = 262_144;
 const PERIOD_US: i64 = 100_000;
 const QUOTA_US_MIN: i64 = 1000;
+const PAGE_BYTES: i64 = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QosClass {
@@ -47,6 +48,16 @@ impl QosClass {
 impl Limits {
     pub(super) fn smallest() -> Self {
         Self { cpu_shares: SHARES_MIN, cpu_quota_us: None, memory_bytes: None }
+    }
+
+    /// Of a container; what it is not limited in is left alone.
+    pub(super) fn of(resources: &LinuxContainerResources) -> Self {
+        let some = |value: i64| Some(value).filter(|value| *value > 0);
+        Self {
+            cpu_shares: resources.cpu_shares,
+            cpu_quota_us: some(resources.cpu_quota),
+            memory_bytes: some(resources.memory_limit_in_bytes),
+        }
     }
 
     /// File names and what to write into them.
@@ -146,6 +157,15 @@ pub(crate) fn container_resources(
         ),
         ..LinuxContainerResources::default()
     }
+}
+
+/// The number in a cgroup's file, to compare by: nothing is more than no limit, and the kernel keeps whole pages.
+pub(super) fn in_file(file: &str, text: &str) -> i64 {
+    let number = match text.split_whitespace().next() {
+        Some("max" | "-1") | None => i64::MAX,
+        Some(number) => number.parse().unwrap_or(i64::MAX),
+    };
+    if file.starts_with("memory") { number / PAGE_BYTES * PAGE_BYTES } else { number }
 }
 
 /// cgroup v1 shares of so many thousandths of a processor.
@@ -289,6 +309,14 @@ mod tests {
                 pod v2 [("cpu.weight", "39")]
                 container shares=1024 quota=200000 memory=0 oom=750"#]],
         );
+    }
+
+    #[test]
+    fn what_the_kernel_shows_is_compared_as_it_means_it() {
+        assert_eq!(in_file("memory.max", "1000001"), in_file("memory.max", "999424\n"));
+        assert_eq!(in_file("cpu.max", "20000 100000\n"), 20000);
+        assert!(in_file("cpu.cfs_quota_us", "-1\n") > in_file("cpu.cfs_quota_us", "50000"));
+        assert!(in_file("cpu.max", "max 100000") > in_file("cpu.max", "50000 100000"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Event, NodeStatus};
-use proto::agent::{NodeReport, PodReport, ReportRequest};
+use proto::agent::{MirrorReport, NodeReport, PodReport, ReportRequest};
 use tokio::sync::watch;
 use tracing::{error, warn};
 
@@ -23,6 +23,8 @@ pub(super) struct Outbox {
     node: Option<Node>,
     pods: BTreeMap<String, Pod>,
     events: VecDeque<(u64, Box<Event>)>,
+    /// All of them, as last reported.
+    mirrors: Option<(u64, Vec<bytes::Bytes>)>,
     statuses: watch::Sender<Arc<PodStatuses>>,
 }
 
@@ -47,11 +49,12 @@ pub(super) struct Batch {
     node: Option<u64>,
     pods: Vec<(String, u64)>,
     events: Vec<u64>,
+    mirrors: Option<u64>,
 }
 
 impl Outbox {
     pub(super) fn new(statuses: watch::Sender<Arc<PodStatuses>>) -> Self {
-        Self { added: 0, node: None, pods: BTreeMap::new(), events: VecDeque::new(), statuses }
+        Self { added: 0, node: None, pods: BTreeMap::new(), events: VecDeque::new(), mirrors: None, statuses }
     }
 
     pub(super) fn add(&mut self, report: Report) {
@@ -74,6 +77,7 @@ impl Outbox {
                 });
                 self.pod(uid, key, number).terminated = true;
             }
+            Report::Mirrors(pods) => self.mirrors = Some((number, pods.iter().map(json).collect())),
             Report::Event(event) => {
                 if self.events.len() == EVENTS_MAX {
                     warn!("too many events wait for a server, dropping the oldest");
@@ -97,7 +101,7 @@ impl Outbox {
         let node = self.node.as_ref().filter(|node| node.unsent);
         let pods: Vec<_> = self.pods.iter().take(PODS_PER_REQUEST).collect();
         let events: Vec<_> = self.events.iter().take(EVENTS_PER_REQUEST).collect();
-        if node.is_none() && pods.is_empty() && events.is_empty() {
+        if node.is_none() && pods.is_empty() && events.is_empty() && self.mirrors.is_none() {
             return None;
         }
         let request = ReportRequest {
@@ -107,12 +111,14 @@ impl Outbox {
                 .map(|node| NodeReport { status_json: json(&node.status), labels: labels(&node.labels) }),
             pods: pods.iter().map(|(uid, pod)| pod.report(uid)).collect(),
             events: events.iter().map(|(_, event)| json(event)).collect(),
+            mirrors: self.mirrors.as_ref().map(|(_, pods)| MirrorReport { pods: pods.clone() }),
         };
         Some(Batch {
             request,
             node: node.map(|node| node.number),
             pods: pods.iter().map(|(uid, pod)| ((*uid).clone(), pod.number)).collect(),
             events: events.iter().map(|(number, _)| *number).collect(),
+            mirrors: self.mirrors.as_ref().map(|(number, _)| *number),
         })
     }
 
@@ -126,6 +132,7 @@ impl Outbox {
                 self.pods.remove(uid);
             }
         }
+        self.mirrors.take_if(|(number, _)| Some(*number) == batch.mirrors);
         self.events.retain(|(number, _)| !batch.events.contains(number));
     }
 
@@ -233,6 +240,19 @@ mod tests {
         assert!(outbox.batch().is_none());
         outbox.repeat_node();
         assert!(outbox.batch().expect("again").request.self_report.is_some());
+    }
+
+    #[test]
+    fn only_the_newest_list_of_mirrors_is_sent() {
+        let (mut outbox, _rx) = outbox();
+        outbox.add(Report::Mirrors(vec![k8s_openapi::api::core::v1::Pod::default()]));
+        let batch = outbox.batch().expect("one mirror");
+        outbox.add(Report::Mirrors(Vec::new()));
+        outbox.acknowledge(&batch);
+        let batch = outbox.batch().expect("the newer list");
+        assert_eq!(batch.request.mirrors, Some(MirrorReport::default()));
+        outbox.acknowledge(&batch);
+        assert!(outbox.batch().is_none());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Wakes a follower when something in a log directory changed.
+//! Wakes a follower when something in a directory changed.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
@@ -13,7 +13,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// When the kernel gives no more inotify instances, looking often has to do.
 const LOOK_WITHOUT_INOTIFY: Duration = Duration::from_millis(200);
 
-pub(super) struct Changes {
+pub(crate) struct Changes {
     inotify: Option<AsyncFd<Watched>>,
 }
 
@@ -27,7 +27,7 @@ impl AsRawFd for Watched {
 
 impl Changes {
     /// Watches the directory: a rotation renames files in it.
-    pub(super) fn watch(directory: &Path) -> Self {
+    pub(crate) fn watch(directory: &Path) -> Self {
         let watched = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).and_then(|inotify| {
             let mask = AddWatchFlags::IN_MODIFY
                 | AddWatchFlags::IN_CREATE
@@ -38,13 +38,13 @@ impl Changes {
         });
         let inotify = watched.map_err(std::io::Error::from).and_then(register);
         if let Err(error) = &inotify {
-            debug!(%error, "no inotify for a log, looking periodically");
+            debug!(%error, "no inotify, looking periodically");
         }
         Self { inotify: inotify.ok() }
     }
 
     /// Ready after a change, or after a while. Cancel safe.
-    pub(super) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         let Some(inotify) = &self.inotify else {
             return tokio::time::sleep(LOOK_WITHOUT_INOTIFY).await;
         };

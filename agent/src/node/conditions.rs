@@ -1,24 +1,23 @@
 //! The node's conditions: Ready and the pressures, with the time of their last change.
 
+use std::time::Duration;
+
 use base::Timestamp;
 use k8s_openapi::api::core::v1::NodeCondition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::RuntimeHealth;
-use super::facts::Usage;
 use crate::network::NetworkHealth;
-
-/// Kubernetes' hard eviction defaults.
-const MEMORY_MIN_BYTES: u64 = 100 << 20;
-const STORAGE_MIN_PERCENT: u64 = 10;
-const INODES_MIN_PERCENT: u64 = 5;
-/// No default in Kubernetes; below this, fork begins to fail for everybody.
-const PIDS_MIN_PERCENT: u64 = 5;
+use crate::reclaim::{Crossed, Signal};
 
 /// The last observation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Conditions {
     list: Vec<NodeCondition>,
+    /// When each pressure was last there.
+    pressed: [Option<Timestamp>; 3],
+    /// For how long a pressure is still told after it has passed, lest pods come back at once.
+    transition: Duration,
 }
 
 #[derive(Clone)]
@@ -30,15 +29,20 @@ struct Finding {
 }
 
 impl Conditions {
+    pub(super) fn lasting(transition: Duration) -> Self {
+        Self { transition, ..Self::default() }
+    }
+
     /// Takes in what is so now. A condition's transition time moves only when its status does.
     pub(super) fn observe(
         &mut self,
         now: Timestamp,
-        usage: &Usage,
+        crossed: &[Crossed],
         runtime: &RuntimeHealth,
         network: &NetworkHealth,
     ) {
-        let mut findings = pressures(usage).to_vec();
+        let told = std::array::from_fn(|which| self.is_told(which, pressed(crossed)[which], now));
+        let mut findings = pressures(told).to_vec();
         findings.push(readiness(runtime, network));
         let list = findings.into_iter().map(|finding| {
             let status = if finding.status { "True" } else { "False" };
@@ -58,17 +62,27 @@ impl Conditions {
         self.list = list.collect();
     }
 
+    fn is_told(&mut self, which: usize, is_now: bool, now: Timestamp) -> bool {
+        if is_now {
+            self.pressed[which] = Some(now);
+        }
+        self.pressed[which].is_some_and(|last| {
+            is_now || Duration::try_from(now.duration_since(last)).unwrap_or_default() < self.transition
+        })
+    }
+
     pub(super) fn list(&self) -> Vec<NodeCondition> {
         self.list.clone()
     }
 }
 
-fn pressures(usage: &Usage) -> [Finding; 3] {
-    let below = |free: u64, total: u64, percent: u64| total > 0 && free < total / 100 * percent;
-    let memory = usage.memory_bytes > 0 && usage.memory_free_bytes < MEMORY_MIN_BYTES;
-    let disk = below(usage.storage_free_bytes, usage.storage_bytes, STORAGE_MIN_PERCENT)
-        || below(usage.inodes_free, usage.inodes, INODES_MIN_PERCENT);
-    let pids = below(usage.pids_max.saturating_sub(usage.pids), usage.pids_max, PIDS_MIN_PERCENT);
+/// Whether each of the three pressures is there now.
+fn pressed(crossed: &[Crossed]) -> [bool; 3] {
+    let is = |signals: &[Signal]| crossed.iter().any(|crossed| signals.contains(&crossed.signal));
+    [is(&[Signal::Memory]), is(&[Signal::Storage, Signal::Inodes]), is(&[Signal::Pids])]
+}
+
+fn pressures([memory, disk, pids]: [bool; 3]) -> [Finding; 3] {
     [
         pressure(
             "MemoryPressure",
@@ -111,6 +125,8 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
+    use crate::node::facts::Usage;
+    use crate::reclaim::Thresholds;
 
     fn usage() -> Usage {
         Usage {
@@ -129,7 +145,8 @@ mod tests {
     fn check(usage: &Usage, runtime: Option<&str>, network: &NetworkHealth, expected: Expect) {
         let runtime = RuntimeHealth { problem: runtime.map(Into::into), ..RuntimeHealth::default() };
         let mut conditions = Conditions::default();
-        conditions.observe(Timestamp::UNIX_EPOCH, usage, &runtime, network);
+        let crossed = Thresholds::default().crossed(usage);
+        conditions.observe(Timestamp::UNIX_EPOCH, &crossed, &runtime, network);
         let lines = conditions.list().into_iter().map(|condition| {
             let text = |text: Option<String>| text.unwrap_or_default();
             format!(
@@ -184,10 +201,23 @@ mod tests {
         };
         let runtime = RuntimeHealth::default();
         let not_ready = NetworkHealth::NotReady("starting".into());
-        conditions.observe(at(10), &usage(), &runtime, &not_ready);
-        conditions.observe(at(20), &usage(), &runtime, &not_ready);
+        conditions.observe(at(10), &[], &runtime, &not_ready);
+        conditions.observe(at(20), &[], &runtime, &not_ready);
         assert_eq!(transition(&conditions), (10, 20));
-        conditions.observe(at(30), &usage(), &runtime, &NetworkHealth::Ready);
+        conditions.observe(at(30), &[], &runtime, &NetworkHealth::Ready);
         assert_eq!(transition(&conditions), (30, 30));
+    }
+
+    #[test]
+    fn a_pressure_is_told_for_a_while_after_it_has_passed() {
+        let mut conditions = Conditions::lasting(Duration::from_secs(300));
+        let crossed = Thresholds::default().crossed(&Usage { memory_free_bytes: 1 << 20, ..usage() });
+        let mut at = |second, crossed: &[Crossed]| {
+            let now = Timestamp::from_second(second).expect("a time");
+            conditions.observe(now, crossed, &RuntimeHealth::default(), &NetworkHealth::Ready);
+            conditions.list()[0].status.clone()
+        };
+        let told = [at(0, &[]), at(10, &crossed), at(20, &[]), at(309, &[]), at(310, &[])];
+        assert_eq!(told, ["False", "True", "True", "True", "False"]);
     }
 }

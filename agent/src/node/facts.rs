@@ -32,15 +32,15 @@ pub(super) struct Facts {
 
 /// How much there is, and how much of it is free.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Usage {
-    pub(super) memory_bytes: u64,
-    pub(super) memory_free_bytes: u64,
-    pub(super) storage_bytes: u64,
-    pub(super) storage_free_bytes: u64,
-    pub(super) inodes: u64,
-    pub(super) inodes_free: u64,
-    pub(super) pids: u64,
-    pub(super) pids_max: u64,
+pub(crate) struct Usage {
+    pub(crate) memory_bytes: u64,
+    pub(crate) memory_free_bytes: u64,
+    pub(crate) storage_bytes: u64,
+    pub(crate) storage_free_bytes: u64,
+    pub(crate) inodes: u64,
+    pub(crate) inodes_free: u64,
+    pub(crate) pids: u64,
+    pub(crate) pids_max: u64,
 }
 
 impl Facts {
@@ -60,7 +60,7 @@ impl Facts {
 }
 
 impl Usage {
-    pub(super) fn read(data_dir: &Path) -> Self {
+    pub(crate) fn read(data_dir: &Path) -> Self {
         let memory = text("/proc/meminfo");
         let mut usage = Self {
             memory_bytes: kibibytes(&memory, "MemTotal:") * 1024,

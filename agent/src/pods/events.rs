@@ -42,25 +42,48 @@ impl Node {
         self.event("Warning", pod, about, reason, message).await;
     }
 
+    /// Something of the node itself did not go as planned.
+    pub(crate) async fn warn_of_node(&self, reason: &str, message: String) {
+        let about = ObjectReference {
+            kind: Some("Node".to_owned()),
+            name: Some(self.name.clone()),
+            uid: Some(self.name.clone()),
+            ..ObjectReference::default()
+        };
+        // Events of what has no namespace are kept in this one.
+        self.write("Warning", Some("default".to_owned()), about, (reason, message)).await;
+    }
+
     async fn event(&self, kind: &str, pod: &Pod, about: About<'_>, reason: &str, message: String) {
-        let now = Time(whole_seconds(self.clock.now()));
         let field_path = match about {
             About::Pod => None,
             About::Container(name) => Some(format!("spec.containers{{{name}}}")),
             About::InitContainer(name) => Some(format!("spec.initContainers{{{name}}}")),
             About::EphemeralContainer(name) => Some(format!("spec.ephemeralContainers{{{name}}}")),
         };
+        let object = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            namespace: pod.metadata.namespace.clone(),
+            name: pod.metadata.name.clone(),
+            uid: pod.metadata.uid.clone(),
+            resource_version: pod.metadata.resource_version.clone(),
+            field_path,
+        };
+        self.write(kind, pod.metadata.namespace.clone(), object, (reason, message)).await;
+    }
+
+    async fn write(
+        &self,
+        kind: &str,
+        namespace: Option<String>,
+        involved_object: ObjectReference,
+        (reason, message): (&str, String),
+    ) {
+        let now = Time(whole_seconds(self.clock.now()));
         let event = Event {
-            metadata: ObjectMeta { namespace: pod.metadata.namespace.clone(), ..ObjectMeta::default() },
-            involved_object: ObjectReference {
-                api_version: Some("v1".to_owned()),
-                kind: Some("Pod".to_owned()),
-                namespace: pod.metadata.namespace.clone(),
-                name: pod.metadata.name.clone(),
-                uid: pod.metadata.uid.clone(),
-                resource_version: pod.metadata.resource_version.clone(),
-                field_path,
-            },
+            metadata: ObjectMeta { namespace, ..ObjectMeta::default() },
+            involved_object,
             type_: Some(kind.to_owned()),
             reason: Some(reason.to_owned()),
             message: Some(message),

@@ -1,6 +1,6 @@
 //! What a pod needs on its node besides the runtime: folders, `/etc/hosts`, termination logs, cgroups.
 
-use std::io;
+use std::io::{self, Read, Seek};
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
@@ -14,8 +14,13 @@ use crate::desired::PodKey;
 use crate::runtime::Container;
 use crate::volumes::{self, Prepared, VolumeError};
 
-/// As much of a termination message as the status takes.
+/// As much of a termination message as the status takes: the end of it.
 const LAST_WORDS_BYTES_MAX: usize = 4096;
+/// As much of a log as stands in for a termination message.
+const LOG_LINES_MAX: usize = 80;
+const LOG_BYTES_MAX: usize = 2048;
+/// As much as is read to find that: the lines of a log are at most 16 KiB, and only their ends are of use.
+const LOG_BYTES_READ: u64 = 256 << 10;
 const LAST_WORDS_PATH: &str = "/dev/termination-log";
 
 pub(crate) struct Host {
@@ -89,7 +94,7 @@ impl Host {
         let words = words.unwrap_or_default();
         let failed = container.exit().is_some_and(|exit| exit.code != 0);
         if !words.is_empty() || !failed {
-            return text(&words[..words.len().min(LAST_WORDS_BYTES_MAX)]);
+            return text(&words[words.len().saturating_sub(LAST_WORDS_BYTES_MAX)..]);
         }
         let spec = super::containers::named(pod, &container.name);
         let falls_back =
@@ -101,6 +106,11 @@ impl Host {
     pub(crate) fn clean_up(&self, uid: &str) -> bool {
         let no_cgroup = self.cgroups.remove(uid);
         volumes::clean_up(&self.paths.pod_dir(uid)) && no_cgroup
+    }
+
+    /// False when the kernel still holds some of them.
+    pub(crate) fn remove_volumes(&self, uid: &str) -> bool {
+        volumes::clean_up(&self.paths.pod_dir(uid).join("volumes"))
     }
 
     pub(crate) fn remove_logs(&self, namespace: &str, name: &str, uid: &str) {
@@ -118,6 +128,31 @@ impl Host {
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 
+    /// Notes that a run's postStart hook has not ended yet.
+    pub(crate) fn owe_hook(&self, uid: &str, container: &str, attempt: u32) -> io::Result<()> {
+        let path = self.hook_path(uid, container, attempt);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(path, "")
+    }
+
+    pub(crate) fn owes_hook(&self, uid: &str, container: &str, attempt: u32) -> bool {
+        self.hook_path(uid, container, attempt).exists()
+    }
+
+    pub(crate) fn settle_hook(&self, uid: &str, container: &str, attempt: u32) -> io::Result<()> {
+        match std::fs::remove_file(self.hook_path(uid, container, attempt)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn hook_path(&self, uid: &str, container: &str, attempt: u32) -> PathBuf {
+        let dir = self.paths.pod_dir(uid).join("containers").join(container);
+        dir.join(format!("{attempt}.post-start"))
+    }
+
     fn last_words_path(&self, uid: &str, container: &str, attempt: u32) -> PathBuf {
         self.paths.pod_dir(uid).join("containers").join(container).join(attempt.to_string())
     }
@@ -129,14 +164,36 @@ impl Host {
             &part(&pod.metadata.name),
             &part(&pod.metadata.uid),
         );
-        let log = std::fs::read(dir.join(&container.name).join(format!("{}.log", container.attempt)));
-        let log = log.unwrap_or_default();
-        let end = &log[log.len().saturating_sub(LAST_WORDS_BYTES_MAX)..];
-        // A line is `<time> <stream> <P|F> <text>`.
-        let lines = text(end);
-        let texts: Vec<&str> = lines.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect();
-        texts.join("\n")
+        let log = std::fs::File::open(dir.join(&container.name).join(format!("{}.log", container.attempt)));
+        let Ok(mut log) = log else { return String::new() };
+        let length = log.metadata().map_or(0, |metadata| metadata.len());
+        let mut end = Vec::new();
+        let read = log
+            .seek(io::SeekFrom::Start(length.saturating_sub(LOG_BYTES_READ)))
+            .and_then(|_| log.read_to_end(&mut end));
+        if read.is_err() { String::new() } else { log_words(&end) }
     }
+}
+
+/// The texts of the last lines of a log in CRI's format, `<time> <stream> <P|F> <text>`.
+fn log_words(log: &[u8]) -> String {
+    let log = text(log);
+    let lines: Vec<&str> = log.lines().collect();
+    let mut words = String::new();
+    for line in &lines[lines.len().saturating_sub(LOG_LINES_MAX)..] {
+        let mut parts = line.splitn(4, ' ').skip(2);
+        if let (Some(tag), Some(part)) = (parts.next(), parts.next()) {
+            words += part;
+            if tag == "F" {
+                words.push('\n');
+            }
+        }
+    }
+    let mut begin = words.len().saturating_sub(LOG_BYTES_MAX);
+    while !words.is_char_boundary(begin) {
+        begin += 1;
+    }
+    words.split_off(begin)
 }
 
 fn file_mount(container_path: &str, host_path: PathBuf) -> Mount {
@@ -158,4 +215,24 @@ fn memory_bytes() -> i64 {
     let line = table.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<i64>().ok());
     kib.unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_log_is_eighty_lines_and_two_kibibytes() {
+        let line = |number: usize| format!("2026-01-01T00:00:00Z stdout F line {number}\n");
+        let log: String = (0..100).map(line).collect();
+        let words = log_words(log.as_bytes());
+        assert!(words.starts_with("line 20\n") && words.ends_with("line 99\n"), "{words}");
+        let long = format!(
+            "2026-01-01T00:00:00Z stderr P {}\n2026-01-01T00:00:00Z stderr F end\n",
+            "x".repeat(3000)
+        );
+        let words = log_words(long.as_bytes());
+        assert_eq!((words.len(), words.ends_with("xend\n")), (LOG_BYTES_MAX, true));
+        assert_eq!(log_words(b"nonsense"), "");
+    }
 }

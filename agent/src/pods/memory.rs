@@ -2,7 +2,7 @@
 //!
 //! All of it may be lost at any time: a restarted agent only tries again a little sooner.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base::Timestamp;
 use k8s_openapi::api::core::v1::Container as ContainerSpec;
@@ -23,6 +23,8 @@ pub(crate) struct Memory {
     pub(crate) failures: BTreeMap<String, Failure>,
     /// By container id. Absent: not probed, or no result yet.
     pub(crate) probed: BTreeMap<String, Probed>,
+    /// The ids of runs that must end because their container is resized by starting it anew.
+    pub(crate) to_resize: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,10 +12,14 @@ use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 
 use super::containers;
 use super::memory::Memory;
+use super::restart::{Part, is_sidecar, restarts_after};
 use crate::runtime::{Container, PodRuntime, Sandbox};
 
 /// How long a failed pull is shown as the error itself before it is shown as waiting for the next try.
 pub(crate) const SHOW_PULL_ERROR: Duration = Duration::from_secs(3);
+
+/// What a process that was killed exits with.
+const EXIT_KILLED: i32 = 137;
 
 pub(crate) struct Seen<'a> {
     pub(crate) pod: &'a Pod,
@@ -66,43 +70,17 @@ pub(crate) struct Plan {
     pub(crate) again_in: Option<Duration>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RestartPolicy {
-    Always,
-    OnFailure,
-    Never,
-}
-
-impl RestartPolicy {
-    pub(crate) fn of(pod: &Pod) -> Self {
-        match pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()) {
-            Some("Never") => Self::Never,
-            Some("OnFailure") => Self::OnFailure,
-            _ => Self::Always,
-        }
-    }
-
-    fn restarts_after(self, code: i32) -> bool {
-        match self {
-            Self::Always => true,
-            Self::OnFailure => code != 0,
-            Self::Never => false,
-        }
-    }
-}
-
 pub(crate) fn plan(seen: &Seen<'_>) -> Plan {
     let mut plan = Plan::default();
     let Some(spec) = &seen.pod.spec else { return plan };
-    let policy = RestartPolicy::of(seen.pod);
     remove_what_is_old(seen, &mut plan);
     let Some(sandbox) = seen.runtime.sandbox().filter(|sandbox| sandbox.ready) else {
-        plan_sandbox(seen, policy, &spec.containers, &mut plan);
+        plan_sandbox(seen, &spec.containers, &mut plan);
         return plan;
     };
     plan_ephemeral(seen, &mut plan);
     let inits = spec.init_containers.as_deref().unwrap_or_default();
-    match plan_inits(seen, sandbox, policy, inits, &mut plan) {
+    match plan_inits(seen, sandbox, inits, &mut plan) {
         Inits::Done => {}
         Inits::Pending => return plan,
         Inits::Failed => {
@@ -112,17 +90,12 @@ pub(crate) fn plan(seen: &Seen<'_>) -> Plan {
     }
     let mut alive = false;
     for container in &spec.containers {
-        alive |= plan_container(seen, sandbox, policy, container, &mut plan);
+        alive |= plan_container(seen, sandbox, Part::Main, container, &mut plan);
     }
     if !alive {
         stop_pod(seen, "all containers have ended", &mut plan);
     }
     plan
-}
-
-/// True for an init container that keeps running beside the others.
-pub(crate) fn is_sidecar(container: &ContainerSpec) -> bool {
-    container.restart_policy.as_deref() == Some("Always")
 }
 
 fn stop_pod(seen: &Seen<'_>, reason: &str, plan: &mut Plan) {
@@ -132,14 +105,14 @@ fn stop_pod(seen: &Seen<'_>, reason: &str, plan: &mut Plan) {
 }
 
 /// A sandbox is made when there is something to run in it.
-fn plan_sandbox(seen: &Seen<'_>, policy: RestartPolicy, containers: &[ContainerSpec], plan: &mut Plan) {
+fn plan_sandbox(seen: &Seen<'_>, containers: &[ContainerSpec], plan: &mut Plan) {
     let wanted = containers.iter().any(|container| match seen.runtime.newest(&container.name) {
-        None => !init_failed_for_good(seen, policy),
-        Some(run) => match run.exit() {
-            Some(exit) => policy.restarts_after(exit.code),
-            // It ran when its sandbox died.
-            None => policy != RestartPolicy::Never,
-        },
+        None => !init_failed_for_good(seen),
+        // One that ran when its sandbox died counts as killed.
+        Some(run) => {
+            let code = run.exit().map_or(EXIT_KILLED, |exit| exit.code);
+            restarts_after(seen.pod, container, Part::Main, code)
+        }
     });
     if seen.runtime.containers.iter().any(Container::may_run) {
         stop_pod(seen, "the sandbox has died", plan);
@@ -158,12 +131,14 @@ fn plan_ephemeral(seen: &Seen<'_>, plan: &mut Plan) {
     }
 }
 
-fn init_failed_for_good(seen: &Seen<'_>, policy: RestartPolicy) -> bool {
+fn init_failed_for_good(seen: &Seen<'_>) -> bool {
     let inits = seen.pod.spec.as_ref().and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
-    policy == RestartPolicy::Never
-        && inits.iter().filter(|init| !is_sidecar(init)).any(|init| {
-            seen.runtime.newest(&init.name).and_then(Container::exit).is_some_and(|exit| exit.code != 0)
+    inits.iter().any(|init| {
+        let exit = seen.runtime.newest(&init.name).and_then(Container::exit);
+        exit.is_some_and(|exit| {
+            exit.code != 0 && !restarts_after(seen.pod, init, Part::of_init(init), exit.code)
         })
+    })
 }
 
 enum Inits {
@@ -173,13 +148,7 @@ enum Inits {
 }
 
 /// One by one. Only runs in the current sandbox count: a new sandbox starts from the first.
-fn plan_inits(
-    seen: &Seen<'_>,
-    sandbox: &Sandbox,
-    policy: RestartPolicy,
-    inits: &[ContainerSpec],
-    plan: &mut Plan,
-) -> Inits {
+fn plan_inits(seen: &Seen<'_>, sandbox: &Sandbox, inits: &[ContainerSpec], plan: &mut Plan) -> Inits {
     let containers = seen.pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
     let passed = containers
         .iter()
@@ -187,7 +156,7 @@ fn plan_inits(
     for init in inits {
         let run = seen.runtime.newest(&init.name).filter(|run| run.sandbox_id == sandbox.id);
         if is_sidecar(init) {
-            plan_container(seen, sandbox, RestartPolicy::Always, init, plan);
+            plan_container(seen, sandbox, Part::Sidecar, init, plan);
             if !passed && !run.is_some_and(|run| run.is_running() && seen.memory.started(&run.id)) {
                 return Inits::Pending;
             }
@@ -198,10 +167,9 @@ fn plan_inits(
         }
         match run {
             Some(run) if run.exit().is_some_and(|exit| exit.code == 0) => {}
-            Some(run) if run.exit().is_some() && policy == RestartPolicy::Never => return Inits::Failed,
             _ => {
-                plan_container(seen, sandbox, RestartPolicy::OnFailure, init, plan);
-                return Inits::Pending;
+                let goes_on = plan_container(seen, sandbox, Part::Init, init, plan);
+                return if goes_on { Inits::Pending } else { Inits::Failed };
             }
         }
     }
@@ -212,7 +180,7 @@ fn plan_inits(
 fn plan_container(
     seen: &Seen<'_>,
     sandbox: &Sandbox,
-    policy: RestartPolicy,
+    part: Part,
     spec: &ContainerSpec,
     plan: &mut Plan,
 ) -> bool {
@@ -227,7 +195,7 @@ fn plan_container(
         return true;
     }
     match run.exit() {
-        Some(exit) if !policy.restarts_after(exit.code) => false,
+        Some(exit) if !restarts_after(seen.pod, spec, part, exit.code) => false,
         Some(_) => {
             start(seen, spec, Some(run), plan);
             true
@@ -252,6 +220,9 @@ fn plan_container(
 fn reason_to_stop(seen: &Seen<'_>, spec: &ContainerSpec, run: &Container) -> Option<String> {
     if run.hash != super::memory::hash(spec) {
         return Some(format!("Container {} definition changed, will be restarted", spec.name));
+    }
+    if seen.memory.to_resize.contains(&run.id) {
+        return Some(format!("Container {} resize requires restart", spec.name));
     }
     let probe = seen.memory.failed_probe(&run.id)?;
     Some(format!("Container {} failed {probe} probe, will be restarted", spec.name))

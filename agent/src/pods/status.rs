@@ -7,15 +7,18 @@ mod conditions;
 mod containers;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use base::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::memory::Memory;
-use super::plan::{RestartPolicy, Waiting, is_sidecar};
+use super::plan::Waiting;
+use super::resize::Resizing;
+use super::restart::{Part, is_sidecar, restarts_after};
 use crate::cgroups::qos_class;
-use crate::runtime::PodRuntime;
+use crate::runtime::{Container, PodRuntime};
 
 pub(crate) struct StatusInput<'a> {
     pub(crate) pod: &'a Pod,
@@ -31,6 +34,54 @@ pub(crate) struct StatusInput<'a> {
     pub(crate) now: Timestamp,
     /// Messages that containers left behind when they ended, by container id.
     pub(crate) last_words: &'a BTreeMap<String, String>,
+    /// Why the node ends the pod, if it does.
+    pub(crate) ended: Option<&'a Ended>,
+    pub(crate) resizing: &'a Resizing,
+}
+
+const SHUT_DOWN: &str = "Pod was terminated in response to imminent node shutdown.";
+
+/// Why a node has ended a pod whatever its containers do. The pod has failed by that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    /// True when it was the node's need and not the pod's own fault.
+    pub(crate) disrupted: bool,
+    /// How gently; `None` leaves that to the pod.
+    pub(crate) grace: Option<Duration>,
+}
+
+impl Ended {
+    /// By the node, `disrupted` when for its own sake.
+    pub(crate) fn evicted(message: String, grace: Duration, disrupted: bool) -> Self {
+        Self { reason: "Evicted".to_owned(), message, disrupted, grace: Some(grace) }
+    }
+
+    /// With the whole node.
+    pub(crate) fn shut_down(grace: Duration) -> Self {
+        let (reason, message) = ("Terminated".to_owned(), SHUT_DOWN.to_owned());
+        Self { reason, message, disrupted: true, grace: Some(grace) }
+    }
+
+    /// What a status says of an end that has begun.
+    pub(crate) fn told_before(status: &PodStatus) -> Option<Self> {
+        let told = status.conditions.iter().flatten().find(|condition| {
+            condition.type_ == conditions::DISRUPTED
+                && condition.status == "True"
+                && condition.reason.as_deref() == Some(conditions::BY_NODE)
+        })?;
+        let message = told.message.clone().unwrap_or_default();
+        Some(match message.as_str() {
+            SHUT_DOWN => Self::shut_down(Duration::ZERO),
+            _ => Self::evicted(message, Duration::ZERO, true),
+        })
+    }
+}
+
+/// True for a pod whose status says that it is over.
+pub(crate) fn has_ended(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).is_some_and(is_terminal)
 }
 
 pub(crate) fn pod_status(input: &StatusInput<'_>) -> PodStatus {
@@ -44,10 +95,27 @@ pub(crate) fn pod_status(input: &StatusInput<'_>) -> PodStatus {
         .iter()
         .map(|container| containers::status(input, container, containers::Role::Ephemeral))
         .collect();
-    let phase = phase(input, &init_statuses, &statuses);
+    let previous = input.previous;
+    let phase = match previous.and_then(|status| status.phase.as_deref()) {
+        Some("Succeeded") => "Succeeded",
+        Some("Failed") => "Failed",
+        before => {
+            let now = if input.ended.is_some() { "Failed" } else { phase(input, &init_statuses, &statuses) };
+            // Who waits for the end of a pod relies on nothing of it running any more.
+            let runs = is_terminal(now) && input.runtime.containers.iter().any(Container::may_run);
+            match before {
+                Some("Pending") if runs => "Pending",
+                _ if runs => "Running",
+                _ => now,
+            }
+        }
+    };
+    let ended = input.ended.filter(|_| is_terminal(phase));
+    let told = |part: fn(&PodStatus) -> &Option<String>| {
+        previous.filter(|_| is_terminal(phase)).and_then(|status| part(status).clone())
+    };
     let pod_ips = addresses(input);
     let host_ip = input.node_ip.to_owned();
-    let previous = input.previous;
     let start_time = previous.and_then(|status| status.start_time.clone()).or_else(|| {
         let oldest = input.runtime.sandboxes.last().map(|sandbox| sandbox.created_at);
         Some(Time(whole_seconds(oldest.unwrap_or(input.now))))
@@ -65,8 +133,9 @@ pub(crate) fn pod_status(input: &StatusInput<'_>) -> PodStatus {
         pod_ips: (!pod_ips.is_empty()).then(|| pod_ips.into_iter().map(|ip| PodIP { ip }).collect()),
         qos_class: Some(qos_class(input.pod).name().to_owned()),
         start_time,
-        reason: previous.filter(|_| is_terminal(phase)).and_then(|status| status.reason.clone()),
-        message: previous.filter(|_| is_terminal(phase)).and_then(|status| status.message.clone()),
+        reason: told(|status| &status.reason).or_else(|| ended.map(|ended| ended.reason.clone())),
+        message: told(|status| &status.message).or_else(|| ended.map(|ended| ended.message.clone())),
+        observed_generation: input.pod.metadata.generation,
         ..PodStatus::default()
     }
 }
@@ -95,12 +164,6 @@ fn addresses(input: &StatusInput<'_>) -> Vec<String> {
 
 /// The kubelet's getPhase.
 fn phase(input: &StatusInput<'_>, inits: &[ContainerStatus], mains: &[ContainerStatus]) -> &'static str {
-    match input.previous.and_then(|status| status.phase.as_deref()) {
-        Some("Succeeded") => return "Succeeded",
-        Some("Failed") => return "Failed",
-        _ => {}
-    }
-    let policy = RestartPolicy::of(input.pod);
     let spec = input.pod.spec.as_ref();
     let init_specs = spec.and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
     let mains_began = mains.iter().any(containers::has_run);
@@ -110,31 +173,28 @@ fn phase(input: &StatusInput<'_>, inits: &[ContainerStatus], mains: &[ContainerS
             if !mains_began && status.started != Some(true) {
                 return "Pending";
             }
-        } else if ended.is_some_and(|code| code != 0) && policy == RestartPolicy::Never {
+        } else if ended.is_some_and(|code| code != 0 && !restarts_after(input.pod, init, Part::Init, code)) {
             return "Failed";
         } else if !mains_began && ended != Some(0) {
             return "Pending";
         }
     }
-    phase_of_mains(policy, mains)
+    phase_of_mains(input.pod, mains)
 }
 
-fn phase_of_mains(policy: RestartPolicy, mains: &[ContainerStatus]) -> &'static str {
-    let waiting = mains.iter().filter(|c| !containers::has_run(c)).count();
-    let running = mains.iter().filter(|c| containers::is_running(c)).count();
-    let codes: Vec<i32> = mains.iter().filter_map(containers::exit_code).collect();
-    if waiting > 0 {
+fn phase_of_mains(pod: &Pod, mains: &[ContainerStatus]) -> &'static str {
+    if mains.iter().any(|container| !containers::has_run(container)) {
         return "Pending";
     }
-    if running > 0 {
+    if mains.iter().any(containers::is_running) {
         return "Running";
     }
-    match policy {
-        RestartPolicy::Always => "Running",
-        _ if codes.iter().all(|code| *code == 0) => "Succeeded",
-        RestartPolicy::Never => "Failed",
-        RestartPolicy::OnFailure => "Running",
+    let specs = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let codes: Vec<i32> = mains.iter().filter_map(containers::exit_code).collect();
+    if specs.zip(&codes).any(|(spec, code)| restarts_after(pod, spec, Part::Main, *code)) {
+        return "Running";
     }
+    if codes.iter().all(|code| *code == 0) { "Succeeded" } else { "Failed" }
 }
 
 #[cfg(test)]

@@ -53,7 +53,8 @@ impl Fixture {
             tasks: tasks.clone(),
         });
         let (health, _) = watch::channel(None);
-        let manager = Pods::new(node, inbox_of_desired, health);
+        let (_, evictions) = mpsc::channel(1);
+        let manager = Pods::new(node, inbox_of_desired, evictions, health);
         (Self { runtime, desired, inbox, tasks }, manager)
     }
 

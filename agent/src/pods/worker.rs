@@ -3,7 +3,10 @@
 //! The worker keeps nothing that it could not lose. It is woken by a new order, by the relist, by a probe
 //! or by time, and never reads which: it looks at the runtime itself. A deletion interrupts whatever it does.
 
+mod ends;
 mod perform;
+mod post_start;
+mod resize;
 mod start;
 mod terminate;
 
@@ -20,11 +23,12 @@ use super::configuration::Refused;
 use super::containers::lasting;
 use super::memory::Memory;
 use super::plan::{Plan, Seen, Waiting, plan};
-use super::status::{StatusInput, is_terminal, pod_status};
+use super::resize::Resizing;
+use super::status::{Ended, StatusInput, is_terminal, pod_status};
 use super::{Node, Order, Sources};
 use crate::desired::PodKey;
-use crate::probes::Probes;
-use crate::runtime::{PodRuntime, RuntimeError, Which};
+use crate::probes::{Before, Probes, Subject};
+use crate::runtime::{ContainerState, PodRuntime, RuntimeError, Which};
 use crate::tokens::PodTokens;
 use crate::volumes::VolumeError;
 use start::StartError;
@@ -35,6 +39,8 @@ const PASSES_MAX: usize = 64;
 const RETRY: Duration = Duration::from_secs(2);
 /// A pod that rests is looked at anew, in case a wake-up was lost.
 const RESYNC: Duration = Duration::from_secs(60);
+/// A resize that waits for room, or for the runtime, is tried again.
+const RESIZE_AGAIN: Duration = Duration::from_secs(10);
 /// How often the end of a pod is told again while the control plane still lists it.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
 
@@ -68,6 +74,7 @@ pub(super) struct Worker {
     key: PodKey,
     uid: String,
     orders: watch::Receiver<Order>,
+    evictions: watch::Receiver<Option<Ended>>,
     wake: Arc<Notify>,
     memory: Memory,
     probes: Probes,
@@ -85,25 +92,35 @@ pub(super) struct Worker {
     begun: tokio::time::Instant,
     /// True once all containers were seen running, by this worker.
     has_started: bool,
-    /// True when the pod ran before this agent did.
-    adopted: bool,
+    /// True once the volumes of a pod that is over have gone.
+    is_released: bool,
+    /// What is to be told of a resize that is under way.
+    resizing: Resizing,
+    /// Why the node has ended the pod, from then on.
+    ended: Option<Ended>,
+    /// True when the pod ran before this agent did; unknown until the first look.
+    adopted: Option<bool>,
 }
 
 impl Worker {
     pub(super) fn new(
         node: Arc<Node>,
-        key: PodKey,
-        uid: String,
-        orders: watch::Receiver<Order>,
+        (key, uid): (PodKey, String),
+        (orders, evictions): (watch::Receiver<Order>, watch::Receiver<Option<Ended>>),
         wake: Arc<Notify>,
     ) -> Self {
-        let probes =
-            Probes::new(node.runtime.clone(), node.entropy.clone(), node.tasks.clone(), wake.clone());
+        let probes = Probes::new(
+            node.runtime.clone(),
+            (node.clock.clone(), node.entropy.clone()),
+            node.tasks.clone(),
+            wake.clone(),
+        );
         Self {
             node,
             key,
             uid,
             orders,
+            evictions,
             wake,
             probes,
             memory: Memory::default(),
@@ -114,7 +131,10 @@ impl Worker {
             problem: None,
             begun: tokio::time::Instant::now(),
             has_started: false,
-            adopted: false,
+            is_released: false,
+            resizing: Resizing::default(),
+            ended: None,
+            adopted: None,
         }
     }
 
@@ -168,21 +188,33 @@ impl Worker {
         }
         for _ in 0..PASSES_MAX {
             let runtime = self.look(pod).await?;
+            let pod = &self.resize(pod, order, &runtime).await?;
+            self.resume_hooks(pod, &runtime).await?;
+            self.check_end(pod).await;
             let phase = self.told.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
-            let plan = if is_terminal(&phase) {
+            let is_over = is_terminal(&phase) || self.ended.is_some();
+            let plan = if is_over {
                 Plan::default()
             } else {
                 plan(&Seen { pod, runtime: &runtime, memory: &self.memory, now: self.node.clock.now() })
             };
             self.tell_waiting(pod, &plan.waiting).await;
             self.tell(pod, &runtime, &plan.waiting).await;
-            if is_terminal(&phase) && runtime.is_running() {
+            if is_over && runtime.is_running() {
                 self.stop_pod(pod, &runtime, "the pod has ended").await?;
                 continue;
             }
+            if is_over && !self.is_released {
+                // The node may have ended it for the sake of this room; logs and last words stay with the pod.
+                self.is_released = self.node.host.as_ref().is_none_or(|host| host.remove_volumes(&self.uid));
+            }
             if plan.steps.is_empty() {
                 self.refresh_volumes(pod, order, &runtime).await?;
-                return Ok(Rest::For(plan.again_in.unwrap_or(RESYNC).min(RESYNC)));
+                let unsettled = !self.resizing.is_done();
+                let resync = if unsettled { RESIZE_AGAIN } else { RESYNC };
+                let rest = plan.again_in.unwrap_or(resync).min(resync);
+                let deadline = self.until_deadline(pod).filter(|_| !is_over);
+                return Ok(Rest::For(deadline.map_or(rest, |left| left.min(rest))));
             }
             self.perform(pod, order, &runtime, plan.steps).await?;
         }
@@ -193,21 +225,18 @@ impl Worker {
     async fn look(&mut self, pod: &Pod) -> Result<PodRuntime, PassError> {
         let mut all = self.node.runtime.observe(Which::Pod(&self.uid)).await?;
         let runtime = all.remove(&self.uid).unwrap_or_default();
-        if self.told.as_ref().is_some_and(|status| status.container_statuses.is_some()) && !self.has_started {
-            self.adopted |= runtime.is_running();
-        }
+        let adopted = *self.adopted.get_or_insert(runtime.is_running());
         self.note_last_words(pod, &runtime);
-        self.watch_probes(pod, &runtime);
+        self.watch_probes(pod, &runtime, adopted);
         self.memory.probed = self.probes.probed();
-        for failure in self.probes.take_failures() {
-            let about = super::About::container(pod, &failure.container);
-            let message = format!("{} probe failed: {}", failure.kind, failure.message);
-            self.node.warning(pod, about, "Unhealthy", message).await;
+        for note in self.probes.take_notes() {
+            let about = super::About::container(pod, &note.container);
+            self.node.warning(pod, about, note.reason, note.message).await;
         }
         Ok(runtime)
     }
 
-    fn watch_probes(&mut self, pod: &Pod, runtime: &PodRuntime) {
+    fn watch_probes(&mut self, pod: &Pod, runtime: &PodRuntime, adopted: bool) {
         if self.node.host.is_none() {
             return; // hollow: nothing would answer
         }
@@ -216,10 +245,25 @@ impl Worker {
         self.probes.keep(&running);
         let ip = self.pod_ip(pod, runtime);
         for spec in lasting(pod) {
-            if let Some(run) = runtime.newest(&spec.name).filter(|run| run.is_running()) {
-                self.probes.watch(&run.id, spec, &ip, self.adopted);
+            let Some(run) = runtime.newest(&spec.name) else { continue };
+            if let ContainerState::Running { started_at } = run.state {
+                let before = self.told_before(&run.id).filter(|_| adopted);
+                self.probes.watch(&Subject { id: &run.id, spec, pod_ip: &ip, started_at, before });
             }
         }
+    }
+
+    /// What the last status says of this very run.
+    fn told_before(&self, id: &str) -> Option<Before> {
+        let status = self.told.as_ref()?;
+        let all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+        let mut of_run = all.filter(|c| {
+            c.container_id
+                .as_deref()
+                .and_then(|told| told.split_once("://"))
+                .is_some_and(|(_, told)| told == id)
+        });
+        of_run.next().map(|c| Before { started: c.started == Some(true), ready: c.ready })
     }
 
     fn note_last_words(&mut self, pod: &Pod, runtime: &PodRuntime) {
@@ -288,6 +332,8 @@ impl Worker {
             node_ip: &self.node.ip,
             now: self.node.clock.now(),
             last_words: &self.last_words,
+            ended: self.ended.as_ref(),
+            resizing: &self.resizing,
         });
         self.note_start(&status);
         // Not compared with `pod.status`: the order may be older than what was told since.
@@ -303,7 +349,7 @@ impl Worker {
         let all_run = containers.iter().all(|c| c.state.as_ref().is_some_and(|s| s.running.is_some()));
         if !self.has_started && all_run {
             self.has_started = true;
-            if !self.adopted {
+            if self.adopted != Some(true) {
                 metrics::histogram!(crate::metrics::POD_START_DURATION)
                     .record(self.begun.elapsed().as_secs_f64());
             }

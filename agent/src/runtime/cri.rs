@@ -13,12 +13,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use proto::cri::image_service_client::ImageServiceClient;
 use proto::cri::runtime_service_client::RuntimeServiceClient;
-use proto::cri::{self, AuthConfig, PodSandboxConfig};
+use proto::cri::{self, AuthConfig, LinuxContainerResources, PodSandboxConfig};
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::{
-    ContainerState, ExecOutcome, ImageInfo, LABEL_POD_UID, NamedImage, NewContainer, PodRuntime, Runtime,
-    RuntimeError, Which,
+    ContainerState, ContainerUsage, ExecOutcome, ImageInfo, LABEL_POD_UID, NamedImage, NewContainer,
+    PodRuntime, Runtime, RuntimeError, Which,
 };
 
 /// A pull may take long; everything else that takes longer than this is stuck.
@@ -234,6 +234,7 @@ impl Runtime for CriRuntime {
             timed(CALL_TIMEOUT, self.images.clone().list_images(cri::ListImagesRequest { filter: None }))
                 .await?;
         let named = answer.images.into_iter().map(|image| NamedImage {
+            id: image.id,
             names: image.repo_digests.into_iter().chain(image.repo_tags).collect(),
             size: image.size,
         });
@@ -243,6 +244,27 @@ impl Runtime for CriRuntime {
     async fn pull(&self, name: &str, auth: Option<AuthConfig>) -> Result<(), RuntimeError> {
         let request = cri::PullImageRequest { image: Some(image_spec(name)), auth, sandbox_config: None };
         timed(PULL_TIMEOUT, self.images.clone().pull_image(request)).await.map(drop)
+    }
+
+    async fn remove_image(&self, id: &str) -> Result<(), RuntimeError> {
+        let request = cri::RemoveImageRequest { image: Some(image_spec(id)) };
+        gone_is_fine(timed(CALL_TIMEOUT, self.images.clone().remove_image(request)).await)
+    }
+
+    async fn usage(&self) -> Result<BTreeMap<String, ContainerUsage>, RuntimeError> {
+        let request = cri::ListContainerStatsRequest { filter: None };
+        let answer = timed(LIST_TIMEOUT, self.runtime.clone().list_container_stats(request)).await?;
+        Ok(answer.stats.into_iter().map(convert::usage).collect())
+    }
+
+    async fn update_resources(
+        &self,
+        id: &str,
+        resources: LinuxContainerResources,
+    ) -> Result<(), RuntimeError> {
+        let request =
+            cri::UpdateContainerResourcesRequest { container_id: id.to_owned(), linux: Some(resources) };
+        timed(CALL_TIMEOUT, self.runtime.clone().update_container_resources(request)).await.map(drop)
     }
 }
 

@@ -11,11 +11,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base::Clock;
 use bytes::Bytes;
-use proto::cri::{AuthConfig, PodSandboxConfig};
+use proto::cri::{AuthConfig, LinuxContainerResources, PodSandboxConfig};
 
 use super::{
-    ANNOTATION_HASH, Container, ContainerState, ExecOutcome, Exit, ImageInfo, NamedImage, NewContainer,
-    PodRuntime, Runtime, RuntimeError, Sandbox, Which,
+    ANNOTATION_HASH, Container, ContainerState, ContainerUsage, ExecOutcome, Exit, ImageInfo, NamedImage,
+    NewContainer, PodRuntime, Runtime, RuntimeError, Sandbox, Which,
 };
 
 /// What a stopped container exits with: killed by SIGTERM.
@@ -214,6 +214,22 @@ impl Runtime for HollowRuntime {
     }
 
     async fn pull(&self, _name: &str, _auth: Option<AuthConfig>) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
+    async fn remove_image(&self, _id: &str) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
+    async fn usage(&self) -> Result<BTreeMap<String, ContainerUsage>, RuntimeError> {
+        Ok(BTreeMap::new())
+    }
+
+    async fn update_resources(
+        &self,
+        _id: &str,
+        _resources: LinuxContainerResources,
+    ) -> Result<(), RuntimeError> {
         Ok(())
     }
 }

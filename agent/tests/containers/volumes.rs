@@ -9,7 +9,7 @@ use agent::runtime::Container;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
-use super::{DEADLINE, TestAgent, config, deleted, is_ready, pod, waits_for};
+use crate::test_agent::{DEADLINE, TestAgent, config, deleted, is_ready, pod, waits_for};
 
 const IMAGE: &str = "localhost/web:1";
 

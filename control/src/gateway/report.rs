@@ -82,6 +82,9 @@ impl Reporter {
         for event in report.events {
             self.event(node, &event).await?;
         }
+        if let Some(mirrors) = report.mirrors {
+            self.mirrors(node, &mirrors.pods).await?;
+        }
         Ok(())
     }
 
@@ -201,6 +204,10 @@ impl Reporter {
         }
         self.own_writes.pods.forget(key);
         let preconditions = Preconditions { uid: Some(report.uid.clone()), resource_version: None };
+        self.delete_now(key, preconditions).await
+    }
+
+    async fn delete_now(&self, key: &ObjectKey, preconditions: Preconditions) -> Result<(), Status> {
         let options =
             Delete { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..Delete::default() };
         match self.client.delete::<Pod>(key, &options).await {
@@ -209,6 +216,41 @@ impl Reporter {
             }
             Ok(()) | Err(_) => Ok(()),
         }
+    }
+
+    /// Brings the mirrors of a node to what it wants them to be. One that shows an older file goes first; the agent
+    /// asks again.
+    async fn mirrors(&self, node: &str, pods: &[bytes::Bytes]) -> Result<(), Status> {
+        let mut wanted = BTreeMap::new();
+        for json in pods {
+            let pod: Pod = decode(json, "pod")?;
+            let bound = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+            if bound != Some(node) || mirror_of(&pod).is_none() {
+                return Err(Status::permission_denied(format!("a mirror that is not of node {node}")));
+            }
+            wanted.insert(pod.key(), pod);
+        }
+        for known in self.pods.by_index(super::view::BY_NODE.name, node) {
+            let (key, Some(shown)) = (known.key(), mirror_of(&known)) else { continue };
+            if wanted.get(&key).and_then(mirror_of) == Some(shown) {
+                wanted.remove(&key);
+            } else {
+                let preconditions = Preconditions { uid: known.metadata.uid.clone(), resource_version: None };
+                self.delete_now(&key, preconditions).await?;
+            }
+        }
+        for (key, pod) in wanted {
+            match self.client.create(&pod).await {
+                Ok(_) => info!(%node, pod = %key, "a pod shows what the node runs from a file"),
+                // The cache did not show it yet.
+                Err(error) if error.is_conflict() || error.code() == Some(409) => {}
+                Err(error) if error.code().is_some_and(|code| code < 500) => {
+                    warn!(%node, pod = %key, %error, "the API refuses a mirror");
+                }
+                Err(error) => return Err(unavailable("create a mirror", &error)),
+            }
+        }
+        Ok(())
     }
 
     async fn event(&self, node: &str, json: &[u8]) -> Result<(), Status> {
@@ -226,10 +268,16 @@ impl Reporter {
     }
 }
 
+/// The annotation of a pod that only shows what a node runs from a file.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Conditions of agents that are there only while they hold.
+const PASSING: &[&str] = &["PodResizePending", "PodResizeInProgress"];
+
 /// The agent's status over the current one. Conditions that the agent does not speak of are others' and stay.
 fn merged(before: &PodStatus, reported: &PodStatus) -> PodStatus {
     let mut wanted = reported.clone();
     let mut conditions: Vec<PodCondition> = before.conditions.clone().unwrap_or_default();
+    conditions.retain(|known| !PASSING.contains(&known.type_.as_str()));
     for condition in reported.conditions.iter().flatten() {
         match conditions.iter_mut().find(|known| known.type_ == condition.type_) {
             Some(known) => *known = condition.clone(),
@@ -240,6 +288,11 @@ fn merged(before: &PodStatus, reported: &PodStatus) -> PodStatus {
     wanted.nominated_node_name = before.nominated_node_name.clone();
     wanted.qos_class = reported.qos_class.clone().or_else(|| before.qos_class.clone());
     wanted
+}
+
+/// What a mirror shows: the hash of the file that its pod was made of.
+fn mirror_of(pod: &Pod) -> Option<&str> {
+    pod.metadata.annotations.as_ref()?.get(MIRROR).map(String::as_str)
 }
 
 fn decode<T: DeserializeOwned>(json: &[u8], what: &str) -> Result<T, Status> {

@@ -16,7 +16,7 @@ use super::sessions::{Source, Wanted, WantedObject};
 /// The Service of the API itself, which every container's environment names.
 const API_SERVICE: (&str, &str) = ("default", "kubernetes");
 
-const BY_NODE: Index<Pod> = Index {
+pub(super) const BY_NODE: Index<Pod> = Index {
     name: "node",
     values: |pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).into_iter().collect(),
 };

@@ -22,6 +22,8 @@ use crate::pki::{Authority, Pki, Subject};
 use crate::signals::Signals;
 use crate::transport::{ClientFiles, Https, get_text};
 
+/// All nodes of this machine see one disk, and what else is on it is not theirs to make room on.
+const EVICTION: &str = "memory.available<100Mi,pid.available<5%";
 /// How long the servers, and then the nodes, may take.
 const SERVERS_READY_MAX: Duration = Duration::from_secs(60);
 const NODES_READY_MAX: Duration = Duration::from_secs(120);
@@ -256,6 +258,9 @@ fn start_agent(layout: &Layout, pki: &Pki, agent: u16, clock: &dyn Clock) -> Res
         "netns": layout.netns(agent),
         "node-ip": layout.agent_address(agent).to_string(),
         "cgroup-root": format!("/{}-{}", layout.bridge(), process.name),
+        "pod-manifest-path": layout.process_dir(&process.name).join("manifests"),
+        "eviction-hard": EVICTION,
+        "image-gc-high-threshold": 100,
     });
     write_config(layout, &process, &config)?;
     process.start("agent")
@@ -277,6 +282,7 @@ fn start_hollow(layout: &Layout, pki: &Pki, clock: &dyn Clock) -> Result<()> {
         "certificate": layout.pki().join("hollow.crt"),
         "key": layout.pki().join("hollow.key"),
         "runtime": "hollow",
+        "eviction-hard": EVICTION,
         "hollow-nodes": layout.shape.hollow_agents,
     });
     write_config(layout, &process, &config)?;

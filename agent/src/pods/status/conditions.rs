@@ -3,11 +3,25 @@
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, ContainerStatus, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{StatusInput, containers, is_terminal, whole_seconds};
-use crate::pods::plan::is_sidecar;
+use super::{Ended, StatusInput, containers, is_terminal, whole_seconds};
+use crate::pods::resize::Resizing;
+use crate::pods::restart::is_sidecar;
 
-const OWNED: &[&str] =
-    &["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+const OWNED: &[&str] = &[
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    RESIZE_PENDING,
+    RESIZE_IN_PROGRESS,
+];
+/// These two are there only while they hold.
+const RESIZE_PENDING: &str = "PodResizePending";
+const RESIZE_IN_PROGRESS: &str = "PodResizeInProgress";
+
+pub(super) const DISRUPTED: &str = "DisruptionTarget";
+pub(super) const BY_NODE: &str = "TerminationByKubelet";
 
 /// One condition before its time of transition is known.
 struct Found {
@@ -33,8 +47,41 @@ pub(super) fn all(
     ];
     let mut conditions: Vec<PodCondition> = found.into_iter().map(|found| dated(input, found)).collect();
     let others = input.pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.extend(others.filter(|other| !OWNED.contains(&other.type_.as_str())).cloned());
+    conditions.extend(resizing(input).into_iter().map(|found| dated(input, found)));
+    conditions.extend(input.ended.filter(|ended| ended.disrupted).map(|ended| disrupted(input, ended)));
+    conditions.extend(
+        others
+            .filter(|other| {
+                let replaced = other.type_ == DISRUPTED && input.ended.is_some_and(|ended| ended.disrupted);
+                !replaced && !OWNED.contains(&other.type_.as_str())
+            })
+            .cloned(),
+    );
     conditions
+}
+
+fn resizing(input: &StatusInput<'_>) -> Vec<Found> {
+    let Resizing { pending, unfinished, error } = input.resizing;
+    let pending = pending.as_ref().map(|pending| Found {
+        kind: RESIZE_PENDING,
+        holds: true,
+        reason: Some(pending.reason),
+        message: Some(pending.message.clone()),
+    });
+    let in_progress = (!unfinished.is_empty() || error.is_some()).then(|| Found {
+        kind: RESIZE_IN_PROGRESS,
+        holds: true,
+        reason: error.as_ref().map(|_| "Error"),
+        message: error.clone(),
+    });
+    pending.into_iter().chain(in_progress).collect()
+}
+
+/// The pod ends because its node needs what it has.
+fn disrupted(input: &StatusInput<'_>, ended: &Ended) -> PodCondition {
+    let found =
+        Found { kind: DISRUPTED, holds: true, reason: Some(BY_NODE), message: Some(ended.message.clone()) };
+    dated(input, found)
 }
 
 fn plain(kind: &'static str, holds: bool) -> Found {
@@ -138,6 +185,7 @@ fn dated(input: &StatusInput<'_>, found: Found) -> PodCondition {
         reason: found.reason.map(str::to_owned),
         message: found.message,
         last_transition_time: before.or_else(|| Some(Time(whole_seconds(input.now)))),
+        observed_generation: input.pod.metadata.generation,
         ..PodCondition::default()
     }
 }

@@ -2,13 +2,16 @@
 
 use k8s_openapi::api::core::v1::{
     Container as ContainerSpec, ContainerState as StateStatus, ContainerStateRunning,
-    ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, ResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{StatusInput, whole_seconds};
-use crate::pods::plan::{Waiting, is_sidecar};
+use crate::pods::plan::Waiting;
+use crate::pods::restart::is_sidecar;
 use crate::runtime::{Container, ContainerState, Exit};
+
+const MESSAGES_BYTES_MAX: usize = 12 << 10;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -41,6 +44,7 @@ pub(super) fn status(input: &StatusInput<'_>, spec: &ContainerSpec, role: Role) 
         Role::Init | Role::Main => is_running && input.memory.ready(id),
         Role::Ephemeral => false,
     };
+    let has_run = newest.is_some();
     let known_restarts = known.map_or(0, |known| known.restart_count);
     ContainerStatus {
         name: spec.name.clone(),
@@ -50,10 +54,26 @@ pub(super) fn status(input: &StatusInput<'_>, spec: &ContainerSpec, role: Role) 
         restart_count: newest.map_or(known_restarts, |run| i32::try_from(run.attempt).unwrap_or(i32::MAX)),
         ready,
         started: (role != Role::Ephemeral).then_some(started),
+        allocated_resources: spec.resources.as_ref().and_then(|r| r.requests.clone()).filter(|_| has_run),
+        resources: has_run.then(|| resources(input, spec, known)),
         state: Some(state),
         last_state,
         ..ContainerStatus::default()
     }
+}
+
+/// What the container has now: as specified, or as before while it is being resized.
+fn resources(
+    input: &StatusInput<'_>,
+    spec: &ContainerSpec,
+    known: Option<&ContainerStatus>,
+) -> ResourceRequirements {
+    let before = known.filter(|_| input.resizing.unfinished.contains(&spec.name));
+    let before = before.and_then(|known| known.resources.clone());
+    before.unwrap_or_else(|| {
+        let ResourceRequirements { requests, limits, .. } = spec.resources.clone().unwrap_or_default();
+        ResourceRequirements { requests, limits, ..ResourceRequirements::default() }
+    })
 }
 
 pub(super) fn is_running(status: &ContainerStatus) -> bool {
@@ -139,10 +159,10 @@ fn terminated(input: &StatusInput<'_>, run: &Container, exit: &Exit) -> StateSta
         ("", _) => "Error",
         (reason, _) => reason,
     };
-    let message = match input.last_words.get(&run.id) {
-        Some(words) if !words.is_empty() => words.clone(),
-        _ => exit.message.clone(),
-    };
+    let words = input.last_words.get(&run.id).map(String::as_str).unwrap_or_default();
+    let both = if exit.message.is_empty() || words.is_empty() { "" } else { ": " };
+    let mut message = format!("{}{both}{words}", exit.message);
+    message.truncate(message.floor_char_boundary(message_bytes_max(input)));
     let ended = ContainerStateTerminated {
         exit_code: exit.code,
         reason: Some(reason.to_owned()),
@@ -153,6 +173,16 @@ fn terminated(input: &StatusInput<'_>, run: &Container, exit: &Exit) -> StateSta
         signal: None,
     };
     StateStatus { terminated: Some(ended), ..StateStatus::default() }
+}
+
+/// The messages of all containers of a pod share what its status takes.
+fn message_bytes_max(input: &StatusInput<'_>) -> usize {
+    let containers = input.pod.spec.as_ref().map_or(0, |spec| {
+        spec.containers.len()
+            + spec.init_containers.as_ref().map_or(0, Vec::len)
+            + spec.ephemeral_containers.as_ref().map_or(0, Vec::len)
+    });
+    MESSAGES_BYTES_MAX / containers.max(1)
 }
 
 fn lost(input: &StatusInput<'_>) -> StateStatus {

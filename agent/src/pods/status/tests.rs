@@ -47,6 +47,7 @@ struct Fixture {
     waiting: BTreeMap<String, Waiting>,
     memory: Memory,
     previous: Option<PodStatus>,
+    ended: Option<Ended>,
 }
 
 impl Default for Fixture {
@@ -58,6 +59,7 @@ impl Default for Fixture {
             waiting: BTreeMap::new(),
             memory: Memory::default(),
             previous: None,
+            ended: None,
         }
     }
 }
@@ -95,6 +97,8 @@ impl Fixture {
             node_ip: "10.0.0.1",
             now: at(20),
             last_words: &BTreeMap::new(),
+            ended: self.ended.as_ref(),
+            resizing: &Resizing::default(),
         })
     }
 }
@@ -181,6 +185,68 @@ fn running_is_ready_unless_a_probe_objects() {
         a running ready=false restarts=0
     "#]],
     );
+}
+
+#[test]
+fn a_resize_that_waits_is_told_and_a_finished_one_is_not() {
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "p", "namespace": "ns", "uid": "u", "generation": 7},
+        "spec": {"containers": [{"name": "a", "resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "2"}}}]},
+    }))
+    .unwrap();
+    let status = |resizing: &Resizing, previous: Option<&PodStatus>| {
+        pod_status(&StatusInput {
+            pod: &pod,
+            runtime: &PodRuntime { containers: vec![run("a", 0, running())], ..PodRuntime::default() },
+            memory: &Memory::default(),
+            waiting: &BTreeMap::new(),
+            previous,
+            runtime_name: "containerd",
+            node_ip: "10.0.0.1",
+            now: at(20),
+            last_words: &BTreeMap::new(),
+            ended: None,
+            resizing,
+        })
+    };
+    let before: PodStatus = serde_json::from_value(json!({"containerStatuses": [{"name": "a", "image": "",
+        "imageID": "", "ready": true, "restartCount": 0, "resources": {"limits": {"cpu": "500m"}}}]}))
+    .unwrap();
+    let pending = Some(crate::pods::resize::Pending { reason: "Deferred", message: "later".to_owned() });
+    let error = Some("busy".to_owned());
+    let resizing = Resizing { pending, unfinished: ["a".to_owned()].into(), error };
+    let shown = |status: &PodStatus| {
+        let conditions = status.conditions.iter().flatten().filter(|c| c.type_.starts_with("PodResize"));
+        let told: Vec<String> =
+            conditions.map(|c| format!("{} {:?} {:?}", c.type_, c.reason, c.observed_generation)).collect();
+        let container = &status.container_statuses.as_ref().unwrap()[0];
+        let limit = container.resources.as_ref().unwrap().limits.as_ref().unwrap()["cpu"].0.clone();
+        let given = container.allocated_resources.as_ref().unwrap()["cpu"].0.clone();
+        format!("{} limit {limit} of {given}", told.join(", "))
+    };
+    assert_eq!(
+        shown(&status(&resizing, Some(&before))),
+        "PodResizePending Some(\"Deferred\") Some(7), PodResizeInProgress Some(\"Error\") Some(7) limit 500m of 1"
+    );
+    assert_eq!(shown(&status(&Resizing::default(), Some(&before))), " limit 2 of 1");
+}
+
+#[test]
+fn a_pod_that_is_ended_has_failed_once_nothing_runs() {
+    let ended = Ended::evicted("no room".to_owned(), Duration::ZERO, true);
+    let mut fixture = Fixture {
+        containers: vec![run("a", 0, running())],
+        ended: Some(ended.clone()),
+        ..Fixture::default()
+    };
+    let status = fixture.status();
+    assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Running"), None));
+    assert_eq!(Ended::told_before(&status), Some(ended), "the next agent knows it from the status");
+    fixture.containers = vec![run("a", 0, exited(137))];
+    fixture.previous = Some(status);
+    let status = fixture.status();
+    assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("Evicted")));
+    assert_eq!(status.message.as_deref(), Some("no room"));
 }
 
 #[test]

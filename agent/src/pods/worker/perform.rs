@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::start::StartError;
 use super::{PassError, Worker};
+use crate::pods::containers::lasting;
 use crate::pods::plan::Step;
 use crate::pods::{About, Order, configuration};
 use crate::runtime::{PodRuntime, Which};
@@ -60,8 +61,7 @@ impl Worker {
 
     /// A probe may allow less grace than the pod.
     fn probe_grace(&self, pod: &Pod, name: &str, id: &str) -> Duration {
-        let spec = pod.spec.as_ref();
-        let container = spec.and_then(|spec| spec.containers.iter().find(|container| container.name == name));
+        let container = lasting(pod).find(|container| container.name == name);
         let probe = container.and_then(|container| match self.memory.failed_probe(id) {
             Some("startup") => container.startup_probe.as_ref(),
             Some(_) => container.liveness_probe.as_ref(),

@@ -13,6 +13,7 @@ use proto::cri::{AuthConfig, LinuxContainerResources};
 use thiserror::Error;
 
 use super::Worker;
+use super::post_start::Run;
 use crate::desired::ObjectKey;
 use crate::images::policy::{Pull, decide, is_valid_name, registry};
 use crate::pods::configuration::{self, Surroundings};
@@ -21,13 +22,11 @@ use crate::pods::environment::environment;
 use crate::pods::memory::{Failure, ImageProblem, restart_key};
 use crate::pods::plan::Waiting;
 use crate::pods::{About, Order};
-use crate::probes::{Outcome, Target, hook};
 use crate::runtime::{ImageInfo, NewContainer, PodRuntime, RuntimeError};
 use crate::volumes;
 
 /// A container that could not be made is tried again after this.
 const RETRY: Duration = Duration::from_secs(10);
-const POST_START_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Error)]
 pub(super) enum StartError {
@@ -35,6 +34,8 @@ pub(super) enum StartError {
     Sandbox(RuntimeError),
     #[error(transparent)]
     Runtime(RuntimeError),
+    #[error("cannot write the pod's files")]
+    Files(#[source] std::io::Error),
 }
 
 /// A container that must wait, and why.
@@ -84,6 +85,7 @@ impl Worker {
             Err(error) => return Err(StartError::Runtime(error)),
         };
         self.memory.failures.remove(name);
+        self.owe_post_start(spec, attempt).map_err(StartError::Files)?;
         let about = About::container(pod, name);
         self.node.normal(pod, about, "Created", format!("Created container: {name}")).await;
         match self.node.runtime.start_container(&id).await {
@@ -98,7 +100,7 @@ impl Worker {
         }
         metrics::counter!(crate::metrics::STARTED_CONTAINERS).increment(1);
         self.node.normal(pod, about, "Started", format!("Started container {name}")).await;
-        self.post_start(pod, runtime, spec, &id).await
+        self.post_start(pod, runtime, spec, &Run { id: &id, attempt }).await
     }
 
     fn note_restart(&mut self, spec: &ContainerSpec, runtime: &PodRuntime) {
@@ -248,32 +250,6 @@ impl Worker {
         };
         let around = Surroundings { environment, mounts, devices, data_dir, resources, attempt, target };
         Ok(configuration::container(pod, spec, around))
-    }
-
-    async fn post_start(
-        &mut self,
-        pod: &Arc<Pod>,
-        runtime: &PodRuntime,
-        spec: &ContainerSpec,
-        id: &str,
-    ) -> Result<(), StartError> {
-        let Some(handler) = spec.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref())
-        else {
-            return Ok(());
-        };
-        let ip = self.pod_ip(pod, runtime);
-        let target = Target { id, pod_ip: &ip, ports: spec.ports.as_deref().unwrap_or_default() };
-        let outcome = hook(self.node.runtime.as_ref(), handler, &target, POST_START_TIMEOUT).await;
-        if let Outcome::Failure(message) = outcome {
-            let about = About::container(pod, &spec.name);
-            self.node
-                .warning(pod, about, "FailedPostStartHook", format!("PostStartHook failed: {message}"))
-                .await;
-            self.node.normal(pod, about, "Killing", "FailedPostStartHook".to_owned()).await;
-            let grace = Duration::from_secs(configuration::grace_seconds(pod));
-            self.node.runtime.stop_container(id, grace).await.map_err(StartError::Runtime)?;
-        }
-        Ok(())
     }
 }
 

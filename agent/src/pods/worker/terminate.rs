@@ -3,19 +3,20 @@
 //! The order is what the control plane relies on: `terminated` is told only when no process, address, mount
 //! or cgroup of the pod is left.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::{PassError, Rest, TELL_AGAIN, Worker};
 use crate::pods::containers::lasting;
-use crate::pods::plan::is_sidecar;
+use crate::pods::restart::sidecars;
 use crate::pods::{About, Order, configuration};
-use crate::probes::{Outcome, Target, hook};
-use crate::runtime::{PodRuntime, Which};
+use crate::probes::{Target, hook};
+use crate::runtime::{PodRuntime, RuntimeError, Which};
 
 /// However long preStop took, a container gets this long between SIGTERM and SIGKILL.
 const GRACE_MIN: Duration = Duration::from_secs(2);
@@ -60,7 +61,8 @@ impl Worker {
         reason: &str,
     ) -> Result<(), PassError> {
         info!(pod = %self.key, reason, "stopping the containers of a pod");
-        let grace = Duration::from_secs(configuration::grace_seconds(pod));
+        let own = || Duration::from_secs(configuration::grace_seconds(pod));
+        let grace = self.ended.as_ref().and_then(|ended| ended.grace).unwrap_or_else(own);
         self.stop_all(pod, runtime, grace, "Stopping").await
     }
 
@@ -72,13 +74,15 @@ impl Worker {
         verb: &str,
     ) -> Result<(), PassError> {
         let deadline = Instant::now() + grace;
-        let sidecars = |name: &str| lasting(pod).any(|spec| spec.name == name && is_sidecar(spec));
-        let (late, first): (Vec<_>, Vec<_>) = runtime
+        let sidecars = sidecars(pod);
+        let (mut late, first): (Vec<_>, Vec<_>) = runtime
             .containers
             .iter()
             .filter(|container| container.may_run())
             .map(|container| (container.name.clone(), container.id.clone()))
-            .partition(|(name, _)| sidecars(name));
+            .partition(|(name, _)| sidecars.contains(&name.as_str()));
+        // The one that started first is needed longest.
+        late.sort_by_key(|(name, _)| Reverse(sidecars.iter().position(|sidecar| sidecar == name)));
         for (name, _) in first.iter().chain(&late) {
             if pod.metadata.uid.is_some() {
                 let about = About::container(pod, name);
@@ -86,8 +90,10 @@ impl Worker {
             }
         }
         self.stop_containers(pod, runtime, &first, grace).await?;
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.stop_containers(pod, runtime, &late, left).await?;
+        for sidecar in late {
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.stop_containers(pod, runtime, &[sidecar], left).await?;
+        }
         for sandbox in runtime.sandboxes.iter().filter(|sandbox| sandbox.ready) {
             self.node.runtime.stop_sandbox(&sandbox.id).await?;
         }
@@ -101,7 +107,7 @@ impl Worker {
         runtime: &PodRuntime,
         containers: &[(String, String)],
         grace: Duration,
-    ) -> Result<(), PassError> {
+    ) -> Result<(), RuntimeError> {
         let ip = self.pod_ip(pod, runtime);
         let node = self.node.clone();
         let hooked = self.hooked.clone();
@@ -114,11 +120,7 @@ impl Worker {
                 if let Some(spec) = spec.filter(|_| first) {
                     pre_stop(&node, pod, spec, id, &ip, grace).await;
                 }
-                let left = if grace.is_zero() {
-                    grace
-                } else {
-                    grace.saturating_sub(begin.elapsed()).max(GRACE_MIN)
-                };
+                let left = grace.saturating_sub(begin.elapsed()).max(GRACE_MIN);
                 node.runtime.stop_container(id, left).await
             }
         });
@@ -171,9 +173,12 @@ async fn pre_stop(
         return;
     }
     let target = Target { id, pod_ip, ports: spec.ports.as_deref().unwrap_or_default() };
-    let outcome = tokio::time::timeout(grace, hook(node.runtime.as_ref(), handler, &target, grace)).await;
-    if let Ok(Outcome::Failure(message)) = outcome {
-        let about = About::container(pod, &spec.name);
-        node.warning(pod, about, "FailedPreStopHook", format!("PreStopHook failed: {message}")).await;
+    match tokio::time::timeout(grace, hook(node.runtime.as_ref(), handler, &target, grace)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(message)) => {
+            let about = About::container(pod, &spec.name);
+            node.warning(pod, about, "FailedPreStopHook", format!("PreStopHook failed: {message}")).await;
+        }
+        Err(_) => debug!(container = %spec.name, "a preStop hook took the whole grace period"),
     }
 }

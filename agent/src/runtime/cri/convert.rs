@@ -8,8 +8,8 @@ use base::Timestamp;
 use proto::cri;
 
 use crate::runtime::{
-    ANNOTATION_GRACE, ANNOTATION_HASH, Container, ContainerState, Exit, ImageInfo, LABEL_CONTAINER_NAME,
-    LABEL_POD_NAME, LABEL_POD_NAMESPACE, LABEL_POD_UID, PodRuntime, Sandbox,
+    ANNOTATION_GRACE, ANNOTATION_HASH, Container, ContainerState, ContainerUsage, Exit, ImageInfo,
+    LABEL_CONTAINER_NAME, LABEL_POD_NAME, LABEL_POD_NAMESPACE, LABEL_POD_UID, PodRuntime, Sandbox,
 };
 
 pub(super) fn add_sandbox(
@@ -79,6 +79,15 @@ pub(super) fn image(image: cri::Image) -> ImageInfo {
         username: image.username,
         size: image.size,
     }
+}
+
+pub(super) fn usage(stats: cri::ContainerStats) -> (String, ContainerUsage) {
+    let value = |value: Option<cri::UInt64Value>| value.map_or(0, |value| value.value);
+    let usage = ContainerUsage {
+        memory_bytes: value(stats.memory.and_then(|memory| memory.working_set_bytes)),
+        layer_bytes: value(stats.writable_layer.and_then(|layer| layer.used_bytes)),
+    };
+    (stats.attributes.unwrap_or_default().id, usage)
 }
 
 fn pod_of<'a>(

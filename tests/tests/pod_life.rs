@@ -1,0 +1,164 @@
+//! What a node makes of pods, seen through the API: resized in place, restarted by rules, evicted, ended with the
+//! node, and run from files.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::cluster::{Cluster, Size};
+use tests::eventually::{eventually, expect_that};
+use tests::kubectl::Kubectl;
+
+const SOON: Duration = Duration::from_secs(60);
+
+const PODS: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: sized}
+spec:
+  containers:
+  - name: c
+    image: localhost/web:1
+    resources: {requests: {cpu: 50m, memory: 32Mi}, limits: {cpu: 100m, memory: 64Mi}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: rules}
+spec:
+  restartPolicy: Never
+  volumes: [{name: v, emptyDir: {}}]
+  containers:
+  - name: c
+    image: localhost/web:1
+    command: [sh, -c, 'test -e /v/x && exit 0; touch /v/x; exit 42']
+    volumeMounts: [{name: v, mountPath: /v}]
+    restartPolicy: Never
+    restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [42]}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: grows}
+spec:
+  restartPolicy: Never
+  volumes: [{name: v, emptyDir: {sizeLimit: 1Mi}}]
+  containers:
+  - name: c
+    image: localhost/web:1
+    command: [sh, -c, 'dd if=/dev/zero of=/v/f bs=1M count=4; sleep 1000']
+    volumeMounts: [{name: v, mountPath: /v}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: late}
+spec:
+  activeDeadlineSeconds: 2
+  terminationGracePeriodSeconds: 1
+  containers: [{name: c, image: 'localhost/web:1', command: [sleep, '1000']}]
+";
+
+const STATIC: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: static}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers: [{name: c, image: 'localhost/web:1'}]
+";
+
+fn pod(kubectl: &Kubectl, name: &str) -> Value {
+    let said = kubectl.run(&format!("get pod {name} -o json"));
+    serde_json::from_str(&said.stdout).unwrap_or_default()
+}
+
+fn until(kubectl: &Kubectl, name: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    eventually(SOON, &format!("{name} is {what}"), || {
+        let pod = pod(kubectl, name);
+        expect_that(fits(&pod), pod["status"].to_string())?;
+        Ok::<_, String>(pod)
+    })
+}
+
+fn runs(pod: &Value) -> bool {
+    pod["status"]["containerStatuses"][0]["ready"] == true
+}
+
+fn condition<'a>(pod: &'a Value, kind: &str) -> Option<&'a Value> {
+    pod["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+}
+
+#[test]
+fn nodes_run_pods_as_a_kubelet_does() {
+    let mut cluster = Cluster::start(Size { servers: 1, agents: 1 });
+    let kubectl = cluster.kubectl("1.36");
+    kubectl.apply(PODS);
+    resized(&kubectl);
+    let rules = until(&kubectl, "rules", "finished", |pod| pod["status"]["phase"] == "Succeeded");
+    assert_eq!(rules["status"]["containerStatuses"][0]["restartCount"], 1);
+    let grows = until(&kubectl, "grows", "evicted", |pod| pod["status"]["reason"] == "Evicted");
+    assert_eq!(grows["status"]["message"], "Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". ");
+    assert_eq!(grows["status"]["phase"], "Failed");
+    let late = until(&kubectl, "late", "ended", |pod| pod["status"]["phase"] == "Failed");
+    assert_eq!(late["status"]["reason"], "DeadlineExceeded");
+    from_files(&cluster, &kubectl);
+    with_the_node(&mut cluster, &kubectl);
+}
+
+fn resized(kubectl: &Kubectl) {
+    until(kubectl, "sized", "running", runs);
+    let resize = |cpu: &str| {
+        let resources = json!({"requests": {"cpu": cpu}, "limits": {"cpu": cpu}});
+        let patch = json!({"spec": {"containers": [{"name": "c", "resources": resources}]}});
+        kubectl.ok(&format!("patch pod sized --subresource resize --patch {patch}"));
+    };
+    resize("200m");
+    let given = |pod: &Value| pod["status"]["containerStatuses"][0]["resources"]["limits"]["cpu"].clone();
+    let sized = until(kubectl, "sized", "resized", |pod| given(pod) == "200m");
+    assert_eq!(sized["status"]["containerStatuses"][0]["allocatedResources"]["cpu"], "200m");
+    assert_eq!(sized["status"]["containerStatuses"][0]["restartCount"], 0);
+    assert_eq!(sized["status"]["observedGeneration"], sized["metadata"]["generation"]);
+    resize("1000");
+    let refused = until(kubectl, "sized", "refused", |pod| condition(pod, "PodResizePending").is_some());
+    assert_eq!(condition(&refused, "PodResizePending").expect("just seen")["reason"], "Infeasible");
+    assert_eq!(given(&refused), "200m");
+    resize("100m");
+    let back = until(kubectl, "sized", "resized again", |pod| given(pod) == "100m");
+    assert!(condition(&back, "PodResizePending").is_none(), "{back}");
+}
+
+fn from_files(cluster: &Cluster, kubectl: &Kubectl) {
+    let file = cluster.dir().join("agent-1/manifests/static.yaml");
+    std::fs::write(&file, STATIC).expect("a manifest");
+    let mirror = until(kubectl, "static-agent-1", "running", runs);
+    assert_eq!(mirror["metadata"]["annotations"]["kubernetes.io/config.source"], "file");
+    let id = mirror["status"]["containerStatuses"][0]["containerID"].clone();
+    kubectl.ok("delete pod static-agent-1 --wait=false");
+    let uid = mirror["metadata"]["uid"].clone();
+    let again = until(kubectl, "static-agent-1", "back", |pod| runs(pod) && pod["metadata"]["uid"] != uid);
+    assert_eq!(again["status"]["containerStatuses"][0]["containerID"], id, "only what shows it was deleted");
+    let log = kubectl.ok("logs static-agent-1");
+    assert!(log.contains("serving"), "{log}");
+    std::fs::remove_file(file).expect("the manifest");
+    eventually(SOON, "the static pod is gone", || {
+        let said = kubectl.run("get pod static-agent-1");
+        expect_that(said.stderr.contains("NotFound"), said.stdout)
+    });
+}
+
+fn with_the_node(cluster: &mut Cluster, kubectl: &Kubectl) {
+    let file = cluster.dir().join("agent-1/config.yaml");
+    let text = std::fs::read_to_string(&file).expect("a configuration");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    config["shutdown-grace-period"] = json!(20);
+    std::fs::write(&file, config.to_string()).expect("a configuration");
+    cluster.signal("agent-1", "KILL");
+    cluster.restart("agent-1");
+    until(kubectl, "sized", "adopted", |pod| {
+        runs(pod) && pod["status"]["containerStatuses"][0]["restartCount"] == 0
+    });
+    cluster.signal("agent-1", "TERM");
+    let sized = until(kubectl, "sized", "ended with its node", |pod| pod["status"]["phase"] == "Failed");
+    assert_eq!(sized["status"]["reason"], "Terminated");
+    assert_eq!(
+        condition(&sized, "DisruptionTarget").expect("it is told why")["reason"],
+        "TerminationByKubelet"
+    );
+}
