@@ -112,6 +112,15 @@ fn no_leftovers() {
 }
 
 #[test]
+fn merges_are_finished() {
+    let marks = [concat!("<<<<", "<<< "), concat!(">>>>", ">>> ")];
+    refuse(files(&[".rs", ".md", ".toml", ".proto", ".yaml", ".txt", "Makefile"]), |source| {
+        let left = source.text.lines().find(|line| marks.iter().any(|mark| line.starts_with(mark)));
+        left.map(|line| format!("holds both sides of a conflict: {line}"))
+    });
+}
+
+#[test]
 fn fenced_names_stay_in_their_rooms() {
     refuse(sources(), |source| {
         let code = without_comments(&source.text);
