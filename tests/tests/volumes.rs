@@ -126,6 +126,15 @@ fn what_is_missing_is_told_and_harms_nobody_else(kubectl: &Kubectl) {
             expect_that(said.stdout.contains(message), said.stdout)
         });
     }
+    let context = "  securityContext: {sysctls: [{name: kernel.msgmax, value: \"65536\"}]}\n";
+    kubectl.apply(&once("unsafe", "true", context));
+    eventually(WITHIN, "the pod is rejected", || {
+        let said =
+            kubectl.run("get pod unsafe -o jsonpath={.status.phase},{.status.reason},{.status.message}");
+        let message =
+            r#"Failed,SysctlForbidden,Pod was rejected: forbidden sysctl: "kernel.msgmax" not allowlisted"#;
+        expect_that(said.stdout == message, said.stdout)
+    });
     kubectl.apply(&once("fine", "echo fine", ""));
     assert_eq!(log_of_ended(kubectl, "fine"), "fine\n");
     // What was missing comes, and the pods start.

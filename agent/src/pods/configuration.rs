@@ -14,7 +14,7 @@ use proto::cri::{
 };
 
 pub(crate) use names::hosts_file;
-pub(crate) use security::{check_non_root, check_supported};
+pub(crate) use security::{check_admission, check_non_root};
 
 use super::environment::expand;
 use super::memory;

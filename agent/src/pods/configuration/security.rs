@@ -66,39 +66,40 @@ const SAFE_SYSCTLS: &[&str] = &[
 
 /// What no runtime of ours can do is refused, not left out.
 pub(super) fn check_sandbox(pod: &Pod) -> Result<(), Refused> {
-    let spec = pod.spec.as_ref();
-    if spec.is_some_and(|spec| spec.host_users == Some(false)) {
+    if pod.spec.as_ref().is_some_and(|spec| spec.host_users == Some(false)) {
         return Err(Refused::sandbox("user namespaces are not supported by this node".to_owned()));
-    }
-    for sysctl in pod_context(pod).sysctls.iter().flatten() {
-        let name = sysctl.name.replace('/', ".");
-        let host = |own: Option<bool>| own == Some(true);
-        let outside = spec.is_some_and(|spec| {
-            (name.starts_with("net.") && host(spec.host_network))
-                || (name.starts_with("kernel.") && host(spec.host_ipc))
-        });
-        if outside || !SAFE_SYSCTLS.contains(&name.as_str()) {
-            return Err(Refused {
-                reason: "SysctlForbidden",
-                message: format!("forbidden sysctl: {:?} not allowlisted", sysctl.name),
-            });
-        }
     }
     Ok(())
 }
 
-/// As [`check_sandbox`], of one container.
-pub(crate) fn check_supported(pod: &Pod, spec: &ContainerSpec) -> Result<(), String> {
+/// Why this node rejects a pod for good, with the kubelet's reasons and words.
+pub(crate) fn check_admission(pod: &Pod) -> Result<(), Refused> {
     let context = pod_context(pod);
+    for sysctl in context.sysctls.iter().flatten() {
+        if !is_safe(pod, &sysctl.name.replace('/', ".")) {
+            let message = format!("forbidden sysctl: {:?} not allowlisted", sysctl.name);
+            return Err(Refused { reason: "SysctlForbidden", message });
+        }
+    }
     if context.supplemental_groups_policy.as_deref() == Some("Strict") {
-        return Err("SupplementalGroupsPolicy=Strict is not supported in this node".to_owned());
+        let message = "SupplementalGroupsPolicy=Strict is not supported in this node".to_owned();
+        return Err(Refused { reason: "SupplementalGroupsPolicyNotSupported", message });
     }
-    let of_pod = context.app_armor_profile;
-    let profile = of(spec).app_armor_profile.or(of_pod);
-    match profile.as_ref().map(|profile| profile.type_.as_str()) {
-        Some("Localhost") => Err("Cannot enforce AppArmor: AppArmor is not enabled on the host".to_owned()),
-        Some(_) | None => Ok(()),
+    let own = lasting(pod).filter_map(|spec| spec.security_context.as_ref()?.app_armor_profile.as_ref());
+    if own.chain(&context.app_armor_profile).any(|profile| profile.type_ == "Localhost") {
+        let message = "Cannot enforce AppArmor: AppArmor is not enabled on the host".to_owned();
+        return Err(Refused { reason: "AppArmor", message });
     }
+    Ok(())
+}
+
+/// It is on the list and belongs to a namespace of the pod's own.
+fn is_safe(pod: &Pod, sysctl: &str) -> bool {
+    let of_node = pod.spec.as_ref().is_some_and(|spec| {
+        (sysctl.starts_with("net.") && spec.host_network == Some(true))
+            || (sysctl.starts_with("kernel.") && spec.host_ipc == Some(true))
+    });
+    !of_node && SAFE_SYSCTLS.contains(&sysctl)
 }
 
 /// `target`: the id of the container whose processes it is to see.
@@ -271,7 +272,7 @@ mod tests {
     fn only_safe_sysctls_of_the_pods_own_namespaces_are_set() {
         let with = |name: &str, host_network: bool| {
             let context = json!({"sysctls": [{"name": name, "value": "1"}]});
-            check_sandbox(&pod(json!({"securityContext": context, "hostNetwork": host_network})))
+            check_admission(&pod(json!({"securityContext": context, "hostNetwork": host_network})))
         };
         assert_eq!(with("net.ipv4.tcp_syncookies", false), Ok(()));
         assert_eq!(with("net/ipv4/ping_group_range", false), Ok(()));
@@ -282,5 +283,10 @@ mod tests {
         );
         assert!(with("net.ipv4.tcp_syncookies", true).is_err());
         assert!(check_sandbox(&pod(json!({"hostUsers": false}))).is_err());
+        let strict = json!({"securityContext": {"supplementalGroupsPolicy": "Strict"}});
+        assert_eq!(check_admission(&pod(strict)).unwrap_err().reason, "SupplementalGroupsPolicyNotSupported");
+        let profile = json!({"appArmorProfile": {"type": "Localhost", "localhostProfile": "p"}});
+        let containers = json!([{"name": "c", "securityContext": profile}]);
+        assert_eq!(check_admission(&pod(json!({"containers": containers}))).unwrap_err().reason, "AppArmor");
     }
 }

@@ -1,4 +1,4 @@
-//! What ends a pod although its containers would go on: its deadline, and eviction.
+//! What ends a pod although its containers would go on: its deadline, eviction, and that this node rejects it.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use base::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
 use super::Worker;
-use crate::pods::About;
 use crate::pods::status::{Ended, is_terminal};
+use crate::pods::{About, configuration};
 
 const REASON: &str = "DeadlineExceeded";
 const MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
@@ -26,6 +26,10 @@ impl Worker {
         } else if let Some(ended) = self.told.as_ref().and_then(Ended::told_before) {
             // The agent that evicted it was killed before nothing of the pod ran any more.
             self.ended = Some(ended);
+        } else if let Err(refused) = configuration::check_admission(pod) {
+            self.node.warning(pod, About::Pod, refused.reason, refused.to_string()).await;
+            let (reason, message) = (refused.reason.to_owned(), format!("Pod was rejected: {refused}"));
+            self.ended = Some(Ended { reason, message, disrupted: false, grace: None });
         } else if self.until_deadline(pod) == Some(Duration::ZERO) {
             self.node.normal(pod, About::Pod, REASON, MESSAGE.to_owned()).await;
             let (reason, message) = (REASON.to_owned(), MESSAGE.to_owned());

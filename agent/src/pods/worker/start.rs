@@ -221,7 +221,6 @@ impl Worker {
         image: &ImageInfo,
     ) -> Result<proto::cri::ContainerConfig, Refusal> {
         configuration::check_non_root(pod, spec, image).map_err(Refusal::config)?;
-        configuration::check_supported(pod, spec).map_err(Refusal::config)?;
         let ip = self.pod_ip(pod, runtime);
         let tokens = self.tokens(pod).await;
         let sources = self.sources(pod, order, &ip, &tokens);
