@@ -20,6 +20,7 @@ mod run;
 pub mod runtime;
 mod shutdown;
 mod statics;
+pub mod streams;
 pub mod tokens;
 pub mod tunnel;
 mod volumes;

@@ -19,7 +19,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use thiserror::Error;
 use tokio::sync::watch;
 
-pub(crate) use options::LogOptions;
+pub(crate) use options::{LogOptions, decode};
 use reader::Reader;
 
 use crate::desired::{Desired, PodKey};

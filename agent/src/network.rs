@@ -7,7 +7,7 @@
 
 mod ipam;
 mod masquerade;
-mod namespace;
+pub(crate) mod namespace;
 mod netlink;
 mod overlay;
 mod pod_link;

@@ -17,6 +17,7 @@ use crate::network::{self, NetworkSettings};
 use crate::node::{self, NodeSettings, RuntimeHealth};
 use crate::shutdown::shut_down;
 use crate::statics;
+use crate::streams::Sessions;
 use crate::tunnel::{self, NodeApi, TunnelSettings};
 
 /// How long the parts of an agent may take to stop.
@@ -97,6 +98,7 @@ async fn start(
     let tokens = Arc::new(gateway.tokens);
     let pods = start_pods(config, desired.clone(), reports.clone(), tokens, sources, tasks).await?;
     info!(node = %config.node_name, runtime = %pods.runtime_version, "the agent runs");
+    let sessions = Sessions::new(pods.runtime.clone(), desired.clone(), tasks.clone());
     let (health, runtime_health) = watch::channel(RuntimeHealth::default());
     let pods = Arc::new(pods);
     let told = tell_health(pods.clone(), health, leaving.clone(), tasks.stop().clone());
@@ -124,7 +126,8 @@ async fn start(
     };
     node::start(settings, runtime_health, network, reports, clock.clone(), tasks);
     if config.runtime == RuntimeChoice::Containerd {
-        let api = NodeApi::new(Logs::new(paths.logs_dir(), desired, gateway.statuses.clone(), clock));
+        let api =
+            NodeApi::new(Logs::new(paths.logs_dir(), desired, gateway.statuses.clone(), clock), sessions);
         let settings = TunnelSettings { servers: config.servers.clone(), identity: identity(config) };
         tunnel::start(settings, &api, &entropy, tasks)?;
     }

@@ -5,8 +5,10 @@
 
 pub mod cri;
 pub mod hollow;
+mod session;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +16,8 @@ use base::Timestamp;
 use bytes::Bytes;
 use proto::cri::{AuthConfig, ContainerConfig, LinuxContainerResources, PodSandboxConfig};
 use thiserror::Error;
+
+pub use session::{Ending, Output, PIECES_WAITING_MAX, Session, Streams, TerminalSize};
 
 /// Labels on everything that an agent starts, Kubernetes' own names.
 pub const LABEL_POD_NAME: &str = "io.kubernetes.pod.name";
@@ -51,6 +55,18 @@ pub trait Runtime: Send + Sync + 'static {
         command: &[String],
         timeout: Duration,
     ) -> Result<ExecOutcome, RuntimeError>;
+
+    /// A new process in a container, with the streams that are wanted.
+    async fn open_exec(
+        &self,
+        id: &str,
+        command: &[String],
+        streams: Streams,
+    ) -> Result<Session, RuntimeError>;
+    /// The streams of a container's own process. Others may be attached to it, too.
+    async fn open_attach(&self, id: &str, streams: Streams) -> Result<Session, RuntimeError>;
+    /// The file that stands for a sandbox's network; none when it is in the node's.
+    async fn network_namespace(&self, sandbox_id: &str) -> Result<Option<PathBuf>, RuntimeError>;
 
     /// The image under this name, if the node has it.
     async fn image(&self, name: &str) -> Result<Option<ImageInfo>, RuntimeError>;

@@ -4,6 +4,7 @@
 //! and kept: an exited container never changes again.
 
 mod convert;
+mod streaming;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::{
     ContainerState, ContainerUsage, ExecOutcome, ImageInfo, LABEL_POD_UID, NamedImage, NewContainer,
-    PodRuntime, Runtime, RuntimeError, Which,
+    PodRuntime, Runtime, RuntimeError, Session, Streams, Which,
 };
 
 /// A pull may take long; everything else that takes longer than this is stuck.
@@ -221,6 +222,45 @@ impl Runtime for CriRuntime {
             }
             Err(status) => Err(refused(status)),
         }
+    }
+
+    async fn open_exec(
+        &self,
+        id: &str,
+        command: &[String],
+        streams: Streams,
+    ) -> Result<Session, RuntimeError> {
+        let request = cri::ExecRequest {
+            container_id: id.to_owned(),
+            cmd: command.to_vec(),
+            tty: streams.tty,
+            stdin: streams.stdin,
+            stdout: streams.stdout,
+            stderr: streams.stderr,
+        };
+        let answer = timed(CALL_TIMEOUT, self.runtime.clone().exec(request)).await?;
+        streaming::open(&answer.url, streams).await
+    }
+
+    async fn open_attach(&self, id: &str, streams: Streams) -> Result<Session, RuntimeError> {
+        let request = cri::AttachRequest {
+            container_id: id.to_owned(),
+            tty: streams.tty,
+            stdin: streams.stdin,
+            stdout: streams.stdout,
+            stderr: streams.stderr,
+        };
+        let answer = timed(CALL_TIMEOUT, self.runtime.clone().attach(request)).await?;
+        streaming::open(&answer.url, streams).await
+    }
+
+    async fn network_namespace(&self, sandbox_id: &str) -> Result<Option<PathBuf>, RuntimeError> {
+        let request = cri::PodSandboxStatusRequest { pod_sandbox_id: sandbox_id.to_owned(), verbose: true };
+        let answer = timed(CALL_TIMEOUT, self.runtime.clone().pod_sandbox_status(request)).await?;
+        let path = answer.info.get("info").and_then(|info| convert::network_namespace(info));
+        path.ok_or_else(|| RuntimeError::Refused {
+            message: "the runtime does not tell the sandbox's network".to_owned(),
+        })
     }
 
     async fn image(&self, name: &str) -> Result<Option<ImageInfo>, RuntimeError> {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use proto::cri::{AuthConfig, LinuxContainerResources, PodSandboxConfig};
 
 use super::{
     ANNOTATION_HASH, Container, ContainerState, ContainerUsage, ExecOutcome, Exit, ImageInfo, NamedImage,
-    NewContainer, PodRuntime, Runtime, RuntimeError, Sandbox, Which,
+    NewContainer, PodRuntime, Runtime, RuntimeError, Sandbox, Session, Streams, Which,
 };
 
 /// What a stopped container exits with: killed by SIGTERM.
@@ -205,6 +206,23 @@ impl Runtime for HollowRuntime {
         Ok(ExecOutcome { code: 0, stdout: Bytes::new(), stderr: Bytes::new() })
     }
 
+    async fn open_exec(
+        &self,
+        _id: &str,
+        _command: &[String],
+        _streams: Streams,
+    ) -> Result<Session, RuntimeError> {
+        Err(nothing_runs())
+    }
+
+    async fn open_attach(&self, _id: &str, _streams: Streams) -> Result<Session, RuntimeError> {
+        Err(nothing_runs())
+    }
+
+    async fn network_namespace(&self, _sandbox_id: &str) -> Result<Option<PathBuf>, RuntimeError> {
+        Err(nothing_runs())
+    }
+
     async fn image(&self, name: &str) -> Result<Option<ImageInfo>, RuntimeError> {
         Ok(Some(ImageInfo { id: name.to_owned(), uid: Some(0), username: String::new(), size: 0 }))
     }
@@ -232,6 +250,10 @@ impl Runtime for HollowRuntime {
     ) -> Result<(), RuntimeError> {
         Ok(())
     }
+}
+
+fn nothing_runs() -> RuntimeError {
+    RuntimeError::Refused { message: "this node is hollow: nothing runs in its containers".to_owned() }
 }
 
 #[cfg(test)]

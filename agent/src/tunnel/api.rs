@@ -6,25 +6,28 @@ use futures::TryStreamExt;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use tracing::warn;
 
 use crate::causes::in_full;
 use crate::desired::PodKey;
 use crate::logs::{LogError, LogOptions, Logs};
+use crate::streams::{Refusal, Sessions, tell_spoken};
 
 pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
-/// The node API: `GET /containerLogs/<namespace>/<pod>/<container>`.
+/// The node API: `GET /containerLogs/<namespace>/<pod>/<container>`, and by upgrade
+/// `/exec/<namespace>/<pod>/<container>`, `/attach/…` and `/portForward/<namespace>/<pod>`.
 #[derive(Clone)]
 pub struct NodeApi {
     logs: Logs,
+    sessions: Sessions,
 }
 
 impl NodeApi {
-    pub fn new(logs: Logs) -> Self {
-        Self { logs }
+    pub fn new(logs: Logs, sessions: Sessions) -> Self {
+        Self { logs, sessions }
     }
 
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
@@ -36,6 +39,18 @@ impl NodeApi {
                 self.logs(&PodKey::new(*namespace, *pod), container, query).await
             }
             ["containerLogs", _, _, _] => text(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
+            ["exec", namespace, pod, container] => {
+                let key = PodKey::new(*namespace, *pod);
+                begun(&key, self.sessions.exec(&key, container, request).await)
+            }
+            ["attach", namespace, pod, container] => {
+                let key = PodKey::new(*namespace, *pod);
+                begun(&key, self.sessions.attach(&key, container, request).await)
+            }
+            ["portForward", namespace, pod] => {
+                let key = PodKey::new(*namespace, *pod);
+                begun(&key, self.sessions.port_forward(&key, request).await)
+            }
             _ => text(StatusCode::NOT_FOUND, "404 page not found"),
         }
     }
@@ -50,6 +65,21 @@ impl NodeApi {
             Err(error) => refused(key, container, &error),
         }
     }
+}
+
+fn begun(key: &PodKey, session: Result<Response<Empty<Bytes>>, Refusal>) -> Response<Body> {
+    let refusal = match session {
+        Ok(switching) => return switching.map(|body| body.map_err(|never| match never {}).boxed_unsync()),
+        Err(refusal) => refusal,
+    };
+    if refusal.code().is_server_error() {
+        warn!(pod = %key, error = %in_full(&refusal), "a session cannot begin");
+    }
+    let mut response = text(refusal.code(), &in_full(&refusal));
+    if let Refusal::Protocol { spoken, .. } = &refusal {
+        tell_spoken(response.headers_mut(), spoken);
+    }
+    response
 }
 
 fn refused(key: &PodKey, container: &str, error: &LogError) -> Response<Body> {

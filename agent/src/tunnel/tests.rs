@@ -17,6 +17,8 @@ use super::*;
 use crate::desired::{Desired, PodKey};
 use crate::gateway::pki::Pki;
 use crate::logs::Logs;
+use crate::runtime::hollow::HollowRuntime;
+use crate::streams::Sessions;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -40,10 +42,12 @@ impl Fixture {
         let root = tempfile::tempdir().expect("a directory");
         let (desired, desired_rx) = Desired::channel();
         let (_statuses, statuses_rx) = watch::channel(Arc::default());
-        let logs = Logs::new(root.path().to_owned(), desired_rx, statuses_rx, Arc::new(SystemClock));
+        let runtime = Arc::new(HollowRuntime::new(Arc::new(SystemClock), "agent-1"));
         let tasks = Tasks::new(CancellationToken::new());
+        let sessions = Sessions::new(runtime, desired_rx.clone(), tasks.clone());
+        let logs = Logs::new(root.path().to_owned(), desired_rx, statuses_rx, Arc::new(SystemClock));
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
-        start(settings, &NodeApi::new(logs), &entropy, &tasks).expect("started");
+        start(settings, &NodeApi::new(logs, sessions), &entropy, &tasks).expect("started");
         let acceptor = TlsAcceptor::from(pki.server(TUNNEL));
         let fixture = Self { tasks, listener, acceptor, root, desired };
         fixture.assign_pod();

@@ -3,6 +3,7 @@
 //! What carries none of our labels is not ours and is left out.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 
 use base::Timestamp;
 use proto::cri;
@@ -88,6 +89,15 @@ pub(super) fn usage(stats: cri::ContainerStats) -> (String, ContainerUsage) {
         layer_bytes: value(stats.writable_layer.and_then(|layer| layer.used_bytes)),
     };
     (stats.attributes.unwrap_or_default().id, usage)
+}
+
+/// The network of a sandbox, from what the runtime tells of it in its own words: `None` when it does not tell,
+/// no path when it is the node's.
+pub(super) fn network_namespace(info: &str) -> Option<Option<PathBuf>> {
+    let info: serde_json::Value = serde_json::from_str(info).ok()?;
+    let namespaces = info["runtimeSpec"]["linux"]["namespaces"].as_array()?;
+    let network = namespaces.iter().find(|namespace| namespace["type"] == "network");
+    Some(network.and_then(|network| Some(PathBuf::from(network["path"].as_str()?))))
 }
 
 fn pod_of<'a>(

@@ -1,0 +1,65 @@
+//! How channels are told apart in WebSocket messages: by a first byte, and perhaps all in base64.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncWrite;
+
+use super::protocol::Channels;
+use super::websocket::{WebSocketError, Writer};
+
+/// A message that must be held whole.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+impl Channels {
+    /// The number that the first byte of a message stands for.
+    pub(super) fn number(self, first: u8) -> u8 {
+        if self.base64 { first.wrapping_sub(b'0') } else { first }
+    }
+
+    /// What undoes base64, piece by piece.
+    pub(super) fn inbox(self) -> Inbox {
+        Inbox { base64: self.base64, held: BytesMut::new() }
+    }
+
+    /// One message.
+    pub(super) async fn write<W: AsyncWrite + Unpin>(
+        self,
+        client: &mut Writer<W>,
+        channel: u8,
+        data: &[u8],
+    ) -> Result<(), WebSocketError> {
+        if self.base64 {
+            client.text([&[b'0'.wrapping_add(channel)], STANDARD.encode(data).as_bytes()]).await
+        } else {
+            client.binary([&[channel], data]).await
+        }
+    }
+}
+
+/// Takes the pieces of messages, after their first byte.
+pub(super) struct Inbox {
+    base64: bool,
+    held: BytesMut,
+}
+
+impl Inbox {
+    /// The bytes that are meant: of each piece at once, or in base64 of the whole message.
+    pub(super) fn take(&mut self, piece: Bytes, last: bool) -> Result<Option<Bytes>, WebSocketError> {
+        if !self.base64 {
+            return Ok(Some(piece));
+        }
+        let Some(message) = self.hold(&piece, last)? else { return Ok(None) };
+        let plain = STANDARD.decode(&message);
+        Ok(Some(plain.map_err(|_| WebSocketError::Malformed("a message is not in base64"))?.into()))
+    }
+
+    /// The whole message, with its last piece.
+    pub(super) fn hold(&mut self, piece: &[u8], last: bool) -> Result<Option<Bytes>, WebSocketError> {
+        if self.held.len() + piece.len() > MESSAGE_BYTES_MAX {
+            return Err(WebSocketError::Malformed("a message is too long"));
+        }
+        self.held.extend_from_slice(piece);
+        Ok(last.then(|| self.held.split().freeze()))
+    }
+}
