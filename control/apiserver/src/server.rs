@@ -30,6 +30,7 @@ use crate::reply::{self, Rendering, Reply};
 use crate::request::{Query, RequestInfo, ResourcePath, Target};
 use crate::status::Status;
 use crate::storage::Storage;
+use crate::subresources::{Connecting, connect};
 use crate::transactions::{self, Sent, Transaction};
 use crate::turns::Turns;
 use crate::warnings::Warnings;
@@ -76,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) toleration_seconds: i64,
     pub(crate) address: String,
     pub(crate) stop: CancellationToken,
+    /// Takes connections to nodes that outlive their requests.
+    pub(crate) tasks: Tasks,
     pub(crate) registry: Registry,
     pub(crate) schema: Arc<Schema>,
     pub(crate) documents: Documents,
@@ -162,6 +165,7 @@ impl ApiServer {
                 service_network: config.service_network,
                 turns: Turns::default(),
                 stop: config.tasks.stop().clone(),
+                tasks: config.tasks,
                 registry,
                 schema,
                 documents: Documents::default(),
@@ -300,6 +304,9 @@ impl ApiServer {
             _ if kind.custom.is_some() => accepted(request.headers(), Offer::CustomObjects)?,
             _ => accepted(request.headers(), Offer::Objects)?,
         };
+        if let Some(connecting) = Connecting::find(&self.shared, (kind, path), who) {
+            return connect(&connecting, verb, query, request).await;
+        }
         let head_only = request.method() == Method::HEAD;
         let (parts, request_body) = request.into_parts();
         let body = body::read(request_body).await?;

@@ -9,11 +9,14 @@ use crate::verbs::write::Part;
 use crate::verbs::{get, patch, update};
 
 mod binding;
+mod connect;
 mod eviction;
 mod finalize;
 mod log;
 mod scale;
 mod token;
+
+pub(crate) use connect::{Connecting, connect};
 
 pub(crate) async fn serve(
     call: &Call<'_>,
@@ -45,7 +48,9 @@ pub(crate) async fn serve(
             | Serves::Binding
             | Serves::Eviction
             | Serves::Log
-            | Serves::Token,
+            | Serves::Token
+            // Not answered, but connected: see [`connect`].
+            | Serves::Connect(_),
             _,
         ) => Err(Status::method_not_allowed()),
     }

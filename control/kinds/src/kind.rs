@@ -141,6 +141,19 @@ pub enum Serves {
     Log,
     /// POST of a TokenRequest.
     Token,
+    /// A connection to the node, on which another protocol is spoken.
+    Connect(Connect),
+}
+
+/// What a connection to a pod is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connect {
+    /// A process in a container.
+    Exec,
+    /// The streams of a container's own process.
+    Attach,
+    /// Ports of the pod.
+    PortForward,
 }
 
 /// A part of an object that is written on its own, beside the status.

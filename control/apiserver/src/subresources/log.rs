@@ -69,7 +69,7 @@ fn names<'a>(pod: &'a Value, list: &str) -> Vec<&'a str> {
 }
 
 /// The container that is meant: the one asked for, or the only one.
-fn container(pod: &Value, pod_name: &str, asked: &str) -> Result<String, Status> {
+pub(super) fn container(pod: &Value, pod_name: &str, asked: &str) -> Result<String, Status> {
     let containers = names(pod, "spec.containers");
     let init = names(pod, "spec.initContainers");
     let ephemeral = names(pod, "spec.ephemeralContainers");

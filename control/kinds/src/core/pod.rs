@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::kind::selectable;
 use crate::{
-    Column, Deletion, FieldErrors, Generation, Kind, NameRule, Serves, Strategy, Subresource, Verb, meta,
-    tree,
+    Column, Connect, Deletion, FieldErrors, Generation, Kind, NameRule, Serves, Strategy, Subresource, Verb,
+    meta, tree,
 };
 
 mod columns;
@@ -37,6 +37,14 @@ pub static POD: Kind = Kind {
     verbs: Verb::ALL,
     subresources: &[
         Subresource {
+            name: "attach",
+            verbs: &[Verb::Create, Verb::Get],
+            group: "",
+            version: "v1",
+            kind: "PodAttachOptions",
+            serves: Serves::Connect(Connect::Attach),
+        },
+        Subresource {
             name: "binding",
             verbs: &[Verb::Create],
             group: "",
@@ -61,12 +69,28 @@ pub static POD: Kind = Kind {
             serves: Serves::Eviction,
         },
         Subresource {
+            name: "exec",
+            verbs: &[Verb::Create, Verb::Get],
+            group: "",
+            version: "v1",
+            kind: "PodExecOptions",
+            serves: Serves::Connect(Connect::Exec),
+        },
+        Subresource {
             name: "log",
             verbs: &[Verb::Get],
             group: "",
             version: "v1",
             kind: "Pod",
             serves: Serves::Log,
+        },
+        Subresource {
+            name: "portforward",
+            verbs: &[Verb::Create, Verb::Get],
+            group: "",
+            version: "v1",
+            kind: "PodPortForwardOptions",
+            serves: Serves::Connect(Connect::PortForward),
         },
         Subresource {
             name: "resize",

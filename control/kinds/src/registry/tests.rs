@@ -43,7 +43,7 @@ fn what_is_served_in_namespaces() {
         events ["ev"] [] / | Last Seen Type Reason Object Subobject+ Source+ Message First Seen+ Count+ Name+
         limitranges ["limits"] [] / | Name Created At
         persistentvolumeclaims ["pvc"] [] /status | Name Status Volume Capacity Access Modes StorageClass VolumeAttributesClass Age VolumeMode+
-        pods ["po"] ["all"] /binding/ephemeralcontainers/eviction/log/resize/status | Name Ready Status Restarts Age IP+ Node+ Nominated Node+ Readiness Gates+
+        pods ["po"] ["all"] /attach/binding/ephemeralcontainers/eviction/exec/log/portforward/resize/status | Name Ready Status Restarts Age IP+ Node+ Nominated Node+ Readiness Gates+
         podtemplates [] [] / | Name Containers Images Pod Labels
         replicationcontrollers ["rc"] ["all"] /scale/status | Name Desired Current Ready Age Containers+ Images+ Selector+
         resourcequotas ["quota"] [] /status | Name Request Limit Age

@@ -18,7 +18,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha512};
 
 use super::Schema;
-use crate::{Kind, Serves, Verb};
+use crate::{Connect, Kind, Serves, Verb};
 use definitions::Definitions;
 use paths::Path;
 
@@ -51,7 +51,17 @@ impl Resource<'_> {
             group: sub.group,
             version: sub.version,
             kind: sub.kind,
-            is_text: matches!(sub.serves, Serves::Log),
+            speaks: match sub.serves {
+                Serves::Log => Speaks::Text,
+                Serves::Connect(connect) => Speaks::Connection(connect),
+                Serves::Status
+                | Serves::Scale(_)
+                | Serves::View(_)
+                | Serves::Finalize
+                | Serves::Binding
+                | Serves::Eviction
+                | Serves::Token => Speaks::Kind,
+            },
         });
         Resource {
             group: kind.group,
@@ -76,8 +86,18 @@ pub struct Subresource<'a> {
     pub group: &'a str,
     pub version: &'a str,
     pub kind: &'a str,
-    /// It answers with plain text, not with its kind.
-    pub is_text: bool,
+    pub speaks: Speaks,
+}
+
+/// What a subresource's bodies are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// Its kind.
+    Kind,
+    /// The text of a log.
+    Text,
+    /// There are none: another protocol follows.
+    Connection(Connect),
 }
 
 /// A rendered document.

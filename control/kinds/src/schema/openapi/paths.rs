@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::super::{Schema, Type};
-use super::{Resource, Subresource, prefix};
+use super::{Resource, Speaks, Subresource, prefix};
+use crate::Connect;
 
 pub(super) struct Path {
     pub(super) template: String,
@@ -151,6 +152,16 @@ static LOG: [Parameter; 9] = [
     query("timestamps", "boolean"),
 ];
 
+static EXEC: [Parameter; 6] = [
+    query("command", "string"),
+    query("container", "string"),
+    query("stderr", "boolean"),
+    query("stdin", "boolean"),
+    query("stdout", "boolean"),
+    query("tty", "boolean"),
+];
+static PORTS: Parameter = query("ports", "integer");
+
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 const OK: &[(&str, &str)] = &[("200", "OK"), ("401", "Unauthorized")];
 const WRITTEN: &[(&str, &str)] = &[("200", "OK"), ("201", "Created"), ("401", "Unauthorized")];
@@ -236,22 +247,34 @@ impl Describe<'_> {
         let suffix = pascal(sub.name);
         let mut operations = Vec::new();
         for verb in &sub.verbs {
-            let mut operation = match *verb {
-                "get" if sub.is_text => {
+            let mut operation = match (*verb, sub.speaks) {
+                ("get", Speaks::Text) => {
                     let mut operation = self.read(None, &suffix);
                     operation.query.extend(&LOG);
                     operation
                 }
-                "get" => self.read(Some(definition.clone()), &suffix),
-                "create" => self.write(Method::Post, &definition, &suffix),
-                "update" => self.write(Method::Put, &definition, &suffix),
-                "patch" => self.write(Method::Patch, &definition, &suffix),
+                ("get", Speaks::Connection(connect)) => self.connect(Method::Get, connect, &suffix),
+                ("create", Speaks::Connection(connect)) => self.connect(Method::Post, connect, &suffix),
+                ("get", Speaks::Kind) => self.read(Some(definition.clone()), &suffix),
+                ("create", _) => self.write(Method::Post, &definition, &suffix),
+                ("update", _) => self.write(Method::Put, &definition, &suffix),
+                ("patch", _) => self.write(Method::Patch, &definition, &suffix),
                 _ => continue,
             };
             operation.kind = gvk(sub.group, sub.version, sub.kind);
             operations.push(operation);
         }
         operations
+    }
+
+    fn connect(&self, method: Method, connect: Connect, suffix: &str) -> Operation {
+        let query = match connect {
+            Connect::Exec => EXEC.iter().collect(),
+            // All but the command.
+            Connect::Attach => EXEC.iter().skip(1).collect(),
+            Connect::PortForward => vec![&PORTS],
+        };
+        Operation { query, ..self.operation(method, ("connect", "connect"), suffix, None) }
     }
 
     fn list(&self, schema: &Schema, suffix: &str) -> Operation {
@@ -305,7 +328,8 @@ impl Describe<'_> {
         let Resource { group, version, kind, namespaced, .. } = self.resource;
         let group = if group.is_empty() { "core" } else { group.trim_end_matches(".k8s.io") };
         let scope = if *namespaced && suffix != "ForAllNamespaces" { "Namespaced" } else { "" };
-        let id = format!("{word}{}{}{scope}{kind}{suffix}", pascal(group), pascal(version));
+        let by = if action == "connect" { pascal(method.as_str()) } else { String::new() };
+        let id = format!("{word}{}{}{by}{scope}{kind}{suffix}", pascal(group), pascal(version));
         let tag = format!("{}_{version}", first_lower(&pascal(group)));
         let kind = self.kind.clone();
         let is_custom = self.resource.custom.is_some();

@@ -4,7 +4,8 @@ use expect_test::{Expect, expect};
 use serde_json::Value;
 
 use super::super::Schema;
-use super::{OpenApi, Resource, Subresource};
+use super::{OpenApi, Resource, Speaks, Subresource};
+use crate::Connect;
 
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
@@ -19,14 +20,24 @@ fn built() -> OpenApi {
         namespaced: true,
         definition: "io.k8s.api.core.v1.Pod",
         verbs: VERBS.to_vec(),
-        subresources: vec![Subresource {
-            name: "log",
-            verbs: vec!["get"],
-            group: "",
-            version: "v1",
-            kind: "Pod",
-            is_text: true,
-        }],
+        subresources: vec![
+            Subresource {
+                name: "log",
+                verbs: vec!["get"],
+                group: "",
+                version: "v1",
+                kind: "Pod",
+                speaks: Speaks::Text,
+            },
+            Subresource {
+                name: "exec",
+                verbs: vec!["create", "get"],
+                group: "",
+                version: "v1",
+                kind: "PodExecOptions",
+                speaks: Speaks::Connection(Connect::Exec),
+            },
+        ],
     };
     let deployments = Resource {
         group: "apps",
@@ -44,7 +55,7 @@ fn built() -> OpenApi {
             group: "autoscaling",
             version: "v1",
             kind: "Scale",
-            is_text: false,
+            speaks: Speaks::Kind,
         }],
     };
     OpenApi::build(&Schema::builtin(), "v1.36.0", &[pods, deployments])
@@ -103,6 +114,21 @@ fn v3_says_what_kubectl_asks() {
         expect![[r##"{"$ref":"#/components/schemas/io.k8s.api.autoscaling.v1.Scale"}"##]],
     );
     check(apps, "/components/schemas/io.k8s.api.apps.v1.StatefulSet", expect!["null"]);
+}
+
+#[test]
+fn connections_have_no_bodies() {
+    let built = built();
+    let pods = &built.document("api/v1").expect("a document").body;
+    let exec = "/paths/~1api~1v1~1namespaces~1{namespace}~1pods~1{name}~1exec";
+    for (method, word) in [("get", "Get"), ("post", "Post")] {
+        let operation = at(pods, &format!("{exec}/{method}"));
+        assert_eq!(operation["operationId"], format!("connectCoreV1{word}NamespacedPodExec"));
+        assert_eq!(operation["x-kubernetes-action"], "connect");
+        assert_eq!(operation["x-kubernetes-group-version-kind"]["kind"], "PodExecOptions");
+        assert!(operation["requestBody"].is_null(), "{operation}");
+        assert_eq!(operation["parameters"][0]["name"], "command");
+    }
 }
 
 #[test]
