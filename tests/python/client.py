@@ -5,9 +5,10 @@ clients can do (server-side apply, informers) is done where the client can.
 """
 
 import sys
+import threading
 import time
 
-from kubernetes import client, config, dynamic, watch
+from kubernetes import client, config, dynamic, stream, watch
 
 NAMESPACE = "python"
 VERSION = int(client.ApiClient().user_agent.split("/")[1].split(".")[0])
@@ -91,10 +92,38 @@ def pods_run(core, apps):
     pod = core.list_namespaced_pod(NAMESPACE).items[0].metadata.name
     log = core.read_namespaced_pod_log(pod, NAMESPACE)
     assert log.startswith("serving"), log
+    commands_run_in(core, pod)
     core.create_namespaced_pod_eviction(pod, NAMESPACE, client.V1Eviction(metadata=named(pod)))
     eventually("the evicted pod is gone", lambda: refused(404, core.read_namespaced_pod, pod, NAMESPACE))
     apps.delete_namespaced_deployment("web", NAMESPACE, propagation_policy="Foreground")
     eventually("no pod is left", lambda: not core.list_namespaced_pod(NAMESPACE).items)
+
+
+def commands_run_in(core, pod):
+    """Over WebSocket, v4."""
+
+    def run(*command):
+        connect = core.connect_get_namespaced_pod_exec
+        wanted = {"stdin": True, "stdout": True, "stderr": True, "tty": False, "_preload_content": False}
+        return stream.stream(connect, pod, NAMESPACE, command=list(command), **wanted)
+
+    said = run("sh", "-c", "read line; echo heard $line; echo bad >&2; exit 3")
+    said.write_stdin("hello\n")
+    said.run_forever(timeout=WITHIN)
+    assert said.read_stdout() == "heard hello\n"
+    assert said.read_stderr() == "bad\n"
+    assert said.returncode == 3, said.returncode
+    # The client's thread does not expect that a pod hangs up first, and dies.
+    threading.excepthook = lambda _: None
+    ports = stream.portforward(core.connect_get_namespaced_pod_portforward, pod, NAMESPACE, ports="8080")
+    port = ports.socket(8080)
+    port.setblocking(True)
+    port.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    page = b""
+    while not page.endswith(pod.encode() + b"\n"):
+        page += port.recv(1024)
+    assert page.startswith(b"HTTP/1.1 200"), page
+    assert ports.error(8080) is None, ports.error(8080)
 
 
 def custom_kinds_are_found():
