@@ -83,6 +83,7 @@ impl Gateway {
         tasks.spawn_infallible("gateway heartbeat", heartbeat.run(tasks.stop().clone()));
         let reporter = Reporter {
             client: config.client.clone(),
+            act_as_node: config.act_as_node.clone(),
             nodes: view.nodes(),
             pods: view.pods(),
             own_writes: report::OwnWrites::default(),

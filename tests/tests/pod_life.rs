@@ -129,6 +129,10 @@ fn from_files(cluster: &Cluster, kubectl: &Kubectl) {
     std::fs::write(&file, STATIC).expect("a manifest");
     let mirror = until(kubectl, "static-agent-1", "running", runs);
     assert_eq!(mirror["metadata"]["annotations"]["kubernetes.io/config.source"], "file");
+    assert_eq!(
+        mirror["metadata"]["ownerReferences"][0]["name"], "agent-1",
+        "NodeRestriction has let it pass"
+    );
     let id = mirror["status"]["containerStatuses"][0]["containerID"].clone();
     kubectl.ok("delete pod static-agent-1 --wait=false");
     let uid = mirror["metadata"]["uid"].clone();

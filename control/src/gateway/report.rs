@@ -8,19 +8,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use base::Entropy;
 use client::{Cache, Client, ClientError, Delete, HasMetadata, ObjectKey, Preconditions};
 use k8s_openapi::api::core::v1::{Event, Node, NodeStatus, Pod, PodCondition, PodStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use proto::agent::{NodeReport, PodReport, ReportRequest};
 use serde::de::DeserializeOwned;
 use tonic::Status;
 use tracing::{debug, info, warn};
 
-use super::same_but_for_heartbeats;
+use super::{ActAsNode, same_but_for_heartbeats};
 
 /// How often a status is written anew after somebody else wrote first.
 const CONFLICTS_MAX: usize = 5;
 
 pub(crate) struct Reporter {
     pub(crate) client: Client,
+    pub(crate) act_as_node: ActAsNode,
     pub(crate) nodes: Cache<Node>,
     pub(crate) pods: Cache<Pod>,
     pub(crate) own_writes: OwnWrites,
@@ -239,11 +240,15 @@ impl Reporter {
                 self.delete_now(&key, preconditions).await?;
             }
         }
-        for (key, pod) in wanted {
-            match self.client.create(&pod).await {
+        let Some(owner) = self.nodes.get(&ObjectKey::cluster(node)) else { return Ok(()) };
+        // What a node shows must use nothing of the cluster's, or it would be sent there: NodeRestriction sees to that.
+        let client = (self.act_as_node)(node);
+        for (key, mut pod) in wanted {
+            pod.metadata.owner_references = Some(vec![owned_by(&owner)]);
+            match client.create(&pod).await {
                 Ok(_) => info!(%node, pod = %key, "a pod shows what the node runs from a file"),
                 // The cache did not show it yet.
-                Err(error) if error.is_conflict() || error.code() == Some(409) => {}
+                Err(error) if error.code() == Some(409) => {}
                 Err(error) if error.code().is_some_and(|code| code < 500) => {
                     warn!(%node, pod = %key, %error, "the API refuses a mirror");
                 }
@@ -288,6 +293,17 @@ fn merged(before: &PodStatus, reported: &PodStatus) -> PodStatus {
     wanted.nominated_node_name = before.nominated_node_name.clone();
     wanted.qos_class = reported.qos_class.clone().or_else(|| before.qos_class.clone());
     wanted
+}
+
+fn owned_by(node: &Node) -> OwnerReference {
+    OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Node".to_owned(),
+        name: node.name().to_owned(),
+        uid: node.uid().to_owned(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    }
 }
 
 /// What a mirror shows: the hash of the file that its pod was made of.
