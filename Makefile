@@ -110,16 +110,7 @@ bench-api: setup ## the Kubernetes API of three servers; ARGS="--kubeconfig FILE
 	@$(RELEASE) --bin navarch --bin bench_api
 	@NAVARCH_BIN=$(CARGO_TARGET_DIR)/release/navarch $(CARGO_TARGET_DIR)/release/bench_api $(ARGS)
 
-# The tests against real processes mostly wait, the simulation never does: it takes the time that they leave.
-ci: check setup kubectl kube-rs ## what .ci/run runs
-	@cargo build --workspace --all-targets
-	@mkdir -p $(CARGO_TARGET_DIR)/sim
-	@nice -n 19 setsid $(MAKE) --no-print-directory sim-ci > $(CARGO_TARGET_DIR)/sim/ci.log 2>&1 & sim=$$!; \
-		trap 'kill -- -$$sim 2>/dev/null || :' EXIT; \
-		$(MAKE) --no-print-directory test; \
-		wait $$sim || { cat $(CARGO_TARGET_DIR)/sim/ci.log; exit 1; }; \
-		tail -1 $(CARGO_TARGET_DIR)/sim/ci.log
-	@$(MAKE) --no-print-directory chaos-ci
+ci: check test chaos-ci sim-ci ## what .ci/run runs
 
 loc: ## lines of Rust in each room
 	@for room in proto store control/kinds control/apiserver control/client control/controllers control/scheduler control/src agent chaos tests; do \

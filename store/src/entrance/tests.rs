@@ -117,8 +117,11 @@ impl Running {
         self.tasks.join(Duration::from_secs(10)).await.expect("no task failed");
     }
 
+    /// Returns when this node has applied it too, so that its revision says how far the others must come.
     async fn put(&self, key: &str) -> Result<(), StoreError> {
-        self.store.txn(Txn::of(Op::Put(Put::of(key.to_owned(), "v")))).await.map(drop)
+        let made = self.store.txn(Txn::of(Op::Put(Put::of(key.to_owned(), "v")))).await?;
+        self.wait("it has its own write", |store| store.revision() >= made.revision).await;
+        Ok(())
     }
 
     async fn has(&self, key: &str) -> bool {
