@@ -31,7 +31,8 @@ pub const ALL: &[Trap] = &[
     ),
     calm(Bug::ReadWithoutReadIndex, &["strict-serializability"]),
     struck(Bug::ReadOfFormerLeader, "S-02", 20, &["strict-serializability"]),
-    struck(Bug::DamagedLogIsCut, "S-08", 16, &["no-crash", "log-agreement", "write-kept"]),
+    // A member that sees that it has forgotten something stands aside: then it is the majority that is missed.
+    struck(Bug::DamagedLogIsCut, "S-08", 16, &["no-crash", "log-agreement", "write-kept", "core-progress"]),
     struck(Bug::WipedVoterReturns, "S-09", 16, &["header-term", "log-agreement", "write-kept"]),
     // Without compactions, so that watches may begin far back.
     struck(Bug::WatchDropsWhenFull, "S-02", 8, &["watch-reliable", "watch-progress-complete", "log-heard"]),
