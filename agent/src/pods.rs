@@ -29,7 +29,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub(crate) use containers::lasting;
+pub(crate) use containers::{lasting, named};
 pub(crate) use environment::{MissingValue, Sources, expand_known};
 pub(crate) use events::About;
 pub(crate) use fields::{Allocatable, FieldPathError, pod_field, resource_field};

@@ -21,6 +21,7 @@ use crate::desired::{Desired, PodKey, Report, ReportInbox, Reports};
 use crate::logs::changes::Changes;
 
 pub(crate) use manifest::is_static;
+pub(crate) use mirror::SOURCE;
 
 /// The mirrors are compared with what the API has this often.
 const COMPARE_EVERY: Duration = Duration::from_secs(5);

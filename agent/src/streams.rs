@@ -20,6 +20,7 @@ mod tests;
 mod websocket;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::Tasks;
 use http::{Request, Response};
@@ -39,6 +40,9 @@ pub(crate) use protocol::tell_spoken;
 use protocol::{PortTransport, SessionTransport};
 pub(crate) use refusal::Refusal;
 pub(crate) use status::{of_size, parse_ending};
+
+/// After the last word, how long a client may take to hang up.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// Opens sessions in this node's containers.
 #[derive(Clone)]
@@ -95,7 +99,7 @@ impl Sessions {
         let runtime = self.runtime.clone();
         let wanted = options.streams;
         // Whether it has a terminal was decided when it was started.
-        let tty = has_terminal(&pod, container);
+        let tty = crate::pods::named(&pod, container).is_some_and(|spec| spec.tty == Some(true));
         let real = Streams { tty, stderr: wanted.stderr && !tty, ..wanted };
         let opening = async move {
             let opened = runtime.open_attach(&id, real).await;
@@ -200,13 +204,4 @@ impl Sessions {
 /// How a session ends of which the runtime said no end.
 fn hung_up() -> Ending {
     Ending::Failed("the container runtime hung up".to_owned())
-}
-
-fn has_terminal(pod: &Pod, name: &str) -> bool {
-    let Some(spec) = &pod.spec else { return false };
-    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    let mut terminals = containers
-        .map(|container| (&container.name, container.tty))
-        .chain(spec.ephemeral_containers.iter().flatten().map(|container| (&container.name, container.tty)));
-    terminals.any(|(present, tty)| present == name && tty == Some(true))
 }

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod, Volume};
 use thiserror::Error;
 
-use crate::pods::Sources;
+use crate::pods::{Sources, lasting};
 use claims::{ClaimError, Found};
 pub(crate) use mounting::{clean_up, devices, mounts, share};
 use ownership::Ownership;
@@ -191,7 +191,7 @@ pub(super) fn common_user(pod: &Pod) -> Option<u32> {
     let of = |container: &ContainerSpec| {
         container.security_context.as_ref().and_then(|context| context.run_as_user).or(of_pod)
     };
-    let mut users = spec.containers.iter().chain(spec.init_containers.iter().flatten()).map(of);
+    let mut users = lasting(pod).map(of);
     let first = users.next()??;
     users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok()).flatten()
 }

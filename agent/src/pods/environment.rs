@@ -59,10 +59,7 @@ pub(crate) fn environment(
     }
     for variable in spec.env.iter().flatten() {
         let value = match (&variable.value, &variable.value_from) {
-            (Some(value), _) => Some(expand_from(value, |name| {
-                let own = variables.iter().chain(&linked).find(|(known, _)| known == name);
-                own.map(|(_, value)| value.as_str())
-            })),
+            (Some(value), _) => Some(expand_from(value, |name| find(variables.iter().chain(&linked), name))),
             (None, Some(source)) => sources.value(source, spec)?,
             (None, None) => Some(String::new()),
         };
@@ -80,9 +77,11 @@ pub(crate) fn environment(
 
 /// Replaces `$(NAME)` by its value and `$$` by `$`; what has no value stays as it is written.
 pub(crate) fn expand(text: &str, variables: &[(String, String)]) -> String {
-    expand_from(text, |name| {
-        variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    })
+    expand_from(text, |name| find(variables, name))
+}
+
+fn find<'a>(variables: impl IntoIterator<Item = &'a (String, String)>, name: &str) -> Option<&'a str> {
+    variables.into_iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
 /// A reference in a `subPathExpr` that nothing is known of.
@@ -92,18 +91,18 @@ pub(crate) struct MissingValue(String);
 
 /// As [`expand`], but a reference without a value is an error.
 pub(crate) fn expand_known(text: &str, variables: &[(String, String)]) -> Result<String, MissingValue> {
-    let missing = std::cell::RefCell::new(None);
+    let mut missing = None;
     let expanded = expand_from(text, |name| {
-        let found = variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let found = find(variables, name);
         if found.is_none() {
-            missing.borrow_mut().get_or_insert_with(|| name.to_owned());
+            missing.get_or_insert_with(|| name.to_owned());
         }
         found
     });
-    missing.into_inner().map_or(Ok(expanded), |name| Err(MissingValue(name)))
+    missing.map_or(Ok(expanded), |name| Err(MissingValue(name)))
 }
 
-fn expand_from<'a>(text: &str, value_of: impl Fn(&str) -> Option<&'a str>) -> String {
+fn expand_from<'a>(text: &str, mut value_of: impl FnMut(&str) -> Option<&'a str>) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {

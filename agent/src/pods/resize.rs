@@ -53,8 +53,13 @@ pub(crate) enum Verdict {
     Refused(Pending),
 }
 
-/// `others` is what the other pods of the node have been given.
-pub(crate) fn decide(pod: &Pod, told: Option<&PodStatus>, allocatable: Amounts, others: Amounts) -> Verdict {
+/// `others` adds up what the other pods of the node have been given; it is asked only when something is new.
+pub(crate) fn decide(
+    pod: &Pod,
+    told: Option<&PodStatus>,
+    allocatable: Amounts,
+    others: impl FnOnce() -> Amounts,
+) -> Verdict {
     let Some(told) = told else { return Verdict::Unchanged };
     let is_new = |container: &Container| {
         given(told, &container.name).is_some_and(|given| !same(&given, container.resources.as_ref()))
@@ -63,9 +68,8 @@ pub(crate) fn decide(pod: &Pod, told: Option<&PodStatus>, allocatable: Amounts, 
         return Verdict::Unchanged;
     }
     let wanted = asked(pod, |container| container.resources.clone().unwrap_or_default());
-    let given = asked(pod, |container| {
-        given(told, &container.name).unwrap_or_else(|| container.resources.clone().unwrap_or_default())
-    });
+    let given = asked(pod, |container| given_or_asked(Some(told), container));
+    let others = others();
     for (what, wanted, _, capacity, _) in wanted.beside(given, allocatable, others) {
         if wanted > capacity {
             let message = format!(
@@ -117,10 +121,7 @@ pub(crate) fn as_given(pod: &Pod, told: &PodStatus) -> Pod {
 pub(crate) fn of_others<'a>(pods: impl Iterator<Item = &'a Pod>, uid: &str) -> Amounts {
     let others = pods.filter(|pod| pod.metadata.uid.as_deref() != Some(uid) && !has_ended(pod));
     others.fold(Amounts::default(), |sum, pod| {
-        let one = asked(pod, |container| {
-            let told = pod.status.as_ref().and_then(|status| given(status, &container.name));
-            told.unwrap_or_else(|| container.resources.clone().unwrap_or_default())
-        });
+        let one = asked(pod, |container| given_or_asked(pod.status.as_ref(), container));
         Amounts {
             cpu_millis: sum.cpu_millis + one.cpu_millis,
             memory_bytes: sum.memory_bytes + one.memory_bytes,
@@ -182,6 +183,12 @@ fn given(told: &PodStatus, name: &str) -> Option<ResourceRequirements> {
     })
 }
 
+/// A container that nothing was told of has what it asks for.
+fn given_or_asked(told: Option<&PodStatus>, container: &Container) -> ResourceRequirements {
+    let given = told.and_then(|told| given(told, &container.name));
+    given.unwrap_or_else(|| container.resources.clone().unwrap_or_default())
+}
+
 fn same(given: &ResourceRequirements, wanted: Option<&ResourceRequirements>) -> bool {
     let amount = |amounts: Option<&BTreeMap<String, Quantity>>, name: &str| {
         amounts
@@ -218,7 +225,7 @@ mod tests {
     fn decided(wanted: &str, given: Option<&str>, others: &[Pod]) -> String {
         let pod = pod("p", wanted, given);
         let allocatable = Amounts { cpu_millis: 2000, memory_bytes: 1 << 30 };
-        match decide(&pod, pod.status.as_ref(), allocatable, of_others(others.iter(), "p")) {
+        match decide(&pod, pod.status.as_ref(), allocatable, || of_others(others.iter(), "p")) {
             Verdict::Unchanged => "unchanged".to_owned(),
             Verdict::Granted => "granted".to_owned(),
             Verdict::Refused(pending) => format!("{}: {}", pending.reason, pending.message),

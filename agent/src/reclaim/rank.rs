@@ -11,9 +11,7 @@ use super::thresholds::{Crossed, Signal, binary};
 use super::usage::{PodUsage, empty_dirs};
 use crate::cgroups::resource_amount;
 use crate::pods::is_critical;
-
-/// What the node itself runs from files.
-const SOURCE: &str = "kubernetes.io/config.source";
+use crate::statics::SOURCE;
 
 pub(super) struct Candidate {
     pub(super) pod: Arc<Pod>,

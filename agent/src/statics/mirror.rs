@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::core::v1::Pod;
 
-pub(super) const SOURCE: &str = "kubernetes.io/config.source";
+/// The annotation that says where a pod comes from.
+pub(crate) const SOURCE: &str = "kubernetes.io/config.source";
 pub(super) const HASH: &str = "kubernetes.io/config.hash";
 const MIRROR: &str = "kubernetes.io/config.mirror";
 

@@ -2,11 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{Bytes, BytesMut};
-use tokio::io::AsyncWrite;
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 
 use super::protocol::Channels;
-use super::websocket::{WebSocketError, Writer};
+use super::websocket::{Courtesy, Event, Reader, WebSocketError, Writer};
 
 /// A message that must be held whole.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -34,6 +35,50 @@ impl Channels {
         } else {
             client.binary([&[channel], data]).await
         }
+    }
+}
+
+/// A piece of a message, after the byte that names its channel.
+pub(super) struct Piece {
+    /// `None`: the message is empty.
+    pub(super) channel: Option<u8>,
+    /// The message ends here.
+    pub(super) last: bool,
+    pub(super) data: Bytes,
+}
+
+/// What a client sends; what it expects besides goes to whoever writes.
+pub(super) struct ChannelReader<R, A> {
+    client: Reader<R>,
+    channels: Channels,
+    /// That of the message under way.
+    channel: Option<u8>,
+    answers: mpsc::Sender<A>,
+}
+
+impl<R: AsyncRead + Unpin, A: From<Courtesy>> ChannelReader<R, A> {
+    pub(super) fn new(client: Reader<R>, channels: Channels, answers: mpsc::Sender<A>) -> Self {
+        Self { client, channels, channel: None, answers }
+    }
+
+    /// `None` when the client has hung up.
+    pub(super) async fn next(&mut self) -> Result<Option<Piece>, WebSocketError> {
+        while let Some(event) = self.client.next().await? {
+            let courtesy = match event {
+                Event::Data { first, last, mut data } => {
+                    if first {
+                        self.channel = data.first().map(|named| self.channels.number(*named));
+                        data.advance(data.len().min(1));
+                    }
+                    return Ok(Some(Piece { channel: self.channel, last, data }));
+                }
+                Event::Ping(ping) => Courtesy::Pong(ping),
+                Event::Close => Courtesy::Close,
+            };
+            // Who writes has stopped: the client will not miss it.
+            let _stopped = self.answers.send(courtesy.into()).await;
+        }
+        Ok(None)
     }
 }
 

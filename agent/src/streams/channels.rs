@@ -4,16 +4,16 @@
 //! bytes in base64, too.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tracing::debug;
 
+use super::channel_format::{ChannelReader, Piece};
 use super::protocol::Channels;
-use super::status;
-use super::websocket::{Courtesy, Event, Reader, WebSocketError, Writer};
+use super::websocket::{Courtesy, Reader, WebSocketError, Writer};
+use super::{LINGER, status};
 use crate::causes::in_full;
 use crate::runtime::{Ending, Output, Session, Streams, TerminalSize};
 
@@ -25,8 +25,6 @@ const RESIZE: u8 = 4;
 /// In v5: the stream named by the next byte has ended.
 const ENDED: u8 = 255;
 
-/// After the last word, how long the client may take to hang up.
-const LINGER: Duration = Duration::from_secs(10);
 const COURTESIES_WAITING_MAX: usize = 4;
 
 /// Until the session has ended and the client knows it, or the client has gone away.
@@ -41,8 +39,8 @@ pub(super) async fn serve(
     let begun = writer.begin(wanted).await;
     let session = opening.await.unwrap_or_else(Session::failed);
     let (courtesies, waiting) = mpsc::channel(COURTESIES_WAITING_MAX);
-    let incoming = Incoming { channels, stdin: session.stdin, resize: session.resize, courtesies };
-    let reading = incoming.run(Reader::new(read));
+    let incoming = Incoming { channels, stdin: session.stdin, resize: session.resize };
+    let reading = incoming.run(ChannelReader::new(Reader::new(read), channels, courtesies));
     let writing = writer.run(session.output, waiting);
     let work = async {
         session.work.await;
@@ -69,30 +67,16 @@ struct Incoming {
     channels: Channels,
     stdin: Option<mpsc::Sender<Bytes>>,
     resize: Option<mpsc::Sender<TerminalSize>>,
-    courtesies: mpsc::Sender<Courtesy>,
 }
 
 impl Incoming {
     /// Until the client hangs up.
-    async fn run(mut self, mut client: Reader<impl AsyncRead + Unpin>) -> Result<(), WebSocketError> {
-        let mut channel = None;
+    async fn run(
+        mut self,
+        mut client: ChannelReader<impl AsyncRead + Unpin, Courtesy>,
+    ) -> Result<(), WebSocketError> {
         let mut inbox = self.channels.inbox();
-        while let Some(event) = client.next().await? {
-            let (first, last, mut data) = match event {
-                Event::Data { first, last, data } => (first, last, data),
-                Event::Ping(ping) => {
-                    let _done = self.courtesies.send(Courtesy::Pong(ping)).await;
-                    continue;
-                }
-                Event::Close => {
-                    let _done = self.courtesies.send(Courtesy::Close).await;
-                    continue;
-                }
-            };
-            if first {
-                channel = data.first().map(|named| self.channels.number(*named));
-                data.advance(data.len().min(1));
-            }
+        while let Some(Piece { channel, last, data }) = client.next().await? {
             match channel {
                 Some(STDIN) => {
                     if let Some(data) = inbox.take(data, last)? {

@@ -4,17 +4,18 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures::future::join_all;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tracing::debug;
 
+use super::LINGER;
+use super::channel_format::{ChannelReader, Piece};
 use super::dial::PodNetwork;
 use super::protocol::Channels;
-use super::websocket::{Courtesy, Event, Reader, WebSocketError, Writer};
+use super::websocket::{Courtesy, Reader, WebSocketError, Writer};
 use crate::causes::in_full;
 
 const PIECES_WAITING_MAX: usize = 8;
@@ -22,13 +23,16 @@ const PIECE_BYTES_MAX: usize = 32 * 1024;
 /// Channels are numbered with one byte, and each port takes two.
 const PORTS_MAX: usize = 128;
 
-/// After the last word, how long the client may take to hang up.
-const LINGER: Duration = Duration::from_secs(10);
-
 /// What is sent to the client.
 enum Outgoing {
     Channel(u8, Bytes),
     Courtesy(Courtesy),
+}
+
+impl From<Courtesy> for Outgoing {
+    fn from(courtesy: Courtesy) -> Self {
+        Self::Courtesy(courtesy)
+    }
 }
 
 /// Until every connection has ended, or the client hangs up.
@@ -48,7 +52,8 @@ pub(super) async fn serve(
         connections.push(forward(&pod, (number, port), data, outgoing.clone()));
     }
     let done = outgoing.clone();
-    let reading = incoming(Reader::new(read), channels, inputs, outgoing);
+    let client = ChannelReader::new(Reader::new(read), channels, outgoing);
+    let reading = incoming(client, channels, inputs);
     let writing = write_all(Writer::new(write), channels, waiting);
     let connections = async {
         join_all(connections).await;
@@ -118,29 +123,12 @@ async fn forward(
 
 /// Until the client hangs up.
 async fn incoming(
-    mut client: Reader<impl AsyncRead + Unpin>,
+    mut client: ChannelReader<impl AsyncRead + Unpin, Outgoing>,
     channels: Channels,
     inputs: Vec<mpsc::Sender<Bytes>>,
-    outgoing: mpsc::Sender<Outgoing>,
 ) -> Result<(), WebSocketError> {
-    let mut channel = None;
     let mut inbox = channels.inbox();
-    while let Some(event) = client.next().await? {
-        let (first, last, mut data) = match event {
-            Event::Data { first, last, data } => (first, last, data),
-            Event::Ping(ping) => {
-                let _stopped = outgoing.send(Outgoing::Courtesy(Courtesy::Pong(ping))).await;
-                continue;
-            }
-            Event::Close => {
-                let _stopped = outgoing.send(Outgoing::Courtesy(Courtesy::Close)).await;
-                continue;
-            }
-        };
-        if first {
-            channel = data.first().map(|named| channels.number(*named));
-            data.advance(data.len().min(1));
-        }
+    while let Some(Piece { channel, last, data }) = client.next().await? {
         let Some(data) = inbox.take(data, last)? else { continue };
         let even = channel.filter(|channel| channel % 2 == 0);
         if let Some(input) = even.and_then(|channel| inputs.get(usize::from(channel / 2)))

@@ -11,14 +11,12 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::spdy::{self, Handle, HungUp, Role, Stream};
-use super::status;
+use super::{LINGER, status};
 use crate::causes::in_full;
 use crate::runtime::{Ending, Output, Session, Streams, TerminalSize};
 
 /// How long the client may take to open its streams.
 const STREAMS_TIMEOUT: Duration = Duration::from_secs(30);
-/// After the last word, how long the client may take to hang up.
-const LINGER: Duration = Duration::from_secs(10);
 /// What is said of the terminal's size and not yet understood.
 const SIZES_BYTES_MAX: usize = 1024;
 

@@ -147,15 +147,7 @@ fn is_recursively_read_only(wanted: &VolumeMount) -> Result<bool, MountError> {
 }
 
 fn bind_read_only(source: &Path, target: &Path) -> io::Result<()> {
-    while is_mounted(target) {
-        umount2(target, MntFlags::MNT_DETACH)?;
-    }
-    if source.is_dir() {
-        make_dir(target, 0o750)?;
-    } else {
-        target.parent().map_or(Ok(()), |parent| make_dir(parent, 0o750))?;
-        std::fs::File::create(target)?;
-    }
+    clear_target(target, source.is_dir())?;
     let none = None::<&str>;
     mount(Some(source), target, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)?;
     for mounted in mounted_below(target) {
@@ -163,6 +155,27 @@ fn bind_read_only(source: &Path, target: &Path) -> io::Result<()> {
         mount(none, &mounted, none, flags, none)?;
     }
     Ok(())
+}
+
+/// Makes room for a mount: a folder is mounted on a folder, anything else on a file. What was mounted there goes.
+pub(super) fn clear_target(target: &Path, folder: bool) -> io::Result<()> {
+    while is_mounted(target) {
+        umount2(target, MntFlags::MNT_DETACH)?;
+    }
+    match target.symlink_metadata() {
+        Ok(present) if present.is_dir() == folder => return Ok(()),
+        Ok(present) if present.is_dir() => std::fs::remove_dir(target)?,
+        Ok(_) => std::fs::remove_file(target)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    if folder {
+        return make_dir(target, 0o750);
+    }
+    if let Some(parent) = target.parent() {
+        make_dir(parent, 0o750)?;
+    }
+    std::fs::File::create(target).map(drop)
 }
 
 /// What a remount would take away if it did not say it again.

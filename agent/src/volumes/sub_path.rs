@@ -10,11 +10,11 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat};
 use thiserror::Error;
 
-use super::make_dir;
+use super::mounting::clear_target;
 
 #[derive(Debug, Error)]
 pub(crate) enum SubPathError {
@@ -35,10 +35,7 @@ pub(super) fn bind(root: &Path, sub_path: &str, target: &Path) -> Result<(), Sub
     let volume = open(root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
     let volume = volume.map_err(io::Error::from)?;
     let found = open_or_make(&volume, sub_path)?;
-    while super::mounting::is_mounted(target) {
-        umount2(target, MntFlags::MNT_DETACH).map_err(io::Error::from)?;
-    }
-    make_target(target, is_dir(&found)?)?;
+    clear_target(target, is_dir(&found)?)?;
     let held = format!("/proc/self/fd/{}", found.as_raw_fd());
     let mounted = mount(Some(held.as_str()), target, None::<&str>, MsFlags::MS_BIND, None::<&str>);
     Ok(mounted.map_err(io::Error::from)?)
@@ -111,24 +108,6 @@ fn refusal(error: Errno) -> SubPathError {
 fn is_dir(file: &OwnedFd) -> io::Result<bool> {
     let mode = fstat(file)?.st_mode;
     Ok(SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR)
-}
-
-/// A folder is mounted on a folder, anything else on a file.
-fn make_target(target: &Path, folder: bool) -> io::Result<()> {
-    match target.symlink_metadata() {
-        Ok(present) if present.is_dir() == folder => return Ok(()),
-        Ok(present) if present.is_dir() => std::fs::remove_dir(target)?,
-        Ok(_) => std::fs::remove_file(target)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    if folder {
-        return make_dir(target, 0o750);
-    }
-    if let Some(parent) = target.parent() {
-        make_dir(parent, 0o750)?;
-    }
-    std::fs::File::create(target).map(drop)
 }
 
 #[cfg(test)]

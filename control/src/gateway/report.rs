@@ -9,6 +9,7 @@ use base::Entropy;
 use client::{Cache, Client, ClientError, Delete, HasMetadata, ObjectKey, Preconditions};
 use k8s_openapi::api::core::v1::{Event, Node, NodeStatus, Pod, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kinds::core::pod::MIRROR;
 use proto::agent::{NodeReport, PodReport, ReportRequest};
 use serde::de::DeserializeOwned;
 use tonic::Status;
@@ -273,8 +274,6 @@ impl Reporter {
     }
 }
 
-/// The annotation of a pod that only shows what a node runs from a file.
-const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Conditions of agents that are there only while they hold.
 const PASSING: &[&str] = &["PodResizePending", "PodResizeInProgress"];
 

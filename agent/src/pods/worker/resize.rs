@@ -20,7 +20,7 @@ impl Worker {
         order: &Order,
         runtime: &PodRuntime,
     ) -> Result<Arc<Pod>, PassError> {
-        let others = of_others(order.desired.pods.values().map(Arc::as_ref), &self.uid);
+        let others = || of_others(order.desired.pods.values().map(Arc::as_ref), &self.uid);
         let verdict = decide(pod, self.told.as_ref(), Amounts::of(&self.node.allocatable), others);
         let mut resizing = Resizing::default();
         let run = match (&verdict, &self.told) {
