@@ -8,6 +8,9 @@ use tokio::process::Command;
 use tracing::info;
 
 use super::archive::{self, Entry, Image};
+use super::import::Archive;
+use super::store::ImageStore;
+use crate::causes::in_full;
 use crate::config::Paths;
 use crate::containerd::find_program;
 use crate::runtime::{Runtime, RuntimeError};
@@ -126,6 +129,22 @@ pub async fn ensure(paths: &Paths, runtime: &dyn Runtime) -> Result<(), ImageErr
         import(paths, name, &archive).await?;
         info!(image = name, bytes = archive.len(), "made an image");
     }
+    Ok(())
+}
+
+/// Makes the web image where the built-in runtime lacks it. It needs no pause image.
+///
+/// # Errors
+/// When busybox is missing or not static, or the store does not take the image.
+#[allow(dead_code, reason = "the built-in runtime, which calls it, is being written")]
+pub(crate) async fn ensure_stored(store: &ImageStore) -> Result<(), ImageError> {
+    let name = WEB_IMAGE;
+    if store.image(name).is_some() {
+        return Ok(());
+    }
+    let archive = Archive::Bytes(build(name)?.into());
+    let imported = store.import(archive).await;
+    imported.map_err(|error| ImageError::Import { name, message: in_full(&error) })?;
     Ok(())
 }
 
