@@ -60,6 +60,24 @@ impl Logs {
         Self { root, desired, statuses, clock }
     }
 
+    /// Every pod of this node as it is now, as a v1 PodList.
+    pub(crate) fn pods(&self) -> serde_json::Value {
+        let (desired, statuses) = (self.desired.borrow().clone(), self.statuses.borrow().clone());
+        let items: Vec<Pod> = desired
+            .pods
+            .values()
+            .map(|pod| {
+                let mut pod = Pod::clone(pod);
+                let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+                if let Some(status) = statuses.get(uid) {
+                    pod.status = Some(PodStatus::clone(status));
+                }
+                pod
+            })
+            .collect();
+        serde_json::json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
+    }
+
     /// The text of one container's log, piece by piece; without end while it is followed and the container
     /// runs.
     ///

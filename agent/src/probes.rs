@@ -19,8 +19,9 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
-pub(crate) use check::Target;
+pub(crate) use check::{Target, dial_error};
 pub(crate) use hook::hook;
+pub(crate) use http::over_tls;
 
 use crate::pods::{Probed, Verdict};
 use crate::runtime::Runtime;

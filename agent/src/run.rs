@@ -98,7 +98,7 @@ async fn start(
     let tokens = Arc::new(gateway.tokens);
     let pods = start_pods(config, desired.clone(), reports.clone(), tokens, sources, tasks).await?;
     info!(node = %config.node_name, runtime = %pods.runtime_version, "the agent runs");
-    let sessions = Sessions::new(pods.runtime.clone(), desired.clone(), tasks.clone());
+    let sessions = Sessions::new(pods.runtime.clone(), desired.clone(), config.node_ip, tasks.clone());
     let (health, runtime_health) = watch::channel(RuntimeHealth::default());
     let pods = Arc::new(pods);
     let told = tell_health(pods.clone(), health, leaving.clone(), tasks.stop().clone());

@@ -1,4 +1,4 @@
-//! exec, attach and port-forward: what a client asked the API server for, ended here.
+//! exec, attach, port-forward and proxied connections: what a client asked the API server for, ended here.
 //!
 //! The server has authorized the request and passes bytes on. Which protocol they are is agreed between the
 //! client and this node: SPDY/3.1, WebSocket with a channel per stream, or SPDY inside WebSocket. Behind all
@@ -11,6 +11,7 @@ mod options;
 mod port_channels;
 mod port_forward;
 mod protocol;
+mod reach;
 mod refusal;
 mod remote_command;
 pub(crate) mod spdy;
@@ -19,6 +20,7 @@ mod status;
 mod tests;
 mod websocket;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +40,7 @@ use dial::PodNetwork;
 use options::Options;
 pub(crate) use protocol::tell_spoken;
 use protocol::{PortTransport, SessionTransport};
+pub(crate) use reach::Port;
 pub(crate) use refusal::Refusal;
 pub(crate) use status::{of_size, parse_ending};
 
@@ -49,13 +52,19 @@ const LINGER: Duration = Duration::from_secs(10);
 pub struct Sessions {
     runtime: Arc<dyn Runtime>,
     desired: watch::Receiver<Arc<Desired>>,
+    node_ip: Ipv4Addr,
     tasks: Tasks,
 }
 
 impl Sessions {
     /// Sessions live as long as `tasks`.
-    pub fn new(runtime: Arc<dyn Runtime>, desired: watch::Receiver<Arc<Desired>>, tasks: Tasks) -> Self {
-        Self { runtime, desired, tasks }
+    pub fn new(
+        runtime: Arc<dyn Runtime>,
+        desired: watch::Receiver<Arc<Desired>>,
+        node_ip: Ipv4Addr,
+        tasks: Tasks,
+    ) -> Self {
+        Self { runtime, desired, node_ip, tasks }
     }
 
     /// A new process in a container.

@@ -110,7 +110,7 @@ pub(super) fn bare(host: &str) -> &str {
 }
 
 /// In the words that users of Kubernetes look for.
-pub(super) fn dial_error(host: &str, port: u16, error: &std::io::Error) -> String {
+pub(crate) fn dial_error(host: &str, port: u16, error: &std::io::Error) -> String {
     let at = authority(host, port);
     match error.kind() {
         std::io::ErrorKind::ConnectionRefused => format!("dial tcp {at}: connect: connection refused"),

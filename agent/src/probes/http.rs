@@ -19,6 +19,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::check::{Outcome, Target, authority, bare, dial_error, shorten};
 
@@ -147,14 +148,7 @@ impl Question {
         if !tls {
             return self.ask_over(stream).await;
         }
-        let name = ServerName::try_from(bare(&host).to_owned()).map_err(|error| error.to_string())?;
-        let config = trusting().map_err(|error| error.to_string())?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| {
-            // What a server says that speaks plain HTTP is no TLS record.
-            let text = error.to_string();
-            if text.contains("InvalidContentType") { NO_TLS.to_owned() } else { format!("tls: {text}") }
-        })?;
-        self.ask_over(stream).await
+        self.ask_over(over_tls(&host, stream).await?).await
     }
 
     async fn ask_over(
@@ -212,6 +206,17 @@ fn malformed(error: &hyper::Error) -> String {
         return "EOF".to_owned();
     }
     format!("net/http: HTTP/1.x transport connection broken: {error}")
+}
+
+/// TLS that asks nobody for whom the certificate is. The error is for people.
+pub(crate) async fn over_tls(host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, String> {
+    let name = ServerName::try_from(bare(host).to_owned()).map_err(|error| error.to_string())?;
+    let config = trusting().map_err(|error| error.to_string())?;
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| {
+        // What a server says that speaks plain HTTP is no TLS record.
+        let text = error.to_string();
+        if text.contains("InvalidContentType") { NO_TLS.to_owned() } else { format!("tls: {text}") }
+    })
 }
 
 /// Where a `Location` leads from `base`.

@@ -25,6 +25,9 @@ pub(crate) enum Refusal {
     NoUpgrade,
     #[error("the request lacks Sec-WebSocket-Key")]
     NoWebSocketKey,
+    /// A port that nobody answers at; in Kubernetes' words already.
+    #[error("{0}")]
+    Unreachable(String),
     #[error("cannot find the container")]
     Runtime(#[source] crate::runtime::RuntimeError),
 }
@@ -40,6 +43,7 @@ impl Refusal {
             | Self::NoUpgrade
             | Self::NoWebSocketKey => StatusCode::BAD_REQUEST,
             Self::Protocol { .. } => StatusCode::FORBIDDEN,
+            Self::Unreachable(_) => StatusCode::BAD_GATEWAY,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What a control node can ask of this node. It authorized the request; the tunnel's certificate is proof
 //! that it is a control node.
 
+use std::fmt::Display;
+
 use bytes::Bytes;
 use futures::TryStreamExt;
 use http::header::CONTENT_TYPE;
@@ -13,12 +15,14 @@ use tracing::warn;
 use crate::causes::in_full;
 use crate::desired::PodKey;
 use crate::logs::{LogError, LogOptions, Logs};
-use crate::streams::{Refusal, Sessions, tell_spoken};
+use crate::streams::{Port, Refusal, Sessions, tell_spoken};
 
 pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
-/// The node API: `GET /containerLogs/<namespace>/<pod>/<container>`, and by upgrade
-/// `/exec/<namespace>/<pod>/<container>`, `/attach/…` and `/portForward/<namespace>/<pod>`.
+/// The node API: `GET /containerLogs/<namespace>/<pod>/<container>`, by upgrade
+/// `/exec/<namespace>/<pod>/<container>`, `/attach/…`, `/portForward/<namespace>/<pod>` and, for `http` and `https`,
+/// `/reach/<scheme>/<port>/pod/<namespace>/<pod>` and `/reach/<scheme>/<port>/node`; and below `/node/` what clients
+/// of `nodes/proxy` may read.
 #[derive(Clone)]
 pub struct NodeApi {
     logs: Logs,
@@ -51,6 +55,29 @@ impl NodeApi {
                 let key = PodKey::new(*namespace, *pod);
                 begun(&key, self.sessions.port_forward(&key, request).await)
             }
+            ["reach", scheme, number, to @ ..] => match (Port::parse(scheme, number), to) {
+                (Some(port), ["pod", namespace, pod]) => {
+                    let key = PodKey::new(*namespace, *pod);
+                    begun(&key, self.sessions.reach_pod(&key, port, request).await)
+                }
+                (Some(port), ["node"]) => begun(&"the node", self.sessions.reach_node(port, request).await),
+                (_, _) => text(StatusCode::NOT_FOUND, "no such port"),
+            },
+            ["node", below @ ..] if request.method() == Method::GET => self.about_node(below, &request).await,
+            ["node", ..] => text(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
+            _ => text(StatusCode::NOT_FOUND, "404 page not found"),
+        }
+    }
+
+    /// What a kubelet serves, of what it serves to readers.
+    async fn about_node(&self, path: &[&str], request: &Request<Incoming>) -> Response<Body> {
+        match path {
+            ["healthz"] => text(StatusCode::OK, "ok"),
+            ["pods"] => json(&self.logs.pods()),
+            ["containerLogs", namespace, pod, container] => {
+                let query = request.uri().query().unwrap_or_default();
+                self.logs(&PodKey::new(*namespace, *pod), container, query).await
+            }
             _ => text(StatusCode::NOT_FOUND, "404 page not found"),
         }
     }
@@ -67,7 +94,7 @@ impl NodeApi {
     }
 }
 
-fn begun(key: &PodKey, session: Result<Response<Empty<Bytes>>, Refusal>) -> Response<Body> {
+fn begun(key: &(dyn Display + Sync), session: Result<Response<Empty<Bytes>>, Refusal>) -> Response<Body> {
     let refusal = match session {
         Ok(switching) => return switching.map(|body| body.map_err(|never| match never {}).boxed_unsync()),
         Err(refusal) => refusal,
@@ -94,6 +121,18 @@ fn refused(key: &PodKey, container: &str, error: &LogError) -> Response<Body> {
         }
     };
     text(status, &in_full(error))
+}
+
+fn json(value: &impl serde::Serialize) -> Response<Body> {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => {
+            let body = Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync();
+            let mut response = plain(StatusCode::OK, body);
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
 }
 
 fn text(status: StatusCode, text: &str) -> Response<Body> {

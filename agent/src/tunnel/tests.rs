@@ -1,6 +1,7 @@
 //! The whole tunnel on loopback: the agent dials, the roles swap, a log comes through.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use base::{SeededEntropy, SystemClock};
@@ -44,7 +45,7 @@ impl Fixture {
         let (_statuses, statuses_rx) = watch::channel(Arc::default());
         let runtime = Arc::new(HollowRuntime::new(Arc::new(SystemClock), "agent-1"));
         let tasks = Tasks::new(CancellationToken::new());
-        let sessions = Sessions::new(runtime, desired_rx.clone(), tasks.clone());
+        let sessions = Sessions::new(runtime, desired_rx.clone(), Ipv4Addr::LOCALHOST, tasks.clone());
         let logs = Logs::new(root.path().to_owned(), desired_rx, statuses_rx, Arc::new(SystemClock));
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
         start(settings, &NodeApi::new(logs, sessions), &entropy, &tasks).expect("started");

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::body::{Body, BoxError};
 use crate::chain::authn::Identity;
 use crate::metrics::TLS_HANDSHAKE_ERRORS_TOTAL;
+use crate::request::ClientAddress;
 use crate::server::ApiServer;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -98,11 +99,15 @@ impl ApiServer {
             Some(certificate) => Identity::of_certificate(certificate),
             None => Identity::anonymous(),
         };
+        let from = tls.get_ref().0.peer_addr().ok().map(|address| ClientAddress(address.ip()));
         let stop = tasks.stop().clone();
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let (server, who) = (self.clone(), who.clone());
             async move {
-                let request = request.map(|body| -> Body { body.map_err(BoxError::from).boxed_unsync() });
+                let mut request = request.map(|body| -> Body { body.map_err(BoxError::from).boxed_unsync() });
+                if let Some(from) = from {
+                    request.extensions_mut().insert(from);
+                }
                 Ok::<Response<Body>, std::convert::Infallible>(server.handle(who, request).await)
             }
         });

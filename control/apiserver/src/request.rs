@@ -2,6 +2,8 @@
 //!
 //! Pure. It does not know which kinds exist: an unknown resource is refused later.
 
+use std::net::IpAddr;
+
 use http::Method;
 use kinds::Verb;
 
@@ -29,6 +31,10 @@ pub(crate) enum Target {
     /// A method that no resource answers.
     UnknownMethod,
 }
+
+/// From where a request came, as its connection says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientAddress(pub(crate) IpAddr);
 
 /// A parsed request line.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -30,7 +30,7 @@ use crate::reply::{self, Rendering, Reply};
 use crate::request::{Query, RequestInfo, ResourcePath, Target};
 use crate::status::Status;
 use crate::storage::Storage;
-use crate::subresources::{Connecting, connect};
+use crate::subresources::{Connecting, Proxying, connect, proxy};
 use crate::transactions::{self, Sent, Transaction};
 use crate::turns::Turns;
 use crate::warnings::Warnings;
@@ -294,6 +294,9 @@ impl ApiServer {
             || !kind.namespaced && path.namespace.is_some() && path.resource != "namespaces"
         {
             return Err(Status::no_such_resource());
+        }
+        if let Some(proxying) = Proxying::find(&self.shared, (kind, path)) {
+            return proxy(&proxying, verb, request).await;
         }
         let accepted = match &path.subresource {
             // Logs are text whatever the client accepts.

@@ -375,6 +375,16 @@ impl Status {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message).retry_after(1)
     }
 
+    /// What the request is for cannot be had now; nobody knows when.
+    pub(crate) fn service_unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
+    }
+
+    /// Nobody answers a request that was to be passed on.
+    pub(crate) fn cannot_reach(why: &str) -> Self {
+        Self::service_unavailable(format!("error trying to reach service: {why}"))
+    }
+
     /// Too many writers fought over one object.
     pub(crate) fn contended(kind: &Kind, name: &str) -> Self {
         let message = format!("{} {name:?} is changed by too many writers at once", kind.resource());

@@ -13,10 +13,12 @@ mod connect;
 mod eviction;
 mod finalize;
 mod log;
+mod proxy;
 mod scale;
 mod token;
 
 pub(crate) use connect::{Connecting, connect};
+pub(crate) use proxy::{Proxying, proxy};
 
 pub(crate) async fn serve(
     call: &Call<'_>,
@@ -49,8 +51,9 @@ pub(crate) async fn serve(
             | Serves::Eviction
             | Serves::Log
             | Serves::Token
-            // Not answered, but connected: see [`connect`].
-            | Serves::Connect(_),
+            // Not answered, but connected or passed on: see [`connect`] and [`proxy`].
+            | Serves::Connect(_)
+            | Serves::Proxy(_),
             _,
         ) => Err(Status::method_not_allowed()),
     }

@@ -143,6 +143,19 @@ pub enum Serves {
     Token,
     /// A connection to the node, on which another protocol is spoken.
     Connect(Connect),
+    /// HTTP, passed on to what is meant.
+    Proxy(Proxied),
+}
+
+/// What answers HTTP that is passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proxied {
+    /// A port of the pod.
+    Pod,
+    /// A port of one of the service's pods that are ready.
+    Service,
+    /// The node itself, or a port of it.
+    Node,
 }
 
 /// What a connection to a pod is for.
@@ -198,6 +211,12 @@ impl Subresource {
     pub const fn at(self, version: &'static str) -> Self {
         let Self { name, verbs, group, kind, serves, .. } = self;
         Self { name, verbs, group, version, kind, serves }
+    }
+
+    /// `proxy`, whose options are of the kind `kind`.
+    pub const fn proxy(kind: &'static str, proxied: Proxied) -> Self {
+        const METHODS: &[Verb] = &[Verb::Create, Verb::Delete, Verb::Get, Verb::Patch, Verb::Update];
+        Self { name: "proxy", verbs: METHODS, group: "", version: "v1", kind, serves: Serves::Proxy(proxied) }
     }
 
     pub const fn scale(scale: Scale) -> Self {

@@ -49,6 +49,6 @@ mod check;
 pub use columns::{Cell, CellContext, Column};
 pub use conversion::Conversion;
 pub use field::{Field, FieldError, FieldErrors, Reason};
-pub use kind::{Connect, Kind, NameRule, Read, Scale, Selectable, Serves, Subresource, Verb, View};
+pub use kind::{Connect, Kind, NameRule, Proxied, Read, Scale, Selectable, Serves, Subresource, Verb, View};
 pub use registry::{ALL, LEGACY, Registry};
 pub use strategy::{Allocation, Deletion, Generation, Review, Strategy};

@@ -146,7 +146,7 @@ pub(crate) async fn connect(
 }
 
 /// What a node said to a request for a connection.
-enum Answer {
+pub(super) enum Answer {
     Switched(HeaderMap, Upgraded),
     Refused(Response<Body>),
 }
@@ -162,7 +162,7 @@ fn unreachable(node: &str, error: &dyn std::error::Error) -> Status {
     Status::node_unreachable(format!("node {node} cannot be reached: {error}"))
 }
 
-async fn talk(pipe: Box<dyn NodeStream>, request: Request<Empty<Bytes>>) -> hyper::Result<Answer> {
+pub(super) async fn talk(pipe: Box<dyn NodeStream>, request: Request<Empty<Bytes>>) -> hyper::Result<Answer> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(pipe)).await?;
     let connection: BoxFuture<'static, hyper::Result<()>> = Box::pin(connection.with_upgrades());
     let asking = async move {
@@ -192,7 +192,7 @@ async fn talk(pipe: Box<dyn NodeStream>, request: Request<Empty<Bytes>>) -> hype
 }
 
 /// Bytes both ways, until both sides have hung up, or one has and the other takes too long.
-async fn relay(client: OnUpgrade, node: impl AsyncRead + AsyncWrite) {
+pub(super) async fn relay(client: OnUpgrade, node: impl AsyncRead + AsyncWrite) {
     let client = match client.await {
         Ok(client) => TokioIo::new(client),
         Err(error) => return tracing::debug!(%error, "a client went away before its connection was made"),

@@ -61,20 +61,25 @@ impl NodeStreams for NoNodes {
 impl Bench {
     /// A server with the first namespaces.
     pub(crate) async fn start() -> Self {
-        Self::building(Accounts::default(), false).await
+        Self::building(Accounts::default(), false, Arc::new(NoNodes)).await
+    }
+
+    /// The same, which reaches nodes.
+    pub(crate) async fn start_reaching(nodes: Arc<dyn NodeStreams>) -> Self {
+        Self::building(Accounts::default(), false, nodes).await
     }
 
     /// The same, which knows more about accounts.
     pub(crate) async fn start_with(known: Accounts) -> Self {
-        Self::building(known, false).await
+        Self::building(known, false, Arc::new(NoNodes)).await
     }
 
     /// The same, which may serve what Kubernetes has given up.
     pub(crate) async fn serving(legacy_versions: bool) -> Self {
-        Self::building(Accounts::default(), legacy_versions).await
+        Self::building(Accounts::default(), legacy_versions, Arc::new(NoNodes)).await
     }
 
-    async fn building(known: Accounts, legacy_versions: bool) -> Self {
+    async fn building(known: Accounts, legacy_versions: bool, nodes: Arc<dyn NodeStreams>) -> Self {
         let stop = CancellationToken::new();
         let tasks = Tasks::new(stop.clone());
         let clock = ManualClock::at("2026-11-21T00:00:00Z".parse().unwrap());
@@ -84,7 +89,7 @@ impl Bench {
             store: store.clone(),
             clock: Arc::new(clock.clone()),
             entropy,
-            nodes: Arc::new(NoNodes),
+            nodes,
             metrics: Arc::new(|| "up 1\n".to_owned()),
             toleration_seconds: 300,
             legacy_versions,

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use crate::kind::selectable;
 use crate::{
-    Column, Field, FieldError, FieldErrors, Kind, NameRule, Strategy, Subresource, Verb, meta, names, tree,
+    Column, Field, FieldError, FieldErrors, Kind, NameRule, Proxied, Strategy, Subresource, Verb, meta,
+    names, tree,
 };
 
 pub static NODE: Kind = Kind {
@@ -18,7 +19,7 @@ pub static NODE: Kind = Kind {
     namespaced: false,
     definition: "io.k8s.api.core.v1.Node",
     verbs: Verb::ALL,
-    subresources: &[Subresource::status("", "Node")],
+    subresources: &[Subresource::proxy("NodeProxyOptions", Proxied::Node), Subresource::status("", "Node")],
     columns: &[
         Column::NAME,
         Column::new("Status", "Whether it is ready, and whether it takes pods.", |object, _| {

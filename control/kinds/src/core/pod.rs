@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::kind::selectable;
 use crate::{
-    Column, Connect, Deletion, FieldErrors, Generation, Kind, NameRule, Serves, Strategy, Subresource, Verb,
-    meta, tree,
+    Column, Connect, Deletion, FieldErrors, Generation, Kind, NameRule, Proxied, Serves, Strategy,
+    Subresource, Verb, meta, tree,
 };
 
 mod columns;
@@ -92,6 +92,7 @@ pub static POD: Kind = Kind {
             kind: "PodPortForwardOptions",
             serves: Serves::Connect(Connect::PortForward),
         },
+        Subresource::proxy("PodProxyOptions", Proxied::Pod),
         Subresource {
             name: "resize",
             verbs: Verb::VIEW,

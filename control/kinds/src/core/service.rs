@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::columns::{labels_text, none_if_empty};
 use crate::kind::selectable;
-use crate::{Allocation, Column, Kind, NameRule, Strategy, Subresource, Verb, tree};
+use crate::{Allocation, Column, Kind, NameRule, Proxied, Strategy, Subresource, Verb, tree};
 
 mod families;
 mod held;
@@ -26,7 +26,10 @@ pub static SERVICE: Kind = Kind {
     namespaced: true,
     definition: "io.k8s.api.core.v1.Service",
     verbs: Verb::ALL,
-    subresources: &[Subresource::status("", "Service")],
+    subresources: &[
+        Subresource::proxy("ServiceProxyOptions", Proxied::Service),
+        Subresource::status("", "Service"),
+    ],
     columns: &[
         Column::NAME,
         Column::new("Type", "How it is exposed.", |object, _| tree::text(object, "spec.type").into()),

@@ -43,13 +43,13 @@ fn what_is_served_in_namespaces() {
         events ["ev"] [] / | Last Seen Type Reason Object Subobject+ Source+ Message First Seen+ Count+ Name+
         limitranges ["limits"] [] / | Name Created At
         persistentvolumeclaims ["pvc"] [] /status | Name Status Volume Capacity Access Modes StorageClass VolumeAttributesClass Age VolumeMode+
-        pods ["po"] ["all"] /attach/binding/ephemeralcontainers/eviction/exec/log/portforward/resize/status | Name Ready Status Restarts Age IP+ Node+ Nominated Node+ Readiness Gates+
+        pods ["po"] ["all"] /attach/binding/ephemeralcontainers/eviction/exec/log/portforward/proxy/resize/status | Name Ready Status Restarts Age IP+ Node+ Nominated Node+ Readiness Gates+
         podtemplates [] [] / | Name Containers Images Pod Labels
         replicationcontrollers ["rc"] ["all"] /scale/status | Name Desired Current Ready Age Containers+ Images+ Selector+
         resourcequotas ["quota"] [] /status | Name Request Limit Age
         secrets [] [] / | Name Type Data Age
         serviceaccounts ["sa"] [] /token | Name Secrets Age
-        services ["svc"] ["all"] /status | Name Type Cluster-IP External-IP Port(s) Age Selector+
+        services ["svc"] ["all"] /proxy/status | Name Type Cluster-IP External-IP Port(s) Age Selector+
         controllerrevisions.apps [] [] / | Name Controller Revision Age
         daemonsets.apps ["ds"] ["all"] /status | Name Desired Current Ready Up-to-date Available Node Selector Age Containers+ Images+ Selector+
         deployments.apps ["deploy"] ["all"] /scale/status | Name Ready Up-to-date Available Age Containers+ Images+ Selector+
@@ -80,7 +80,7 @@ fn what_is_served_beside_namespaces() {
     expect![[r#"
         componentstatuses ["cs"] [] / | Name Status Message Error
         namespaces ["ns"] [] /finalize/status | Name Status Age
-        nodes ["no"] [] /status | Name Status Roles Age Version Internal-IP+ External-IP+ OS-Image+ Kernel-Version+ Container-Runtime+
+        nodes ["no"] [] /proxy/status | Name Status Roles Age Version Internal-IP+ External-IP+ OS-Image+ Kernel-Version+ Container-Runtime+
         persistentvolumes ["pv"] [] /status | Name Capacity Access Modes Reclaim Policy Status Claim StorageClass VolumeAttributesClass Reason Age VolumeMode+
         apiservices.apiregistration.k8s.io [] ["api-extensions"] /status | Name Service Available Age
         selfsubjectreviews.authentication.k8s.io [] [] / | Name Age

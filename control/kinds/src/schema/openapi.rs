@@ -54,6 +54,7 @@ impl Resource<'_> {
             speaks: match sub.serves {
                 Serves::Log => Speaks::Text,
                 Serves::Connect(connect) => Speaks::Connection(connect),
+                Serves::Proxy(_) => Speaks::Http,
                 Serves::Status
                 | Serves::Scale(_)
                 | Serves::View(_)
@@ -98,6 +99,8 @@ pub enum Speaks {
     Text,
     /// There are none: another protocol follows.
     Connection(Connect),
+    /// Whatever somebody else says, who has paths of their own.
+    Http,
 }
 
 /// A rendered document.

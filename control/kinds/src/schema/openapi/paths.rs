@@ -97,6 +97,18 @@ pub(super) enum Method {
 }
 
 impl Method {
+    /// The method by which a named thing is asked to do this.
+    fn of_verb(verb: &str) -> Option<Method> {
+        Some(match verb {
+            "get" => Method::Get,
+            "create" => Method::Post,
+            "update" => Method::Put,
+            "patch" => Method::Patch,
+            "delete" => Method::Delete,
+            _ => return None,
+        })
+    }
+
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Method::Get => "get",
@@ -161,6 +173,8 @@ static EXEC: [Parameter; 6] = [
     query("tty", "boolean"),
 ];
 static PORTS: Parameter = query("ports", "integer");
+static BELOW: Parameter = query("path", "string");
+static PATH: Parameter = Parameter { name: "path", place: "path", ty: "string" };
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 const OK: &[(&str, &str)] = &[("200", "OK"), ("401", "Unauthorized")];
@@ -191,7 +205,12 @@ pub(super) fn of(schema: &Schema, resource: &Resource<'_>) -> Vec<Path> {
     }
     for sub in &resource.subresources {
         let template = format!("{item}/{}", sub.name);
-        let operations = describe.subresource(schema, sub);
+        let operations = describe.subresource(schema, sub, &pascal(sub.name));
+        if sub.speaks == Speaks::Http {
+            let parameters = [item_parameters.as_slice(), &[&PATH]].concat();
+            let operations = describe.subresource(schema, sub, &format!("{}WithPath", pascal(sub.name)));
+            paths.push(Path { template: format!("{template}/{{path}}"), parameters, operations });
+        }
         paths.push(Path { template, parameters: item_parameters.clone(), operations });
     }
     paths.retain(|path| !path.operations.is_empty());
@@ -236,7 +255,7 @@ impl Describe<'_> {
         operations
     }
 
-    fn subresource(&self, schema: &Schema, sub: &Subresource<'_>) -> Vec<Operation> {
+    fn subresource(&self, schema: &Schema, sub: &Subresource<'_>, suffix: &str) -> Vec<Operation> {
         let ty = schema.type_of_kind(sub.group, sub.version, sub.kind).map(|ty| schema.get(ty));
         let definition = match ty {
             Some(Type::Struct(of)) => of.definition.to_string(),
@@ -244,21 +263,24 @@ impl Describe<'_> {
                 self.resource.definition.to_owned()
             }
         };
-        let suffix = pascal(sub.name);
         let mut operations = Vec::new();
         for verb in &sub.verbs {
             let mut operation = match (*verb, sub.speaks) {
                 ("get", Speaks::Text) => {
-                    let mut operation = self.read(None, &suffix);
+                    let mut operation = self.read(None, suffix);
                     operation.query.extend(&LOG);
                     operation
                 }
-                ("get", Speaks::Connection(connect)) => self.connect(Method::Get, connect, &suffix),
-                ("create", Speaks::Connection(connect)) => self.connect(Method::Post, connect, &suffix),
-                ("get", Speaks::Kind) => self.read(Some(definition.clone()), &suffix),
-                ("create", _) => self.write(Method::Post, &definition, &suffix),
-                ("update", _) => self.write(Method::Put, &definition, &suffix),
-                ("patch", _) => self.write(Method::Patch, &definition, &suffix),
+                ("get", Speaks::Connection(connect)) => self.connect(Method::Get, connect, suffix),
+                ("create", Speaks::Connection(connect)) => self.connect(Method::Post, connect, suffix),
+                (verb, Speaks::Http) => match Method::of_verb(verb) {
+                    Some(method) => self.pass_on(method, suffix),
+                    None => continue,
+                },
+                ("get", Speaks::Kind) => self.read(Some(definition.clone()), suffix),
+                ("create", _) => self.write(Method::Post, &definition, suffix),
+                ("update", _) => self.write(Method::Put, &definition, suffix),
+                ("patch", _) => self.write(Method::Patch, &definition, suffix),
                 _ => continue,
             };
             operation.kind = gvk(sub.group, sub.version, sub.kind);
@@ -275,6 +297,10 @@ impl Describe<'_> {
             Connect::PortForward => vec![&PORTS],
         };
         Operation { query, ..self.operation(method, ("connect", "connect"), suffix, None) }
+    }
+
+    fn pass_on(&self, method: Method, suffix: &str) -> Operation {
+        Operation { query: vec![&BELOW], ..self.operation(method, ("connect", "connect"), suffix, None) }
     }
 
     fn list(&self, schema: &Schema, suffix: &str) -> Operation {
