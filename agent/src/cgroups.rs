@@ -3,6 +3,8 @@
 //! containerd makes the containers' own cgroups below them, but neither limits nor removes these. Version 1
 //! has one tree per controller, version 2 a single one; what to write is pure, writing it is a few lines.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "the built-in runtime makes them"))]
+mod container;
 mod limits;
 
 use std::io;
@@ -14,6 +16,7 @@ use nix::unistd::Pid;
 use proto::cri::LinuxContainerResources;
 use tracing::debug;
 
+pub(crate) use container::{hierarchy_of, is_one_tree, join};
 use limits::{Limits, Version};
 pub(crate) use limits::{
     QosClass, container_resources, pod_limits, qos_class, thousandths as resource_amount,

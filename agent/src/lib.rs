@@ -5,6 +5,7 @@ mod causes;
 mod cgroups;
 pub mod cni;
 mod config;
+pub mod container;
 pub mod containerd;
 pub mod desired;
 pub mod gateway;

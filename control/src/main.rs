@@ -33,6 +33,10 @@ use cli::{Cli, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == agent::container::COMMAND) {
+        return agent::container::become_process(&arguments.collect::<Vec<_>>());
+    }
     let plugin = plugin_environment();
     if !plugin.command.is_empty() {
         return run_plugin(&plugin);
