@@ -9,7 +9,7 @@ export NAVARCH_BIN := $(CARGO_TARGET_DIR)/debug/navarch
 export NAVARCH_KUBECTL := $(CACHE)/kubectl
 
 # Tests against real processes: one cluster at a time.
-E2E := applying chaos cli commands etcdctl kube_rs nodes pod_life proxy python quotas roles security services store streams tokens volumes workloads
+E2E := applying chaos cli commands etcdctl kube_rs nodes pod_life proxy python quotas roles security services store streams tokens top volumes workloads
 
 .PHONY: soak sim sim-soak sim-ci sim-bugs help up down test check fix e2e chaos chaos-ci chaos-bugs calibrate power-loss bench bench-api bench-store bin ci setup kubectl kube-rs loc
 

@@ -24,6 +24,7 @@ mod statics;
 pub mod streams;
 pub mod tokens;
 pub mod tunnel;
+pub mod usage;
 mod volumes;
 
 pub use assembly::{AgentError, RunningPods, purge_pods, start_pods};

@@ -19,6 +19,7 @@ use crate::shutdown::shut_down;
 use crate::statics;
 use crate::streams::Sessions;
 use crate::tunnel::{self, NodeApi, TunnelSettings};
+use crate::usage;
 
 /// How long the parts of an agent may take to stop.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -126,8 +127,12 @@ async fn start(
     };
     node::start(settings, runtime_health, network, reports, clock.clone(), tasks);
     if config.runtime == RuntimeChoice::Containerd {
-        let api =
-            NodeApi::new(Logs::new(paths.logs_dir(), desired, gateway.statuses.clone(), clock), sessions);
+        let usage = usage::start(&config.node_name, sessions.runtime(), clock.clone(), tasks);
+        let api = NodeApi::new(
+            Logs::new(paths.logs_dir(), desired, gateway.statuses.clone(), clock),
+            sessions,
+            usage,
+        );
         let settings = TunnelSettings { servers: config.servers.clone(), identity: identity(config) };
         tunnel::start(settings, &api, &entropy, tasks)?;
     }

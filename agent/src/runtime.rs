@@ -183,6 +183,8 @@ pub struct NamedImage {
 /// What one container uses now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ContainerUsage {
+    /// CPU time since it was started.
+    pub cpu_nanos: u64,
     /// Its working set: what the kernel could not take back at once.
     pub memory_bytes: u64,
     /// What it has written over its image.

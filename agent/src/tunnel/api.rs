@@ -16,10 +16,11 @@ use crate::causes::in_full;
 use crate::desired::PodKey;
 use crate::logs::{LogError, LogOptions, Logs};
 use crate::streams::{Port, Refusal, Sessions, tell_spoken};
+use crate::usage::Usage;
 
 pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
-/// The node API: `GET /containerLogs/<namespace>/<pod>/<container>`, by upgrade
+/// The node API: `GET /containerLogs/<namespace>/<pod>/<container>` and `/usage`, by upgrade
 /// `/exec/<namespace>/<pod>/<container>`, `/attach/…`, `/portForward/<namespace>/<pod>` and, for `http` and `https`,
 /// `/reach/<scheme>/<port>/pod/<namespace>/<pod>` and `/reach/<scheme>/<port>/node`; and below `/node/` what clients
 /// of `nodes/proxy` may read.
@@ -27,11 +28,12 @@ pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 pub struct NodeApi {
     logs: Logs,
     sessions: Sessions,
+    usage: Usage,
 }
 
 impl NodeApi {
-    pub fn new(logs: Logs, sessions: Sessions) -> Self {
-        Self { logs, sessions }
+    pub fn new(logs: Logs, sessions: Sessions, usage: Usage) -> Self {
+        Self { logs, sessions, usage }
     }
 
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
@@ -63,6 +65,7 @@ impl NodeApi {
                 (Some(port), ["node"]) => begun(&"the node", self.sessions.reach_node(port, request).await),
                 (_, _) => text(StatusCode::NOT_FOUND, "no such port"),
             },
+            ["usage"] if request.method() == Method::GET => json(&self.usage.brief()),
             ["node", below @ ..] if request.method() == Method::GET => self.about_node(below, &request).await,
             ["node", ..] => text(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
             _ => text(StatusCode::NOT_FOUND, "404 page not found"),
@@ -74,6 +77,8 @@ impl NodeApi {
         match path {
             ["healthz"] => text(StatusCode::OK, "ok"),
             ["pods"] => json(&self.logs.pods()),
+            ["stats", "summary"] => json(&self.usage.summary()),
+            ["metrics", "resource"] => text(StatusCode::OK, &self.usage.exposition()),
             ["containerLogs", namespace, pod, container] => {
                 let query = request.uri().query().unwrap_or_default();
                 self.logs(&PodKey::new(*namespace, *pod), container, query).await

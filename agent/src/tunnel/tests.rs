@@ -20,6 +20,7 @@ use crate::gateway::pki::Pki;
 use crate::logs::Logs;
 use crate::runtime::hollow::HollowRuntime;
 use crate::streams::Sessions;
+use crate::usage;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -45,10 +46,11 @@ impl Fixture {
         let (_statuses, statuses_rx) = watch::channel(Arc::default());
         let runtime = Arc::new(HollowRuntime::new(Arc::new(SystemClock), "agent-1"));
         let tasks = Tasks::new(CancellationToken::new());
+        let usage = usage::start("agent-1", runtime.clone(), Arc::new(SystemClock), &tasks);
         let sessions = Sessions::new(runtime, desired_rx.clone(), Ipv4Addr::LOCALHOST, tasks.clone());
         let logs = Logs::new(root.path().to_owned(), desired_rx, statuses_rx, Arc::new(SystemClock));
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
-        start(settings, &NodeApi::new(logs, sessions), &entropy, &tasks).expect("started");
+        start(settings, &NodeApi::new(logs, sessions, usage), &entropy, &tasks).expect("started");
         let acceptor = TlsAcceptor::from(pki.server(TUNNEL));
         let fixture = Self { tasks, listener, acceptor, root, desired };
         fixture.assign_pod();

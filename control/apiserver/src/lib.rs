@@ -13,6 +13,7 @@ mod custom;
 mod decode;
 mod discovery;
 mod front;
+mod measures;
 pub mod metrics;
 mod negotiation;
 mod node_stream;

@@ -23,6 +23,7 @@ use crate::chain::authn::{Authentication, Authenticator, Identity};
 use crate::chain::authz::{Attributes, Authorizer, method_verb, name_of, node_of};
 use crate::chain::impersonation;
 use crate::discovery::{self, Documents};
+use crate::measures::{self, Measures};
 use crate::metrics;
 use crate::negotiation::{Accepted, Encoding, Offer, Shape, accepted};
 use crate::node_stream::NodeStreams;
@@ -89,6 +90,7 @@ pub(crate) struct Shared {
     pub(crate) authorizer: Authorizer,
     pub(crate) service_network: ServiceNetwork,
     pub(crate) turns: Turns,
+    pub(crate) measures: Measures,
 }
 
 impl Shared {
@@ -164,6 +166,7 @@ impl ApiServer {
                 address: config.address,
                 service_network: config.service_network,
                 turns: Turns::default(),
+                measures: Measures::default(),
                 stop: config.tasks.stop().clone(),
                 tasks: config.tasks,
                 registry,
@@ -304,7 +307,9 @@ impl ApiServer {
                 Accepted { encoding: Encoding::Json, shape: Shape::Object }
             }
             Some(subresource) if subresource == "scale" => accepted(request.headers(), Offer::Objects)?,
-            _ if kind.custom.is_some() => accepted(request.headers(), Offer::CustomObjects)?,
+            _ if kind.custom.is_some() || kind.strategy.measured.is_some() => {
+                accepted(request.headers(), Offer::CustomObjects)?
+            }
             _ => accepted(request.headers(), Offer::Objects)?,
         };
         if let Some(connecting) = Connecting::find(&self.shared, (kind, path), who) {
@@ -372,6 +377,9 @@ async fn serve(call: &Call<'_>, verb: Verb) -> Result<Reply, Status> {
     }
     if !call.kind.allows(verb) || !fits(verb, call.path.name.is_some()) {
         return Err(Status::method_not_allowed());
+    }
+    if let Some(measured) = call.kind.strategy.measured {
+        return measures::answer(call, measured, verb).await;
     }
     match verb {
         Verb::Get => verbs::get::get(call).await,

@@ -196,6 +196,17 @@ impl Status {
         Self::new(StatusCode::NOT_FOUND, "NotFound", message).about(kind, name)
     }
 
+    /// What is there, but not measured.
+    pub(crate) fn not_measured(kind: &Kind, name: &str) -> Self {
+        // Not by its plural, which is that of what is measured.
+        let plural = kind.kind.to_ascii_lowercase();
+        let message = format!("{plural}.{} {name:?} not found", kind.group);
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message)
+            .detail("name", name)
+            .detail("group", kind.group)
+            .detail("kind", plural)
+    }
+
     pub(crate) fn already_exists(kind: &Kind, name: &str) -> Self {
         let message = format!("{} {name:?} already exists", kind.resource());
         Self::new(StatusCode::CONFLICT, "AlreadyExists", message).about(kind, name)

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use crate::custom::{Definition, by_priority};
 use crate::{
     Kind, admissionregistration, apiextensions, apiregistration, apps, authentication, authorization,
-    autoscaling, batch, certificates, coordination, core, discovery, events, flowcontrol, networking, node,
-    policy, rbac, resource, scheduling, storage,
+    autoscaling, batch, certificates, coordination, core, discovery, events, flowcontrol, metrics,
+    networking, node, policy, rbac, resource, scheduling, storage,
 };
 
 /// Every kind that is served. The order within a group is discovery's.
@@ -79,6 +79,8 @@ pub static ALL: &[&Kind] = &[
     &resource::resource_claim::RESOURCE_CLAIM_TEMPLATE,
     &resource::resource_slice::RESOURCE_SLICE,
     &apiextensions::custom_resource_definition::CUSTOM_RESOURCE_DEFINITION,
+    &metrics::NODE_METRICS,
+    &metrics::POD_METRICS,
 ];
 
 /// Versions that Kubernetes no longer serves, for clients that know no newer: served where a server is told to.
@@ -118,6 +120,7 @@ const GROUPS: &[&str] = &[
     "flowcontrol.apiserver.k8s.io",
     "resource.k8s.io",
     "apiextensions.k8s.io",
+    metrics::GROUP,
 ];
 
 /// Finds kinds by the words of a path or of an object: those of this program, and custom ones as they come and go.

@@ -27,6 +27,8 @@ pub struct Strategy {
     pub allocation: Option<Allocation>,
     /// What a POST asks, if objects of the kind are questions: it is answered, and nothing is stored.
     pub review: Option<Review>,
+    /// Whose use of the machine they tell, if objects of the kind are measured when asked for, and never stored.
+    pub measured: Option<Measured>,
     /// Whether a PUT of an absent object creates it.
     pub create_on_update: bool,
     /// Whether a PUT without resourceVersion overwrites.
@@ -69,6 +71,13 @@ pub enum Review {
     Token,
 }
 
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measured {
+    Pods,
+    Nodes,
+}
+
 /// What moves `metadata.generation`.
 pub enum Generation {
     /// The kind has none.
@@ -93,6 +102,7 @@ impl Strategy {
         generation: Generation::None,
         allocation: None,
         review: None,
+        measured: None,
         create_on_update: false,
         unconditional_update: true,
     };

@@ -85,6 +85,7 @@ pub(super) fn image(image: cri::Image) -> ImageInfo {
 pub(super) fn usage(stats: cri::ContainerStats) -> (String, ContainerUsage) {
     let value = |value: Option<cri::UInt64Value>| value.map_or(0, |value| value.value);
     let usage = ContainerUsage {
+        cpu_nanos: value(stats.cpu.and_then(|cpu| cpu.usage_core_nano_seconds)),
         memory_bytes: value(stats.memory.and_then(|memory| memory.working_set_bytes)),
         layer_bytes: value(stats.writable_layer.and_then(|layer| layer.used_bytes)),
     };

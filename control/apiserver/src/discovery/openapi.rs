@@ -87,7 +87,10 @@ fn versioned(head: &Parts, document: &Tagged) -> Response<Body> {
 
 impl Built {
     fn new(server: &Shared) -> Self {
-        let resources: Vec<Resource<'_>> = server.registry.all().into_iter().map(Resource::of_kind).collect();
+        let kinds = server.registry.all().into_iter();
+        // What is measured has no schema: nobody sends it.
+        let described = kinds.filter(|kind| kind.strategy.measured.is_none());
+        let resources: Vec<Resource<'_>> = described.map(Resource::of_kind).collect();
         let made = OpenApi::build(&server.schema, &super::git_version(), &resources);
         let mut by_path = BTreeMap::new();
         for (group, versions) in server.registry.groups() {

@@ -117,7 +117,8 @@ proptest! {
     #[test]
     fn objects_of_every_kind_survive_the_wire(seed in 1u64..u64::MAX) {
         let schema = Schema::builtin();
-        for kind in Registry::with_legacy().all() {
+        // What is measured has no schema: nobody sends it.
+        for kind in Registry::with_legacy().all().into_iter().filter(|kind| kind.strategy.measured.is_none()) {
             let of = TypeMeta { api_version: &kind.api_version(), kind: kind.kind };
             let ty = schema.type_of(kind.definition).expect(kind.definition);
             let message = schema.message_of(kind.definition).expect(kind.definition);
