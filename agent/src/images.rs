@@ -10,7 +10,11 @@ mod documents;
 mod import;
 pub(crate) mod policy;
 #[allow(dead_code, reason = "the built-in runtime, which pulls, is being written")]
+mod pull;
+#[allow(dead_code, reason = "the built-in runtime, which pulls, is being written")]
 mod reference;
+#[allow(dead_code, reason = "the built-in runtime, which pulls, is being written")]
+mod registry;
 #[allow(dead_code, reason = "the built-in runtime, which mounts what is stored, is being written")]
 mod store;
 mod unpack;
@@ -20,6 +24,7 @@ pub(crate) use self::{
     builtin::ensure_stored,
     documents::ImageConfig,
     import::{Archive, ImportError},
+    pull::PullError,
     store::{ImageStore, ImageStoreError, StoredImage},
 };
 pub use builtin::{ImageError, PAUSE_IMAGE, WEB_IMAGE, ensure};

@@ -95,15 +95,20 @@ impl ImageStore {
         fs::set_permissions(&files, Permissions::from_mode(0o755)).map_err(fail)?;
         let size = unpack_checked(diff_id, content, &files)?;
         let about = About { diff_id: diff_id.as_str().to_owned(), size };
-        let appear = || -> io::Result<()> {
+        let write = || -> io::Result<()> {
             fs::write(work.0.join(ABOUT), serde_json::to_vec(&about)?)?;
-            nix::unistd::syncfs(File::open(&work.0)?)?;
-            fs::rename(&work.0, home(dir, number))?;
-            File::open(dir.join(LAYERS))?.sync_all()
+            Ok(nix::unistd::syncfs(File::open(&work.0)?)?)
         };
-        appear().map_err(fail)?;
-        self.state().layers.insert(diff_id.clone(), Layer { number, size });
-        Ok(())
+        write().map_err(fail)?;
+        let mut state = self.state();
+        // Work that was given up may end after all, when somebody else has done it again.
+        if state.layers.contains_key(diff_id) {
+            return Ok(());
+        }
+        fs::rename(&work.0, home(dir, number)).map_err(fail)?;
+        state.layers.insert(diff_id.clone(), Layer { number, size });
+        drop(state);
+        File::open(dir.join(LAYERS)).and_then(|layers| layers.sync_all()).map_err(fail)
     }
 
     /// Removes every layer that no image uses and no work holds.

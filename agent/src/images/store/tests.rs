@@ -129,6 +129,22 @@ async fn a_layer_that_is_held_is_not_removed() {
 }
 
 #[tokio::test]
+async fn a_layer_that_is_there_stays_when_it_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let image = store.import(Archive::Bytes(image("a:1", "x"))).await.unwrap()[0].clone();
+    let file = Tar::default().file("file", "x").end();
+    let made = layer("made");
+    for bytes in [&file, &made, &made] {
+        let content = Content { bytes: bytes.as_slice(), blob: Digest::of(bytes) };
+        store.add_layer(&Digest::of(bytes), content).unwrap();
+    }
+    assert_eq!(store.image("a:1").unwrap().layers, image.layers);
+    // The image's own, `file` as this test writes it, and one of `made`.
+    assert_eq!(layers_on_disk(&store), 3);
+}
+
+#[tokio::test]
 async fn what_a_dead_process_left_half_made_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
