@@ -9,9 +9,9 @@ export NAVARCH_BIN := $(CARGO_TARGET_DIR)/debug/navarch
 export NAVARCH_KUBECTL := $(CACHE)/kubectl
 
 # Tests against real processes: one cluster at a time.
-E2E := applying chaos cli commands etcdctl kube_rs nodes pod_life proxy python quotas roles security services store streams tokens top volumes workloads
+E2E := agent_kills applying chaos cli commands etcdctl kube_rs nodes pod_life proxy python quotas roles security services store streams tokens top volumes workloads
 
-.PHONY: soak sim sim-soak sim-ci sim-bugs help up down test check fix e2e chaos chaos-ci chaos-bugs calibrate power-loss bench bench-api bench-store bin ci setup kubectl kube-rs loc
+.PHONY: soak sim sim-soak sim-ci sim-bugs help up down test check fix e2e chaos chaos-ci chaos-bugs calibrate power-loss bench bench-agent bench-api bench-store bin ci setup kubectl kube-rs loc
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -23,6 +23,9 @@ up: setup ## build, then run a cluster in .navarch: 3 control nodes, 2 agents; C
 down: ## stop and clean the cluster in .navarch, also after a crash
 	@$(NAVARCH_BIN) down --dir .navarch
 
+# What pods do, once more on the runtime that needs nothing installed.
+E2E_PODS := agent_kills pod_life streams volumes
+
 # The same commit comes to the same verdict: property tests throw the same dice each time, other ones in `soak`.
 test ci: export PROPTEST_RNG_SEED := 1
 
@@ -30,10 +33,12 @@ test: setup kubectl kube-rs ## everything that this machine can test, real conta
 	@cargo build --workspace --all-targets
 	@cargo test --workspace --lib --bins
 	@cargo test --workspace --test '*' -- --test-threads=1
+	@NAVARCH_RUNTIME=builtin cargo test --workspace $(addprefix --test ,$(E2E_PODS)) -- --test-threads=1
 
 e2e: setup kubectl kube-rs ## only the tests against real processes
 	@cargo build --workspace --all-targets
 	@cargo test --workspace $(addprefix --test ,$(E2E)) -- --test-threads=1
+	@NAVARCH_RUNTIME=builtin cargo test --workspace $(addprefix --test ,$(E2E_PODS)) -- --test-threads=1
 
 soak: setup ## all unit tests RUNS (10) times, property tests with other dice each time, up to the first that fails
 	@for run in $$(seq $(or $(RUNS),10)); do cargo test --workspace --lib || exit 1; done
@@ -109,6 +114,12 @@ bench-store: setup ## the store beside Debian's etcd; ARGS="--seconds 2 --rounds
 bench-api: setup ## the Kubernetes API of three servers; ARGS="--kubeconfig FILE" for any other server
 	@$(RELEASE) --bin navarch --bin bench_api
 	@NAVARCH_BIN=$(CARGO_TARGET_DIR)/release/navarch $(CARGO_TARGET_DIR)/release/bench_api $(ARGS)
+
+bench-agent: setup ## how soon pods run with each runtime, and what an agent uses, with the release profile
+	@$(RELEASE) --bin navarch --bin bench_agent
+	@for runtime in containerd builtin; do \
+		NAVARCH_BIN=$(CARGO_TARGET_DIR)/release/navarch $(CARGO_TARGET_DIR)/release/bench_agent $$runtime; \
+	done
 
 ci: check test chaos-ci sim-ci ## what .ci/run runs
 

@@ -2,21 +2,24 @@
 
 use std::sync::Arc;
 
-use base::{Clock, Entropy, TaskError, Tasks};
+use base::{Clock, Entropy, SystemClock, SystemEntropy, TaskError, Tasks};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use crate::causes::in_full;
 use crate::cgroups::Cgroups;
-use crate::config::{AgentConfig, Paths, RuntimeChoice};
+use crate::config::{AgentConfig, Backend, Paths};
 use crate::containerd::{self, Containerd, ContainerdError};
 use crate::desired::{Desired, Reports};
 use crate::gateway::{GatewayError, IdentityError};
 use crate::images::{self, ImageError};
+use crate::logs::rotation::Rotation;
 use crate::network::NetworkError;
 use crate::node;
 use crate::pods::{Eviction, Host, Node, Pods};
 use crate::reclaim::Reclaimer;
+use crate::runtime::builtin::{self, BuiltinError, BuiltinRuntime};
 use crate::runtime::hollow::HollowRuntime;
 use crate::runtime::{Runtime, RuntimeError, Which};
 use crate::tokens::{TokenSource, Tokens};
@@ -35,6 +38,8 @@ pub enum AgentError {
     CgroupRoot(String),
     #[error(transparent)]
     Containerd(#[from] ContainerdError),
+    #[error("cannot start the built-in runtime")]
+    Builtin(#[from] BuiltinError),
     #[error(transparent)]
     Image(#[from] ImageError),
     #[error(transparent)]
@@ -73,23 +78,15 @@ pub async fn start_pods(
     tasks: &Tasks,
 ) -> Result<RunningPods, AgentError> {
     let paths = Paths::new(&config.data_dir);
-    let (runtime, version): (Arc<dyn Runtime>, _) = match config.runtime {
-        RuntimeChoice::Hollow => {
-            (Arc::new(HollowRuntime::new(clock.clone(), &config.node_name)), "hollow://1".to_owned())
+    let backend = config.runtime.backend(&paths, containerd::is_installed());
+    let (runtime, version) =
+        start_runtime(backend, config, &paths, (clock.clone(), entropy.clone()), tasks).await?;
+    let log_paths = paths.clone();
+    let host = match backend {
+        Backend::Hollow => None,
+        Backend::Containerd | Backend::Builtin => {
+            Some(Host::new(paths, Cgroups::detect(&config.cgroup_root)))
         }
-        RuntimeChoice::Containerd => {
-            check(config)?;
-            let started = Containerd::start(&paths).await?;
-            let runtime = started.runtime();
-            images::ensure(&paths, runtime.as_ref()).await?;
-            let version = runtime.version().await.unwrap_or_else(|_| "containerd://unknown".to_owned());
-            tasks.spawn_infallible("containerd", started.supervise(tasks.stop().clone()));
-            (runtime, version)
-        }
-    };
-    let host = match config.runtime {
-        RuntimeChoice::Hollow => None,
-        RuntimeChoice::Containerd => Some(Host::new(paths, Cgroups::detect(&config.cgroup_root))),
     };
     let node = Arc::new(Node {
         name: config.node_name.clone(),
@@ -105,14 +102,59 @@ pub async fn start_pods(
     });
     let (problem, health) = watch::channel(None);
     let (evictions, evicted) = mpsc::channel(EVICTIONS_WAITING_MAX);
-    if config.runtime == RuntimeChoice::Containerd {
+    if backend != Backend::Hollow {
         let (policy, data_dir) = (config.reclaim.clone(), config.data_dir.clone());
         let reclaimer = Reclaimer::new(node.clone(), desired.clone(), evictions.clone(), policy, data_dir);
         tasks.spawn_infallible("reclaim", reclaimer.run(tasks.stop().clone()));
+        let rotation = Rotation { paths: log_paths, runtime: runtime.clone(), clock: node.clock.clone() };
+        tasks.spawn_infallible("log rotation", rotation.run(tasks.stop().clone()));
     }
     let stop = tasks.stop().clone();
     tasks.spawn_infallible("pods", Pods::new(node, desired, evicted, problem).run(stop));
     Ok(RunningPods { health, runtime, runtime_version: version, evictions })
+}
+
+/// The runtime and its version, `containerd://1.6.20`.
+async fn start_runtime(
+    backend: Backend,
+    config: &AgentConfig,
+    paths: &Paths,
+    (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
+    tasks: &Tasks,
+) -> Result<(Arc<dyn Runtime>, String), AgentError> {
+    match backend {
+        Backend::Hollow => {
+            Ok((Arc::new(HollowRuntime::new(clock, &config.node_name)), "hollow://1".to_owned()))
+        }
+        Backend::Containerd => {
+            check(config)?;
+            let started = Containerd::start(paths).await?;
+            let runtime = started.runtime();
+            images::ensure(paths, runtime.as_ref()).await?;
+            let version = runtime.version().await.unwrap_or_else(|_| "containerd://unknown".to_owned());
+            tasks.spawn_infallible("containerd", started.supervise(tasks.stop().clone()));
+            Ok((runtime, version))
+        }
+        Backend::Builtin => {
+            check(config)?;
+            let runtime = open_builtin(config, paths, (clock, entropy)).await?;
+            images::ensure_stored(runtime.image_store()).await?;
+            images::import_from(&paths.images_dir(), runtime.image_store()).await;
+            Ok((Arc::new(runtime), builtin::VERSION.to_owned()))
+        }
+    }
+}
+
+async fn open_builtin(
+    config: &AgentConfig,
+    paths: &Paths,
+    sources: (Arc<dyn Clock>, Arc<dyn Entropy>),
+) -> Result<BuiltinRuntime, AgentError> {
+    let (executable, paths) = (config.executable.clone(), paths.clone());
+    let cgroups = Cgroups::detect(&config.cgroup_root);
+    let opened =
+        tokio::task::spawn_blocking(move || BuiltinRuntime::open(&paths, cgroups, &executable, sources));
+    opened.await.unwrap_or(Err(BuiltinError::Panicked)).map_err(AgentError::Builtin)
 }
 
 /// Stops every pod and containerd, and removes what they left: mounts, cgroups, folders. For an agent that
@@ -135,6 +177,17 @@ pub async fn purge_pods(config: &AgentConfig) -> Result<(), AgentError> {
             Err(error) => warn!(%error, "cannot start containerd to stop its pods"),
         }
         containerd::stop_left_running(&paths).await;
+    }
+    if paths.builtin_dir().exists() {
+        let sources: (Arc<dyn Clock>, Arc<dyn Entropy>) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+        match open_builtin(config, &paths, sources).await {
+            Ok(runtime) => {
+                if let Err(error) = stop_all(&runtime).await {
+                    warn!(%error, "cannot stop all pods the gentle way");
+                }
+            }
+            Err(error) => warn!(error = %in_full(&error), "cannot read what the built-in runtime runs"),
+        }
     }
     let cgroups = Cgroups::detect(&config.cgroup_root);
     let mut gone = false;

@@ -3,7 +3,6 @@
 //! containerd makes the containers' own cgroups below them, but neither limits nor removes these. Version 1
 //! has one tree per controller, version 2 a single one; what to write is pure, writing it is a few lines.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the built-in runtime makes them"))]
 mod container;
 mod limits;
 
@@ -16,7 +15,7 @@ use nix::unistd::Pid;
 use proto::cri::LinuxContainerResources;
 use tracing::debug;
 
-pub(crate) use container::{hierarchy_of, is_one_tree, join};
+pub(crate) use container::{ContainerCgroup, DeviceAccess, hierarchy_of, is_one_tree, join};
 use limits::{Limits, Version};
 pub(crate) use limits::{
     QosClass, container_resources, pod_limits, qos_class, thousandths as resource_amount,

@@ -57,9 +57,40 @@ impl std::fmt::Debug for AgentTls {
 /// What runs the containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuntimeChoice {
+    /// What the node had before; on a new node the system's containerd, where it is installed, else our own.
+    Auto,
     /// The system's containerd and runc, started and supervised by the agent.
     Containerd,
+    /// Our own: nothing needs to be installed.
+    Builtin,
     /// Nothing runs; every pod is reported as running. For scale tests.
+    Hollow,
+}
+
+impl RuntimeChoice {
+    /// Whether it runs anything.
+    pub(crate) fn is_real(self) -> bool {
+        self != Self::Hollow
+    }
+
+    /// What [`RuntimeChoice::Auto`] is on this node: pods stay with the runtime that has them.
+    pub(crate) fn backend(self, paths: &Paths, containerd_is_installed: bool) -> Backend {
+        match self {
+            Self::Auto if paths.containerd_dir().exists() => Backend::Containerd,
+            Self::Auto if paths.builtin_dir().exists() => Backend::Builtin,
+            Self::Auto if containerd_is_installed => Backend::Containerd,
+            Self::Auto | Self::Builtin => Backend::Builtin,
+            Self::Containerd => Backend::Containerd,
+            Self::Hollow => Backend::Hollow,
+        }
+    }
+}
+
+/// A choice that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Containerd,
+    Builtin,
     Hollow,
 }
 
@@ -80,7 +111,7 @@ impl Paths {
 
     /// Everything below `data_dir` that the agent makes, to remove it without touching what others keep there.
     pub fn own_dirs(&self) -> Vec<PathBuf> {
-        let below = ["containerd", "cni", "images", "pods", "logs"];
+        let below = ["containerd", "builtin", "cni", "images", "pods", "logs"];
         let mut dirs: Vec<PathBuf> = below.iter().map(|dir| self.data_dir.join(dir)).collect();
         dirs.push(self.run_dir.clone());
         dirs
@@ -97,6 +128,16 @@ impl Paths {
 
     pub fn containerd_dir(&self) -> PathBuf {
         self.data_dir.join("containerd")
+    }
+
+    /// The images and the state of the built-in runtime.
+    pub fn builtin_dir(&self) -> PathBuf {
+        self.data_dir.join("builtin")
+    }
+
+    /// How the built-in runtime reaches registries: a folder for each, as containerd has them in `certs.d`.
+    pub fn registries_dir(&self) -> PathBuf {
+        self.data_dir.join("certs.d")
     }
 
     pub fn containerd_socket(&self) -> PathBuf {
@@ -150,6 +191,19 @@ mod tests {
         let deep = PathBuf::from("/").join("d".repeat(200));
         let socket = Paths::new(&deep).containerd_socket();
         assert!(socket.as_os_str().len() < 64, "{}", socket.display());
+    }
+
+    #[test]
+    fn pods_stay_with_the_runtime_that_has_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::new(folder.path());
+        assert_eq!(RuntimeChoice::Auto.backend(&paths, true), Backend::Containerd);
+        assert_eq!(RuntimeChoice::Auto.backend(&paths, false), Backend::Builtin);
+        assert_eq!(RuntimeChoice::Builtin.backend(&paths, true), Backend::Builtin);
+        std::fs::create_dir(paths.builtin_dir()).unwrap();
+        assert_eq!(RuntimeChoice::Auto.backend(&paths, true), Backend::Builtin);
+        std::fs::create_dir(paths.containerd_dir()).unwrap();
+        assert_eq!(RuntimeChoice::Auto.backend(&paths, false), Backend::Containerd);
     }
 
     #[test]

@@ -28,6 +28,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::process::ExitCode;
 
+pub(crate) use capabilities::every_capability;
 use failure::{Explain as _, refusal};
 use seccomp::Filter;
 use spec::{ContainerSpec, Launch, ProcessSpec, StartFailure};

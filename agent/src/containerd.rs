@@ -44,6 +44,11 @@ pub enum ContainerdError {
     Ended { log: PathBuf },
 }
 
+/// Whether this machine has what [`Containerd::start`] starts.
+pub fn is_installed() -> bool {
+    ["containerd", "runc", "ctr"].iter().all(|program| find_program(program).is_some())
+}
+
 /// A running containerd. Dropping it leaves the daemon alone.
 pub struct Containerd {
     paths: Paths,

@@ -19,6 +19,7 @@ mod probes;
 pub mod reclaim;
 mod run;
 pub mod runtime;
+pub mod shim;
 mod shutdown;
 mod statics;
 pub mod streams;

@@ -7,6 +7,7 @@ pub(crate) mod changes;
 mod line;
 mod options;
 mod reader;
+pub(crate) mod rotation;
 mod tail;
 
 use std::path::{Path, PathBuf};

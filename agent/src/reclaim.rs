@@ -23,6 +23,7 @@ use tracing::{info, warn};
 pub use images::ImagePolicy;
 pub(crate) use thresholds::{Crossed, Signal};
 pub use thresholds::{DEFAULT as DEFAULT_THRESHOLDS, ThresholdError, Thresholds};
+pub(crate) use usage::bytes_below;
 
 use crate::desired::Desired;
 use crate::node::Usage;

@@ -48,7 +48,7 @@ pub async fn run(
     let ended = tasks.join(STOP_GRACE + config.shutdown.grace).await;
     started?;
     ended?;
-    if config.purge_on_stop && config.runtime == RuntimeChoice::Containerd {
+    if config.purge_on_stop && config.runtime.is_real() {
         purge(&config).await?;
     }
     Ok(())
@@ -60,7 +60,7 @@ pub async fn run(
 /// # Errors
 /// When something is left; everything that could be removed is.
 pub async fn purge(config: &AgentConfig) -> Result<(), AgentError> {
-    if config.runtime == RuntimeChoice::Hollow {
+    if !config.runtime.is_real() {
         return Ok(());
     }
     let pods = purge_pods(config).await;
@@ -75,7 +75,7 @@ async fn start(
     leaving: &CancellationToken,
 ) -> Result<(), AgentError> {
     let paths = Paths::new(&config.data_dir);
-    if config.runtime == RuntimeChoice::Containerd {
+    if config.runtime.is_real() {
         check(config)?;
     }
     let gateway_settings = GatewaySettings {
@@ -86,7 +86,7 @@ async fn start(
     let gateway = gateway::start(gateway_settings, &entropy, tasks)?;
     let network = match config.runtime {
         RuntimeChoice::Hollow => network::absent(),
-        RuntimeChoice::Containerd => {
+        RuntimeChoice::Auto | RuntimeChoice::Containerd | RuntimeChoice::Builtin => {
             network::start(network_settings(config, &paths), gateway.desired.clone(), tasks)?
         }
     };
@@ -126,7 +126,7 @@ async fn start(
         thresholds: config.reclaim.thresholds.clone(),
     };
     node::start(settings, runtime_health, network, reports, clock.clone(), tasks);
-    if config.runtime == RuntimeChoice::Containerd {
+    if config.runtime.is_real() {
         let usage = usage::start(&config.node_name, sessions.runtime(), clock.clone(), tasks);
         let api = NodeApi::new(
             Logs::new(paths.logs_dir(), desired, gateway.statuses.clone(), clock),

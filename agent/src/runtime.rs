@@ -3,6 +3,7 @@
 //! The runtime is the only memory of what runs: a restarted agent knows nothing but what [`Runtime::observe`]
 //! tells it. Configurations are the container runtime interface's own messages; observations are ours.
 
+pub(crate) mod builtin;
 pub mod cri;
 pub mod hollow;
 mod session;
@@ -55,6 +56,9 @@ pub trait Runtime: Send + Sync + 'static {
         command: &[String],
         timeout: Duration,
     ) -> Result<ExecOutcome, RuntimeError>;
+
+    /// Has the container's log written to a new file: the one at its path was renamed.
+    async fn reopen_log(&self, id: &str) -> Result<(), RuntimeError>;
 
     /// A new process in a container, with the streams that are wanted.
     async fn open_exec(

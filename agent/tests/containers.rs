@@ -1,6 +1,6 @@
-//! Real pods on real containerd: life, crash, bad image, adoption by the next agent, and nothing left.
+//! Real pods, on containerd and on the built-in runtime: life, crash, bad image, adoption by the next agent, and nothing left.
 //!
-//! Needs root, containerd, runc and busybox-static. Everything it makes is its own (folders, socket,
+//! Needs root, containerd, runc and busybox-static, and the program `navarch` built beside it. Everything it makes is its own (folders, socket,
 //! cgroups) and is removed again. The pod network here is a script that only gives an address.
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test, in its helpers too")]
@@ -8,9 +8,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use agent::Paths;
 use agent::runtime::Which;
-use k8s_openapi::api::core::v1::Pod;
+use agent::{Paths, RuntimeChoice};
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde_json::json;
 
 use test_agent::{DEADLINE, TestAgent, config, deleted, is_ready, pod, waits_for};
@@ -109,19 +109,41 @@ async fn check_containerd_comes_back(agent: &TestAgent, id: &str) {
     assert_eq!((newest.id.as_str(), newest.is_running()), (id, true), "the container went on");
 }
 
-fn assert_no_process_names(socket: &Path) {
+/// SIGKILL to what holds a pod together: all of it is made anew, and nothing of before is left running.
+async fn check_a_lost_shim_is_replaced(agent: &mut TestAgent, id: &str) {
+    let pods = agent.config.data_dir.join("builtin/pods");
+    let sandbox = agent.runtime_of("uid-web").await.sandbox().unwrap().id.clone();
+    let shim = std::fs::read(pods.join(&sandbox).join("shim-process.json")).unwrap();
+    let shim: serde_json::Value = serde_json::from_slice(&shim).unwrap();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(shim["pid"].as_i64().unwrap()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    let is_back = |status: &PodStatus| {
+        is_ready(status)
+            && status
+                .container_statuses
+                .iter()
+                .flatten()
+                .all(|c| !c.container_id.iter().any(|now| now.ends_with(id)))
+    };
+    agent.until("web", "back", is_back).await;
+    let newest = agent.runtime_of("uid-web").await.newest("c").unwrap().clone();
+    assert_ne!(newest.sandbox_id, sandbox);
+}
+
+fn assert_no_process_names(path: &Path) {
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        assert!(!command.contains(&socket.display().to_string()), "left running: {command}");
+        assert!(!command.contains(&path.display().to_string()), "left running: {command}");
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pods_live_crash_are_adopted_and_leave_nothing() {
+on_both_runtimes!(pods_live_crash_are_adopted_and_leave_nothing);
+
+async fn pods_live_crash_are_adopted_and_leave_nothing(runtime: RuntimeChoice) {
     assert!(nix::unistd::geteuid().is_root(), "run as root: containers need it");
     let dir = tempfile::tempdir().unwrap();
-    let config = config(dir.path());
+    let config = config(dir.path(), runtime);
     let mut agent = TestAgent::start(&config).await;
 
     let web = web();
@@ -151,7 +173,11 @@ async fn pods_live_crash_are_adopted_and_leave_nothing() {
     }
 
     let mut agent = check_adoption(agent, &[&web, &crash, &bad], &id).await;
-    check_containerd_comes_back(&agent, &id).await;
+    if runtime == RuntimeChoice::Containerd {
+        check_containerd_comes_back(&agent, &id).await;
+    } else {
+        check_a_lost_shim_is_replaced(&mut agent, &id).await;
+    }
     agent.want(&[&deleted(&web), &crash]);
     agent.until_terminated("web").await;
     assert!(agent.runtime_of("uid-web").await.is_empty());
@@ -161,11 +187,14 @@ async fn pods_live_crash_are_adopted_and_leave_nothing() {
     );
     agent.vanish().await;
 
-    kill_containerd(dir.path());
+    if runtime == RuntimeChoice::Containerd {
+        kill_containerd(dir.path());
+    }
     agent::purge_pods(&config).await.expect("nothing is left");
     let paths = Paths::new(dir.path());
-    assert_no_process_names(&paths.containerd_socket());
-    assert!(!paths.containerd_socket().exists() && !paths.pods_dir().exists());
+    assert_no_process_names(paths.run_dir());
+    assert_no_process_names(dir.path());
+    assert!(!paths.run_dir().exists() && !paths.pods_dir().exists());
     assert!(!Path::new(&format!("/sys/fs/cgroup/cpu{}", config.cgroup_root)).exists());
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(&dir.path().display().to_string()), "{mounts}");

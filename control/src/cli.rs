@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use agent::ShutdownPolicy;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 pub(crate) use authentication::AuthenticationArgs;
 pub(crate) use reclaim::ReclaimArgs;
@@ -106,6 +107,9 @@ pub(crate) struct UpArgs {
     /// How many agents that run containers, each in a network namespace of its own
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=50))]
     pub(crate) agents: u16,
+    /// What runs the containers of agents
+    #[arg(long, value_enum, default_value_t = RuntimeChoice::Auto)]
+    pub(crate) runtime: RuntimeChoice,
     /// How many agents that run nothing and report success, all in one process
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=5000))]
     pub(crate) hollow_agents: u16,
@@ -320,7 +324,7 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) key: PathBuf,
     /// What runs the containers
-    #[arg(long, value_enum, default_value_t = RuntimeChoice::Containerd)]
+    #[arg(long, value_enum, default_value_t = RuntimeChoice::Auto)]
     pub(crate) runtime: RuntimeChoice,
     /// How many hollow nodes to be, named NAME-1, NAME-2 …, with certificates beside CERTIFICATE
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
@@ -365,8 +369,16 @@ impl AgentArgs {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum RuntimeChoice {
+    /// What the node had before; on a new one the system's containerd, where it is installed, else `builtin`
+    #[default]
+    Auto,
+    /// The system's containerd and runc
     Containerd,
+    /// Navarch's own, which needs nothing installed
+    Builtin,
+    /// Nothing: every pod is said to run
     Hollow,
 }

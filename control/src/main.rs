@@ -34,8 +34,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == agent::container::COMMAND) {
-        return agent::container::become_process(&arguments.collect::<Vec<_>>());
+    // Before there is a second thread: these two make and enter namespaces.
+    match arguments.next() {
+        Some(first) if first == agent::shim::COMMAND => {
+            return agent::shim::run(&arguments.collect::<Vec<_>>());
+        }
+        Some(first) if first == agent::container::COMMAND => {
+            return agent::container::become_process(&arguments.collect::<Vec<_>>());
+        }
+        Some(_) | None => {}
     }
     let plugin = plugin_environment();
     if !plugin.command.is_empty() {

@@ -73,7 +73,9 @@ fn config(args: &AgentArgs, name: &str, certificate: &Path, key: &Path) -> Resul
     };
     let data_dir = if args.hollow_nodes == 0 { args.data_dir.clone() } else { args.data_dir.join(name) };
     let runtime = match args.runtime {
+        RuntimeChoice::Auto => agent::RuntimeChoice::Auto,
         RuntimeChoice::Containerd => agent::RuntimeChoice::Containerd,
+        RuntimeChoice::Builtin => agent::RuntimeChoice::Builtin,
         RuntimeChoice::Hollow => agent::RuntimeChoice::Hollow,
     };
     Ok(AgentConfig {
@@ -101,7 +103,7 @@ fn node_ip(args: &AgentArgs) -> Result<Ipv4Addr> {
     match (args.node_ip, args.runtime) {
         (Some(address), _) => Ok(address),
         (None, RuntimeChoice::Hollow) => Ok(Ipv4Addr::LOCALHOST),
-        (None, RuntimeChoice::Containerd) => {
+        (None, RuntimeChoice::Auto | RuntimeChoice::Containerd | RuntimeChoice::Builtin) => {
             bail!("--node-ip is missing: the address where other nodes reach this one")
         }
     }

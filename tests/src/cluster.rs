@@ -61,6 +61,7 @@ impl Cluster {
             ])
             .arg("--dir")
             .arg(cluster.dir())
+            .args(["--runtime", &runtime()])
             .args(flags)
             .output()
             .expect("navarch runs");
@@ -233,6 +234,12 @@ impl Cluster {
             }
         }
     }
+}
+
+/// What runs the containers: `NAVARCH_RUNTIME`, so that a test can be run again with another.
+#[expect(clippy::disallowed_methods, reason = "tests are configured by their environment")]
+fn runtime() -> String {
+    std::env::var("NAVARCH_RUNTIME").unwrap_or_else(|_| "containerd".to_owned())
 }
 
 /// The binary under test: what `make` built, or what cargo built beside this test.

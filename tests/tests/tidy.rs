@@ -35,7 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("tests", &["apiserver", "base", "chaos", "client", "controllers", "kinds", "proto", "store"]),
+    ("tests", &["agent", "apiserver", "base", "chaos", "client", "controllers", "kinds", "proto", "store"]),
 ];
 
 /// Words that name nothing.

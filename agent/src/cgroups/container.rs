@@ -69,6 +69,12 @@ impl Cgroups {
 }
 
 impl ContainerCgroup {
+    /// The one that a container's specification names.
+    pub(crate) fn of(folders: &[PathBuf]) -> Self {
+        let version = if is_one_tree() { Version::V2 } else { Version::V1 };
+        Self { folders: folders.to_vec(), version }
+    }
+
     /// One per hierarchy: what a container's specification names.
     pub(crate) fn folders(&self) -> &[PathBuf] {
         &self.folders

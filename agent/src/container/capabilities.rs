@@ -57,6 +57,11 @@ const NAMES: &[&str] = &[
     "CHECKPOINT_RESTORE",
 ];
 
+/// The names of all that there are.
+pub(crate) fn every_capability() -> impl Iterator<Item = String> {
+    NAMES.iter().map(|name| format!("CAP_{name}"))
+}
+
 /// What the container may have of what this process has.
 pub(super) fn wanted(of: &Capabilities) -> Result<CapabilitySet, StartFailure> {
     let own = capabilities(None).step("read the capabilities")?.permitted;

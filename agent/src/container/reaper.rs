@@ -4,11 +4,17 @@
 use std::process::ExitCode;
 
 use nix::errno::Errno;
+use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 /// Ends on SIGTERM, and its namespace with it.
 pub(super) fn run() -> ExitCode {
+    // Whoever holds the pod together takes it along, however it ends.
+    if let Err(error) = prctl::set_pdeathsig(Signal::SIGKILL) {
+        eprintln!("navarch: cannot follow the shim: {error}");
+        return ExitCode::FAILURE;
+    }
     let mut woken_by = SigSet::empty();
     woken_by.add(Signal::SIGCHLD);
     woken_by.add(Signal::SIGTERM);

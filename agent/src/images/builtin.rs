@@ -1,11 +1,11 @@
 //! The pause image and a small web image, made from the machine's own busybox: no registry is needed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use thiserror::Error;
 use tokio::process::Command;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::archive::{self, Entry, Image};
 use super::import::Archive;
@@ -136,7 +136,6 @@ pub async fn ensure(paths: &Paths, runtime: &dyn Runtime) -> Result<(), ImageErr
 ///
 /// # Errors
 /// When busybox is missing or not static, or the store does not take the image.
-#[allow(dead_code, reason = "the built-in runtime, which calls it, is being written")]
 pub(crate) async fn ensure_stored(store: &ImageStore) -> Result<(), ImageError> {
     let name = WEB_IMAGE;
     if store.image(name).is_some() {
@@ -146,6 +145,20 @@ pub(crate) async fn ensure_stored(store: &ImageStore) -> Result<(), ImageError> 
     let imported = store.import(archive).await;
     imported.map_err(|error| ImageError::Import { name, message: in_full(&error) })?;
     Ok(())
+}
+
+/// Imports the archives that somebody has put into `folder` for a node that reaches no registry: `*.tar`, OCI image
+/// layouts. One that is no good is said and passed over.
+pub(crate) async fn import_from(folder: &Path, store: &ImageStore) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.extension().is_none_or(|extension| extension != "tar") {
+            continue;
+        }
+        if let Err(error) = store.import(Archive::File(path.clone())).await {
+            warn!(error = %in_full(&error), archive = %path.display(), "cannot import images");
+        }
+    }
 }
 
 fn build(name: &'static str) -> Result<Vec<u8>, ImageError> {

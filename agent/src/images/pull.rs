@@ -128,11 +128,10 @@ impl ImageStore {
             return Err(bad_config(DocumentError::Uneven { layers, diff_ids }));
         }
         let hold = self.hold(diff_ids.clone());
-        futures::stream::iter(diff_ids.iter().zip(&manifest.layers))
-            .map(|(diff_id, blob)| self.fetch_layer(&repository, diff_id, blob))
-            .buffer_unordered(LAYERS_AT_ONCE_MAX)
-            .try_collect::<()>()
-            .await?;
+        let layers = diff_ids.iter().zip(&manifest.layers);
+        let fetched: Vec<_> =
+            layers.map(|(diff_id, blob)| self.fetch_layer(&repository, diff_id, blob)).collect();
+        futures::stream::iter(fetched).buffer_unordered(LAYERS_AT_ONCE_MAX).try_collect::<()>().await?;
         let record = Record {
             id: digest.to_string(),
             names: match reference.version() {

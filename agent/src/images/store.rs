@@ -44,7 +44,7 @@ pub(crate) struct StoredImage {
     /// What it was pulled as: `docker.io/library/nginx@sha256:…`. Empty for what was imported.
     pub(crate) digests: Vec<String>,
     pub(crate) config: ImageConfig,
-    /// Unpacked, topmost first, all in [`ImageStore::layers_dir`]. Nobody may write into them.
+    /// Unpacked, topmost first, all in one folder. Nobody may write into them.
     pub(crate) layers: Vec<PathBuf>,
     /// What the files of its layers have, unpacked.
     pub(crate) size: u64,
@@ -137,11 +137,6 @@ impl ImageStore {
     /// Every image, by id.
     pub(crate) fn images(&self) -> Vec<Arc<StoredImage>> {
         self.state().images.values().map(|(_, image)| image.clone()).collect()
-    }
-
-    /// The folder of all layers, to mount them by short paths relative to it.
-    pub(crate) fn layers_dir(&self) -> PathBuf {
-        self.inner.dir.join(LAYERS)
     }
 
     /// Removes the image with this id, all its names, and the layers that no other image uses. No container

@@ -77,21 +77,31 @@ pub(crate) fn named(name: &str) -> PathBuf {
 /// When the caller may not, or the directory cannot be written.
 pub(crate) fn create_named(name: &str) -> Result<PathBuf, NamespaceError> {
     let path = named(name);
-    if is_mounted(&path) {
-        return Ok(path);
+    create(&path)?;
+    Ok(path)
+}
+
+/// Makes a namespace and binds it to the file at `path`, if there is none. Its `lo` is down.
+///
+/// # Errors
+/// When the caller may not, or the file cannot be made.
+pub(crate) fn create(path: &Path) -> Result<(), NamespaceError> {
+    if is_mounted(path) {
+        return Ok(());
     }
-    let failed = |source: io::Error| NamespaceError::Create { path: path.clone(), source };
-    std::fs::create_dir_all(NAMED_DIR).map_err(failed)?;
-    OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    let failed = |source: io::Error| NamespaceError::Create { path: path.to_owned(), source };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(failed)?;
     // The new namespace begins and ends with this thread, unless it is bound to a file.
-    on_own_thread(&path, || {
+    on_own_thread(path, || {
         unshare(CloneFlags::CLONE_NEWNET)
             .and_then(|()| {
-                mount(Some("/proc/thread-self/ns/net"), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+                mount(Some("/proc/thread-self/ns/net"), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
             })
             .map_err(|errno| failed(errno.into()))
-    })?;
-    Ok(path)
+    })
 }
 
 /// Removes the namespace called `name`, if there is one. The kernel frees it when its last process is gone.
@@ -99,13 +109,20 @@ pub(crate) fn create_named(name: &str) -> Result<PathBuf, NamespaceError> {
 /// # Errors
 /// When the caller may not.
 pub(crate) fn remove_named(name: &str) -> Result<(), NamespaceError> {
-    let path = named(name);
-    let failed = |source: io::Error| NamespaceError::Remove { path: path.clone(), source };
+    remove(&named(name))
+}
+
+/// Removes the namespace that is bound to the file at `path`, and the file, if there is one.
+///
+/// # Errors
+/// When the caller may not.
+pub(crate) fn remove(path: &Path) -> Result<(), NamespaceError> {
+    let failed = |source: io::Error| NamespaceError::Remove { path: path.to_owned(), source };
     // Bound several times, by a crash between two attempts, it must be unbound as often.
-    while is_mounted(&path) {
-        umount2(&path, MntFlags::MNT_DETACH).map_err(|errno| failed(errno.into()))?;
+    while is_mounted(path) {
+        umount2(path, MntFlags::MNT_DETACH).map_err(|errno| failed(errno.into()))?;
     }
-    match std::fs::remove_file(&path) {
+    match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
         Err(_) | Ok(()) => Ok(()),
     }

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 use super::containers;
 use super::memory::Memory;
 use super::restart::{Part, is_sidecar, restarts_after};
-use crate::runtime::{Container, PodRuntime, Sandbox};
+use crate::runtime::{Container, ContainerState, PodRuntime, Sandbox};
 
 /// How long a failed pull is shown as the error itself before it is shown as waiting for the next try.
 pub(crate) const SHOW_PULL_ERROR: Duration = Duration::from_secs(3);
@@ -43,6 +43,12 @@ pub(crate) enum Step {
         reason: String,
     },
     StartContainer {
+        name: String,
+        attempt: u32,
+    },
+    /// One that is made and was not started.
+    StartCreated {
+        id: String,
         name: String,
         attempt: u32,
     },
@@ -125,8 +131,10 @@ fn plan_sandbox(seen: &Seen<'_>, containers: &[ContainerSpec], plan: &mut Plan) 
 /// Once each, and before init containers, which they may be there to look into. None runs again.
 fn plan_ephemeral(seen: &Seen<'_>, plan: &mut Plan) {
     for container in containers::ephemeral(seen.pod) {
-        if seen.runtime.newest(&container.name).is_none() {
-            start(seen, &container, None, plan);
+        match seen.runtime.newest(&container.name) {
+            None => start(seen, &container, None, plan),
+            Some(run) if run.state == ContainerState::Created => plan.steps.push(start_created(run)),
+            Some(_) => {}
         }
     }
 }
@@ -167,7 +175,11 @@ fn plan_inits(seen: &Seen<'_>, sandbox: &Sandbox, inits: &[ContainerSpec], plan:
         }
         match run {
             Some(run) if run.exit().is_some_and(|exit| exit.code == 0) => {}
-            _ => {
+            None => {
+                start(seen, init, seen.runtime.newest(&init.name), plan);
+                return Inits::Pending;
+            }
+            Some(_) => {
                 let goes_on = plan_container(seen, sandbox, Part::Init, init, plan);
                 return if goes_on { Inits::Pending } else { Inits::Failed };
             }
@@ -200,10 +212,15 @@ fn plan_container(
             start(seen, spec, Some(run), plan);
             true
         }
-        // Created but never started, or lost: clear it away, then start anew.
+        // Lost: clear it away, then start anew.
         None if run.may_run() => {
             let reason = "its state is unknown".to_owned();
             plan.steps.push(Step::StopContainer { id: run.id.clone(), name: spec.name.clone(), reason });
+            true
+        }
+        // An agent has created it and was killed; its start may even be under way.
+        None if run.sandbox_id == sandbox.id && run.hash == super::memory::hash(spec) => {
+            plan.steps.push(start_created(run));
             true
         }
         None => {
@@ -226,6 +243,10 @@ fn reason_to_stop(seen: &Seen<'_>, spec: &ContainerSpec, run: &Container) -> Opt
     }
     let probe = seen.memory.failed_probe(&run.id)?;
     Some(format!("Container {} failed {probe} probe, will be restarted", spec.name))
+}
+
+fn start_created(run: &Container) -> Step {
+    Step::StartCreated { id: run.id.clone(), name: run.name.clone(), attempt: run.attempt }
 }
 
 /// Starts it, unless something says to wait.

@@ -71,10 +71,10 @@ pub(super) fn measure(
         used.storage += of_run.layer_bytes;
     }
     for (name, used) in &mut usage.containers {
-        used.storage += below(&folders.logs.join(name));
+        used.storage += bytes_below(&folders.logs.join(name));
     }
     for (name, source) in empty_dirs(pod) {
-        let bytes = below(&folders.volumes.join(name));
+        let bytes = bytes_below(&folders.volumes.join(name));
         if source.medium.as_deref().unwrap_or_default().is_empty() {
             usage.storage += bytes;
         }
@@ -85,7 +85,7 @@ pub(super) fn measure(
 }
 
 /// Bytes on disk of a folder and all that is in it, on its own file system. What vanishes meanwhile is not there.
-fn below(dir: &Path) -> u64 {
+pub(crate) fn bytes_below(dir: &Path) -> u64 {
     let Ok(root) = std::fs::symlink_metadata(dir) else { return 0 };
     let mut bytes = root.blocks() * BLOCK_BYTES;
     let mut left = vec![dir.to_owned()];
@@ -111,12 +111,12 @@ mod tests {
     #[test]
     fn a_folder_is_as_large_as_what_is_in_it() {
         let dir = tempfile::tempdir().unwrap();
-        let empty = below(dir.path());
+        let empty = bytes_below(dir.path());
         std::fs::create_dir(dir.path().join("d")).unwrap();
         std::fs::write(dir.path().join("d/f"), vec![7; 1 << 20]).unwrap();
         std::os::unix::fs::symlink("/", dir.path().join("away")).unwrap();
-        let full = below(dir.path());
+        let full = bytes_below(dir.path());
         assert!(full >= empty + (1 << 20) && full < empty + (2 << 20), "{empty} {full}");
-        assert_eq!(below(Path::new("/no/such/folder")), 0);
+        assert_eq!(bytes_below(Path::new("/no/such/folder")), 0);
     }
 }

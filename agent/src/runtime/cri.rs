@@ -254,6 +254,11 @@ impl Runtime for CriRuntime {
         streaming::open(&answer.url, streams).await
     }
 
+    async fn reopen_log(&self, id: &str) -> Result<(), RuntimeError> {
+        let request = cri::ReopenContainerLogRequest { container_id: id.to_owned() };
+        timed(CALL_TIMEOUT, self.runtime.clone().reopen_container_log(request)).await.map(drop)
+    }
+
     async fn network_namespace(&self, sandbox_id: &str) -> Result<Option<PathBuf>, RuntimeError> {
         let request = cri::PodSandboxStatusRequest { pod_sandbox_id: sandbox_id.to_owned(), verbose: true };
         let answer = timed(CALL_TIMEOUT, self.runtime.clone().pod_sandbox_status(request)).await?;

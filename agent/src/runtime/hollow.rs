@@ -219,6 +219,10 @@ impl Runtime for HollowRuntime {
         Err(nothing_runs())
     }
 
+    async fn reopen_log(&self, _: &str) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
     async fn network_namespace(&self, _sandbox_id: &str) -> Result<Option<PathBuf>, RuntimeError> {
         Err(nothing_runs())
     }

@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 /// Pieces that wait, per direction.
 pub const PIECES_WAITING_MAX: usize = 8;
 
 /// Which streams are wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Streams {
     pub stdin: bool,
     pub stdout: bool,

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use agent::RuntimeChoice;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod, PodStatus};
 use serde_json::{Value, json};
 
+use crate::on_both_runtimes;
 use crate::test_agent::{DEADLINE, TestAgent, config, deleted, is_ready, pod, waits_for};
 
 const IMAGE: &str = "localhost/web:1";
@@ -187,13 +189,14 @@ async fn check_hooks(agent: TestAgent, pods: &[Pod], dir: &Path) -> TestAgent {
     agent
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn containers_are_probed_hooked_restarted_and_ended() {
+on_both_runtimes!(containers_are_probed_hooked_restarted_and_ended);
+
+async fn containers_are_probed_hooked_restarted_and_ended(runtime: RuntimeChoice) {
     assert!(nix::unistd::geteuid().is_root(), "run as root: containers need it");
     let dir = tempfile::tempdir().unwrap();
     let shared = dir.path().join("shared");
     std::fs::create_dir(&shared).unwrap();
-    let config = config(dir.path());
+    let config = config(dir.path(), runtime);
     let mut agent = TestAgent::start(&config).await;
     let pods = ends();
     agent.want(&pods.iter().collect::<Vec<_>>());

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use agent::RuntimeChoice;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde_json::{Value, json};
 
+use crate::on_both_runtimes;
 use crate::test_agent::{TestAgent, config, is_ready, pod};
 
 fn sized(cpu: &str, memory: &str) -> Pod {
@@ -49,11 +51,12 @@ async fn in_cgroups(agent: &TestAgent, controller: &str, file: &str) -> [String;
         .map(|path| std::fs::read_to_string(path).unwrap().trim().to_owned())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_running_pod_gets_more_and_less() {
+on_both_runtimes!(a_running_pod_gets_more_and_less);
+
+async fn a_running_pod_gets_more_and_less(runtime: RuntimeChoice) {
     assert!(nix::unistd::geteuid().is_root(), "run as root: containers need it");
     let dir = tempfile::tempdir().unwrap();
-    let config = config(dir.path());
+    let config = config(dir.path(), runtime);
     let mut agent = TestAgent::start(&config).await;
     agent.want(&[&sized("100m", "64Mi")]);
     let status = agent.until("sized", "ready", is_ready).await;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -148,7 +148,34 @@ impl TestAgent {
     }
 }
 
-pub(crate) fn config(dir: &Path) -> AgentConfig {
+/// A test of this module's function, with each of the runtimes that run something.
+#[macro_export]
+macro_rules! on_both_runtimes {
+    ($test:ident) => {
+        mod containerd {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(agent::RuntimeChoice::Containerd).await;
+            }
+        }
+        mod builtin {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(agent::RuntimeChoice::Builtin).await;
+            }
+        }
+    };
+}
+
+/// The program that the built-in runtime starts, built beside this test.
+fn navarch() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let program = test.ancestors().nth(2).unwrap().join("navarch");
+    assert!(program.exists(), "{} is missing: cargo build --workspace", program.display());
+    program
+}
+
+pub(crate) fn config(dir: &Path, runtime: RuntimeChoice) -> AgentConfig {
     let paths = Paths::new(dir);
     std::fs::create_dir_all(paths.cni_bin_dir()).unwrap();
     std::fs::create_dir_all(paths.cni_conf_dir()).unwrap();
@@ -164,7 +191,7 @@ pub(crate) fn config(dir: &Path) -> AgentConfig {
         servers: Vec::new(),
         tls: AgentTls { ca: Vec::new(), certificate: Vec::new(), key: Vec::new() },
         data_dir: dir.to_owned(),
-        runtime: RuntimeChoice::Containerd,
+        runtime,
         cgroup_root: format!(
             "/navarch-test-{}",
             dir.file_name().unwrap().to_string_lossy().trim_matches('.')
@@ -178,7 +205,7 @@ pub(crate) fn config(dir: &Path) -> AgentConfig {
             images: ImagePolicy { high_percent: 100, ..ImagePolicy::default() },
         },
         shutdown: agent::ShutdownPolicy::default(),
-        executable: "/bin/true".into(),
+        executable: navarch(),
         purge_on_stop: false,
     }
 }

@@ -4,11 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent::RuntimeChoice;
 use agent::desired::{Desired, ObjectKey, PodKey};
 use agent::runtime::Container;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
+use crate::on_both_runtimes;
 use crate::test_agent::{DEADLINE, TestAgent, config, deleted, is_ready, pod, waits_for};
 
 const IMAGE: &str = "localhost/web:1";
@@ -129,7 +131,8 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     waited.await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
-async fn check_files(agent: &TestAgent, container: &Container) {
+async fn check_files(agent: &TestAgent, container: &Container, runtime: RuntimeChoice) {
+    let holder = if runtime == RuntimeChoice::Containerd { "2147483647" } else { "container-process" };
     let checks = [
         ("df -k /memory", " 1024 "),
         ("dd if=/dev/zero of=/memory/x bs=1k count=2000", "No space left on device"),
@@ -152,15 +155,16 @@ async fn check_files(agent: &TestAgent, container: &Container) {
             "10.99.0.2\th.d.ns.svc.cluster.local\th\n\n# Entries added by HostAliases.\n1.2.3.4\talias",
         ),
         ("cat /etc/resolv.conf", "search x.org\nnameserver 9.9.9.9"),
-        ("cat /proc/1/cmdline", "2147483647"),
+        ("cat /proc/1/cmdline", holder),
         ("cat /proc/sys/net/ipv4/ip_unprivileged_port_start", "80"),
         ("grep NoNewPrivs /proc/self/status", "1"),
     ];
     shows(agent, container, &checks).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn volumes_hold_what_pods_ask_for_and_nothing_leads_out() {
+on_both_runtimes!(volumes_hold_what_pods_ask_for_and_nothing_leads_out);
+
+async fn volumes_hold_what_pods_ask_for_and_nothing_leads_out(runtime: RuntimeChoice) {
     assert!(nix::unistd::geteuid().is_root(), "run as root: containers need it");
     let (dir, disk) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let below = disk.path().join("below");
@@ -168,14 +172,14 @@ async fn volumes_hold_what_pods_ask_for_and_nothing_leads_out() {
     let flags = nix::mount::MsFlags::empty();
     nix::mount::mount(Some("none"), &below, Some("tmpfs"), flags, None::<&str>).unwrap();
     std::fs::write(below.join("f"), "below").unwrap();
-    let config = config(dir.path());
+    let config = config(dir.path(), runtime);
     let mut agent = TestAgent::start(&config).await;
     let (files, thief, mounter) = (files(disk.path()), thief(), mounter());
     want(&agent, "hello", &[&files, &thief, &mounter]);
 
     agent.until("files", "Ready", is_ready).await;
     let container = agent.runtime_of("uid-files").await.newest("c").unwrap().clone();
-    check_files(&agent, &container).await;
+    check_files(&agent, &container, runtime).await;
 
     agent.until("thief", "refused", |status| waits_for(status, "CreateContainerConfigError")).await;
     let said =

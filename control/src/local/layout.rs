@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::UpArgs;
+use crate::cli::{RuntimeChoice, UpArgs};
 
 /// Ports that one server may use.
 const PORTS_PER_SERVER: u16 = 10;
@@ -23,6 +23,9 @@ pub(crate) struct Shape {
     /// Absent in folders from before there was a choice.
     #[serde(default)]
     pub(crate) legacy_api_versions: bool,
+    /// Absent likewise.
+    #[serde(default)]
+    pub(crate) runtime: RuntimeChoice,
     /// Eight hex digits from the folder's path: part of every name that is global on this machine.
     pub(crate) id: String,
     /// The first three numbers of the /24 that joins the agents' namespaces.
@@ -76,6 +79,7 @@ impl Layout {
             base_port: args.base_port,
             default_toleration_seconds: args.default_toleration_seconds,
             legacy_api_versions: args.legacy_api_versions,
+            runtime: args.runtime,
             uplink: free_uplink(&id).await?,
             id,
         };

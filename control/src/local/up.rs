@@ -17,7 +17,7 @@ use super::kubeconfig::{write_etcd_env, write_kubeconfig};
 use super::layout::{HOLLOW, Layout, agent_name, server_name};
 use super::process::Process;
 use super::{down, example, report, status};
-use crate::cli::UpArgs;
+use crate::cli::{RuntimeChoice, UpArgs};
 use crate::pki::{Authority, Pki, Subject};
 use crate::signals::Signals;
 use crate::transport::{ClientFiles, Https, get_text};
@@ -125,12 +125,9 @@ fn preflight(args: &UpArgs) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("agents need root: run as root, or with --agents 0");
     }
-    for (program, package) in [
-        ("containerd", "containerd"),
-        ("runc", "runc"),
-        ("nft", "nftables"),
-        ("/bin/busybox", "busybox-static"),
-    ] {
+    let of_containerd = [("containerd", "containerd"), ("runc", "runc")];
+    let of_containerd = of_containerd.into_iter().filter(|_| args.runtime == RuntimeChoice::Containerd);
+    for (program, package) in of_containerd.chain([("nft", "nftables"), ("/bin/busybox", "busybox-static")]) {
         let found =
             Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         if found.is_err() {
@@ -255,6 +252,7 @@ fn start_agent(layout: &Layout, pki: &Pki, agent: u16, clock: &dyn Clock) -> Res
         "ca": pki.authority_certificate(Authority::Api),
         "certificate": layout.pki().join(format!("{}.crt", process.name)),
         "key": layout.pki().join(format!("{}.key", process.name)),
+        "runtime": layout.shape.runtime,
         "netns": layout.netns(agent),
         "node-ip": layout.agent_address(agent).to_string(),
         "cgroup-root": format!("/{}-{}", layout.bridge(), process.name),

@@ -53,7 +53,7 @@ fn layer(path: &str) -> Vec<u8> {
 /// How many layers are on the disk, and that nothing is under construction.
 fn layers_on_disk(store: &ImageStore) -> usize {
     assert_eq!(fs::read_dir(store.inner.dir.join(WORK)).unwrap().count(), 0);
-    fs::read_dir(store.layers_dir()).unwrap().count()
+    fs::read_dir(store.inner.dir.join(LAYERS)).unwrap().count()
 }
 
 #[tokio::test]
@@ -222,11 +222,14 @@ async fn images_imported_at_once_make_each_layer_once() {
 }
 
 #[tokio::test]
-async fn an_archive_is_read_from_a_file_too() {
+async fn archives_in_a_folder_are_imported_and_bad_ones_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     fs::write(dir.path().join("a.tar"), image("localhost/web:1", "x")).unwrap();
-    let imported = store.import(Archive::File(dir.path().join("a.tar"))).await.unwrap();
-    assert_eq!(store.image("localhost/web:1").as_ref(), imported.first());
+    fs::write(dir.path().join("bad.tar"), "no archive").unwrap();
+    fs::write(dir.path().join("a.txt"), "another's").unwrap();
+    crate::images::import_from(dir.path(), &store).await;
+    let names: Vec<String> = store.images().iter().flat_map(|image| image.names.clone()).collect();
+    assert_eq!(names, ["localhost/web:1"]);
     assert!(store.import(Archive::File(dir.path().join("none"))).await.is_err());
 }

@@ -89,6 +89,7 @@ fn check_with(memory: &Memory, policy: &str, spec: &str, running: &str, expected
             Step::StartSandbox { attempt } => format!("sandbox #{attempt}\n"),
             Step::StopContainer { name, reason, .. } => format!("stop {name}: {reason}\n"),
             Step::StartContainer { name, attempt } => format!("start {name}#{attempt}\n"),
+            Step::StartCreated { name, attempt, .. } => format!("start created {name}#{attempt}\n"),
             Step::RemoveContainer { id } => format!("remove {id}\n"),
             Step::RemoveSandbox { id } => format!("remove {id}\n"),
         };
@@ -104,6 +105,12 @@ fn check_with(memory: &Memory, policy: &str, spec: &str, running: &str, expected
 
 fn check(policy: &str, spec: &str, running: &str, expected: Expect) {
     check_with(&Memory::default(), policy, spec, running, expected);
+}
+
+#[test]
+fn a_new_sandbox_starts_from_the_first_init_container_again() {
+    check("Always", "i:first a", "box box-dead first=0 a=137", expect!["start first#1\n"]);
+    check("Always", "i:first a", "box first#1=0 box-dead a=137", expect!["start a#1\n"]);
 }
 
 #[test]
@@ -349,16 +356,11 @@ fn one_dead_run_is_kept_for_its_logs() {
 }
 
 #[test]
-fn what_was_created_and_never_started_is_made_anew() {
-    check(
-        "Always",
-        "a",
-        "box a#4=created",
-        expect![[r#"
-        remove a4
-        start a#4
-    "#]],
-    );
+fn what_was_created_and_never_started_is_started() {
+    check("Always", "a", "box a#4=created", expect!["start created a#4\n"]);
+    check("Always", "a e:look", "box a=run look=created", expect!["start created look#0\n"]);
+    // In another sandbox it is of no use.
+    check("Always", "a", "box box-dead a#4=created", expect!["remove a4\nstart a#4\n"]);
 }
 
 #[test]

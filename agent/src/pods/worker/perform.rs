@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 
+use super::post_start::Run;
 use super::start::StartError;
 use super::{PassError, Worker};
 use crate::pods::containers::lasting;
@@ -35,6 +36,9 @@ impl Worker {
                     let mut now = self.node.runtime.observe(Which::Pod(&self.uid)).await?;
                     let now = now.remove(&self.uid).unwrap_or_default();
                     self.start_container(pod, order, &now, &name, attempt).await?;
+                }
+                Step::StartCreated { id, name, attempt } => {
+                    self.start_created(pod, runtime, &name, &Run { id: &id, attempt }).await?;
                 }
                 Step::RemoveContainer { id } => self.node.runtime.remove_container(&id).await?,
                 Step::RemoveSandbox { id } => self.node.runtime.remove_sandbox(&id).await?,

@@ -88,7 +88,32 @@ impl Worker {
         self.owe_post_start(spec, attempt).map_err(StartError::Files)?;
         let about = About::container(pod, name);
         self.node.normal(pod, about, "Created", format!("Created container: {name}")).await;
-        match self.node.runtime.start_container(&id).await {
+        self.begin(pod, runtime, spec, &Run { id: &id, attempt }).await
+    }
+
+    /// Starts what an agent before this one has created. If it has also begun to start it, this is refused, and the
+    /// next look shows it running.
+    pub(super) async fn start_created(
+        &mut self,
+        pod: &Arc<Pod>,
+        runtime: &PodRuntime,
+        name: &str,
+        run: &Run<'_>,
+    ) -> Result<(), StartError> {
+        let Some(spec) = &containers::named(pod, name) else { return Ok(()) };
+        self.owe_post_start(spec, run.attempt).map_err(StartError::Files)?;
+        self.begin(pod, runtime, spec, run).await
+    }
+
+    async fn begin(
+        &mut self,
+        pod: &Arc<Pod>,
+        runtime: &PodRuntime,
+        spec: &ContainerSpec,
+        run: &Run<'_>,
+    ) -> Result<(), StartError> {
+        let about = About::container(pod, &spec.name);
+        match self.node.runtime.start_container(run.id).await {
             Ok(()) => {}
             Err(RuntimeError::Refused { message }) => {
                 // The runtime keeps it as exited with code 128, so the restart policy takes it from here.
@@ -99,8 +124,8 @@ impl Worker {
             Err(error) => return Err(StartError::Runtime(error)),
         }
         metrics::counter!(crate::metrics::STARTED_CONTAINERS).increment(1);
-        self.node.normal(pod, about, "Started", format!("Started container {name}")).await;
-        self.post_start(pod, runtime, spec, &Run { id: &id, attempt }).await
+        self.node.normal(pod, about, "Started", format!("Started container {}", spec.name)).await;
+        self.post_start(pod, runtime, spec, run).await
     }
 
     fn note_restart(&mut self, spec: &ContainerSpec, runtime: &PodRuntime) {

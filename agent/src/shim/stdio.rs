@@ -1,0 +1,85 @@
+//! The standard streams of a process in a container: pipes, or a terminal.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+
+use nix::fcntl::OFlag;
+use rustix::termios::{Winsize, tcsetwinsize};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::unix::pipe;
+
+use super::spawn::Given;
+use crate::runtime::{Streams, TerminalSize};
+
+pub(super) type Source = Box<dyn AsyncRead + Send + Sync + Unpin>;
+pub(super) type Sink = Box<dyn AsyncWrite + Send + Sync + Unpin>;
+
+/// The shim's ends of them.
+pub(super) struct Ours {
+    /// What the process reads.
+    pub(super) stdin: Option<Sink>,
+    /// What it writes; everything, if it has a terminal.
+    pub(super) stdout: Option<Source>,
+    pub(super) stderr: Option<Source>,
+    pub(super) terminal: Option<Terminal>,
+}
+
+/// To tell the process how large its terminal is.
+pub(super) struct Terminal(OwnedFd);
+
+impl Terminal {
+    /// A terminal that is gone has no size.
+    pub(super) fn resize(&self, size: TerminalSize) {
+        let size = Winsize { ws_row: size.height, ws_col: size.width, ws_xpixel: 0, ws_ypixel: 0 };
+        if let Err(error) = tcsetwinsize(&self.0, size) {
+            tracing::debug!(%error, "cannot resize a terminal");
+        }
+    }
+}
+
+/// Makes those that are wanted; the others are at their end, or go nowhere.
+pub(super) fn open(wanted: Streams) -> io::Result<(Given, Ours)> {
+    if wanted.tty { open_terminal() } else { open_pipes(wanted) }
+}
+
+fn open_pipes(wanted: Streams) -> io::Result<(Given, Ours)> {
+    let (mut given, mut ours) = (
+        Given { stdin: Stdio::null(), stdout: Stdio::null(), stderr: Stdio::null() },
+        Ours { stdin: None, stdout: None, stderr: None, terminal: None },
+    );
+    if wanted.stdin {
+        let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        given.stdin = read.into();
+        ours.stdin = Some(Box::new(pipe::Sender::from_owned_fd(write)?));
+    }
+    let output = || -> io::Result<(Stdio, Source)> {
+        let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        Ok((write.into(), Box::new(pipe::Receiver::from_owned_fd(read)?)))
+    };
+    if wanted.stdout {
+        let (theirs, mine) = output()?;
+        (given.stdout, ours.stdout) = (theirs, Some(mine));
+    }
+    if wanted.stderr {
+        let (theirs, mine) = output()?;
+        (given.stderr, ours.stderr) = (theirs, Some(mine));
+    }
+    Ok((given, ours))
+}
+
+fn open_terminal() -> io::Result<(Given, Ours)> {
+    let nix::pty::OpenptyResult { master, slave } = nix::pty::openpty(None, None)?;
+    // What is to be polled needs a descriptor for each direction.
+    let (reader, writer) = (master.try_clone()?, master.try_clone()?);
+    let given =
+        Given { stdin: slave.try_clone()?.into(), stdout: slave.try_clone()?.into(), stderr: slave.into() };
+    let ours = Ours {
+        stdin: Some(Box::new(pipe::Sender::from_file_unchecked(File::from(writer))?)),
+        stdout: Some(Box::new(pipe::Receiver::from_file_unchecked(File::from(reader))?)),
+        stderr: None,
+        terminal: Some(Terminal(master)),
+    };
+    Ok((given, ours))
+}

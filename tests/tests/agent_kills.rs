@@ -1,0 +1,107 @@
+//! An agent that is killed at any moment starts nothing twice and leaves nothing behind.
+//!
+//! While pods come and go it is killed again and again, after as many milliseconds as chance says: while it makes a
+//! sandbox, creates, starts, stops, removes. Each container makes a folder of its own name before anything else, so
+//! that a second start of the same one is seen. `NAVARCH_ROUNDS` says how often.
+
+use std::time::Duration;
+
+use base::{Entropy, SystemEntropy};
+use tests::cluster::{Cluster, Size};
+use tests::eventually::{eventually, expect_that};
+
+const SOON: Duration = Duration::from_secs(90);
+const NOTHING_LEFT: Duration = Duration::from_secs(30);
+/// What an agent does about a new pod takes a few hundred milliseconds, its own start as long.
+const LIFE_MS_MAX: u64 = 1500;
+/// So many pods live at a time.
+const PODS: u64 = 3;
+
+#[test]
+fn an_agent_killed_at_any_moment_starts_nothing_twice_and_leaves_nothing() {
+    let mut cluster = Cluster::start(Size { servers: 1, agents: 1 });
+    let witness = cluster.dir().join("witness");
+    std::fs::create_dir(&witness).expect("a folder");
+    let kubectl = cluster.kubectl("1.36");
+    let before = left(&cluster);
+    let rounds = rounds();
+    for round in 0..rounds {
+        kubectl.apply(&pod(round, &witness.display().to_string()));
+        if let Some(old) = round.checked_sub(PODS) {
+            kubectl.ok(&format!("delete pod p{old} --wait=false"));
+        }
+        std::thread::sleep(Duration::from_millis(SystemEntropy.u64() % LIFE_MS_MAX));
+        cluster.signal("agent-1", "KILL");
+        cluster.restart("agent-1");
+    }
+    for living in rounds.saturating_sub(PODS)..rounds {
+        eventually(SOON, &format!("p{living} runs"), || {
+            let said =
+                kubectl.run(&format!("get pod p{living} -o jsonpath={{.status.containerStatuses[*].ready}}"));
+            expect_that(said.stdout == "true true", said.stdout)
+        });
+        let restarts = format!("get pod p{living} -o jsonpath={{.status.containerStatuses[*].restartCount}}");
+        assert_eq!(kubectl.ok(&restarts), "0 0", "p{living} was not restarted");
+    }
+    let twice = std::fs::read_to_string(witness.join("twice")).unwrap_or_default();
+    assert_eq!(twice, "", "started twice");
+
+    kubectl.ok("delete pods --all --wait=false");
+    eventually(SOON, "the pods are gone", || {
+        let pods = kubectl.ok("get pods -o name");
+        expect_that(pods.is_empty(), pods)
+    });
+    eventually(NOTHING_LEFT, "nothing is left of them", || {
+        let now = left(&cluster);
+        expect_that(now == before, format!("{now:#?}, before {before:#?}"))
+    });
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are configured by their environment")]
+fn rounds() -> u64 {
+    std::env::var("NAVARCH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(10)
+}
+
+fn pod(number: u64, witness: &str) -> String {
+    let script = "mkdir /witness/$(hostname)-$NAME || echo $(hostname)-$NAME >>/witness/twice";
+    let container = |name: &str, then: &str| {
+        format!(
+            "  - {{name: {name}, image: 'localhost/web:1', command: [sh, -c, '{script}; {then}'],\n\
+             \x20    env: [{{name: NAME, value: {name}}}],\n\
+             \x20    volumeMounts: [{{name: witness, mountPath: /witness}}, {{name: own, mountPath: /own}}]}}\n"
+        )
+    };
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: p{number}}}\nspec:\n  terminationGracePeriodSeconds: 1\n  \
+         volumes:\n  - {{name: witness, hostPath: {{path: {witness}}}}}\n  - {{name: own, emptyDir: {{}}}}\n  \
+         initContainers:\n{}  containers:\n{}{}",
+        container("first", "exit 0"),
+        container("a", "exec sleep 1000000"),
+        container("b", "exec sleep 1000000"),
+    )
+}
+
+/// What pods may leave on their node: how many processes, mounts, cgroups and network interfaces.
+fn left(cluster: &Cluster) -> Vec<(String, usize)> {
+    let dir = cluster.dir().join("agent-1/data").display().to_string();
+    let config = std::fs::read_to_string(cluster.dir().join("agent-1/config.yaml")).expect("a configuration");
+    let config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
+    let root = config["cgroup-root"].as_str().expect("a path").to_owned();
+    let netns = config["netns"].as_str().expect("a name").to_owned();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+    let of_pods =
+        |line: &&str| line.contains(&dir) || (line.contains("/run/navarch/") && line.contains("/pods/"));
+    let folders =
+        |path: &str| tests::cluster::run("sh", &["-c", &format!("find {path} -type d 2>/dev/null | wc -l")]);
+    let processes = format!("cat /sys/fs/cgroup/pids{root}/kubepods/*/*/*/cgroup.procs 2>/dev/null | wc -l");
+    let links = format!("nsenter --net=/run/netns/{netns} ip -o link | wc -l");
+    let number = |text: String| text.trim().parse().unwrap_or(usize::MAX);
+    vec![
+        ("processes".to_owned(), number(tests::cluster::run("sh", &["-c", &processes]))),
+        ("mounts".to_owned(), mounts.lines().filter(of_pods).count()),
+        ("pod cgroups".to_owned(), number(folders(&format!("/sys/fs/cgroup/*{root}/kubepods/*/pod*")))),
+        ("folders of pods".to_owned(), number(folders(&format!("{dir}/pods/*")))),
+        ("sandboxes".to_owned(), number(folders(&format!("{dir}/builtin/pods/*")))),
+        ("interfaces".to_owned(), number(tests::cluster::run("sh", &["-c", &links]))),
+    ]
+}
