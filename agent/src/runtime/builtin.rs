@@ -118,8 +118,8 @@ impl BuiltinRuntime {
     }
 
     /// Ends what runs without a shim.
-    async fn end_lost(&self) {
-        let lost = self.lock().lost();
+    async fn end_lost(&self, which: Which<'_>) {
+        let lost = self.lock().lost(which);
         for spec in lost {
             warn!(id = %spec.id, "ending a container whose shim is gone");
             if ContainerCgroup::of(&spec.cgroups).kill().await {
@@ -166,22 +166,19 @@ impl BuiltinRuntime {
             image_id: image.digests.first().unwrap_or(&image.id).clone(),
             created_at: self.clock.now(),
         };
-        write_container(&dir, &spec, &record).map_err(|error| {
-            let _left = remove_tree(dir.path());
-            refused("cannot make the container's folder", error)
-        })?;
-        let container = KnownContainer::new(record, spec, dir);
-        let devices =
-            if is_privileged { DeviceAccess::All } else { DeviceAccess::Only(&container.spec.devices) };
-        let made = cgroup.make(&linux.resources.unwrap_or_default(), devices);
+        let devices = if is_privileged { DeviceAccess::All } else { DeviceAccess::Only(&spec.devices) };
+        // Whoever finds its files can start it: all else is there before them.
+        let made = cgroup
+            .make(&linux.resources.unwrap_or_default(), devices)
+            .and_then(|()| write_container(&dir, &spec, &record));
+        if let Err(error) = made {
+            let _left = (cgroup.remove(), remove_tree(dir.path()));
+            return Err(refused("cannot make the container", error));
+        }
         let mut state = self.lock();
         let Some(sandbox) = state.sandboxes.get_mut(sandbox_id) else { return Err(not_found(&id)) };
-        sandbox.containers.insert(id.clone(), container);
-        drop(state);
-        match made {
-            Ok(()) => Ok(id),
-            Err(error) => Err(refused("cannot make the container's cgroup", error)),
-        }
+        sandbox.containers.insert(id.clone(), KnownContainer::new(record, spec, dir));
+        Ok(id)
     }
 
     /// Removes what is kept of a container that does not run.
@@ -248,7 +245,7 @@ impl Runtime for BuiltinRuntime {
     }
 
     async fn observe(&self, which: Which<'_>) -> Result<BTreeMap<String, PodRuntime>, RuntimeError> {
-        self.end_lost().await;
+        self.end_lost(which).await;
         Ok(self.lock().observe(which))
     }
 

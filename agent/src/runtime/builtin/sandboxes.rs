@@ -15,7 +15,7 @@ use super::state::KnownSandbox;
 use super::{BuiltinRuntime, refused, specification};
 use crate::causes::in_full;
 use crate::network::namespace;
-use crate::runtime::{ANNOTATION_GRACE, LABEL_POD_UID, RuntimeError};
+use crate::runtime::{ANNOTATION_GRACE, LABEL_POD_UID, RuntimeError, Which};
 use crate::shim::protocol::Request;
 use crate::shim::records::{self, ShimConfig};
 
@@ -156,7 +156,7 @@ impl BuiltinRuntime {
         if let Some(sandbox) = self.lock().sandboxes.get(id) {
             sandbox.kill_shim();
         }
-        self.end_lost().await;
+        self.end_lost(Which::Pod(&record.uid)).await;
         let (plugins, run, of) = (self.plugins.clone(), self.places.sandbox_run(id), record.clone());
         blocking(move || give_back(&plugins, &of, &run)).await??;
         let stopped = SandboxRecord { ips: Vec::new(), is_stopped: true, ..record };

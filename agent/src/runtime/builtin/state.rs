@@ -61,9 +61,9 @@ impl State {
     }
 
     /// What is noted as running although its shim is gone: nobody would learn how it ends, nor read what it writes.
-    pub(super) fn lost(&mut self) -> Vec<Arc<ContainerSpec>> {
-        let without =
-            self.sandboxes.values_mut().filter(|sandbox| sandbox.shim.is_some() && !sandbox.is_ready());
+    pub(super) fn lost(&mut self, which: Which<'_>) -> Vec<Arc<ContainerSpec>> {
+        let asked = self.sandboxes.values_mut().filter(|sandbox| sandbox.is_of(which));
+        let without = asked.filter(|sandbox| sandbox.shim.is_some() && !sandbox.is_ready());
         let containers = without.flat_map(|sandbox| sandbox.containers.values_mut());
         containers.filter_map(|known| known.is_running().then(|| known.spec.clone())).collect()
     }
@@ -86,7 +86,7 @@ impl State {
     pub(super) fn observe(&mut self, which: Which<'_>) -> BTreeMap<String, PodRuntime> {
         let mut pods: BTreeMap<String, PodRuntime> = BTreeMap::new();
         for sandbox in self.sandboxes.values_mut() {
-            if matches!(which, Which::Pod(uid) if uid != sandbox.record.uid) {
+            if !sandbox.is_of(which) {
                 continue;
             }
             let pod = pods.entry(sandbox.record.uid.clone()).or_default();
@@ -134,6 +134,13 @@ impl KnownSandbox {
             }
         }
         Ok(Self { record, shim, containers })
+    }
+
+    fn is_of(&self, which: Which<'_>) -> bool {
+        match which {
+            Which::All => true,
+            Which::Pod(uid) => uid == self.record.uid,
+        }
     }
 
     /// Its shim lives.
