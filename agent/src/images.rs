@@ -3,6 +3,7 @@
 mod archive;
 mod builtin;
 mod compression;
+pub(crate) mod credentials;
 mod digest;
 mod documents;
 mod import;

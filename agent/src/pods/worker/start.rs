@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 use proto::cri::{AuthConfig, LinuxContainerResources};
 use thiserror::Error;
@@ -15,7 +14,8 @@ use thiserror::Error;
 use super::Worker;
 use super::post_start::Run;
 use crate::desired::ObjectKey;
-use crate::images::policy::{Pull, decide, is_valid_name, registry};
+use crate::images::credentials::credentials;
+use crate::images::policy::{Pull, decide, is_valid_name};
 use crate::pods::configuration::{self, Surroundings};
 use crate::pods::containers;
 use crate::pods::environment::environment;
@@ -180,7 +180,7 @@ impl Worker {
         let about = About::container(pod, &spec.name);
         self.node.normal(pod, about, "Pulling", format!("Pulling image \"{name}\"")).await;
         let begin = tokio::time::Instant::now();
-        let pulled = self.node.runtime.pull(name, credentials(pod, order, name)).await;
+        let pulled = self.pull_with(name, pull_credentials(pod, order, name)).await;
         match pulled {
             Ok(()) => {
                 let image = self.node.runtime.image(name).await.map_err(StartError::Runtime)?;
@@ -207,6 +207,19 @@ impl Worker {
                 Ok(None)
             }
         }
+    }
+
+    /// With the first credentials that the registry takes; without any, if there are none.
+    async fn pull_with(&self, name: &str, credentials: Vec<AuthConfig>) -> Result<(), RuntimeError> {
+        let Some((last, others)) = credentials.split_last() else {
+            return self.node.runtime.pull(name, None).await;
+        };
+        for credential in others {
+            if self.node.runtime.pull(name, Some(credential.clone())).await.is_ok() {
+                return Ok(());
+            }
+        }
+        self.node.runtime.pull(name, Some(last.clone())).await
     }
 
     async fn image_problem(&mut self, pod: &Pod, spec: &ContainerSpec, reason: &str, message: String) {
@@ -277,31 +290,11 @@ impl Worker {
     }
 }
 
-/// The user and password for an image's registry, from the pod's imagePullSecrets.
-fn credentials(pod: &Pod, order: &Order, image: &str) -> Option<AuthConfig> {
+/// What the pod's imagePullSecrets have for the image's registry.
+fn pull_credentials(pod: &Pod, order: &Order, image: &str) -> Vec<AuthConfig> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let host = registry(image);
-    let secrets = pod.spec.as_ref()?.image_pull_secrets.as_ref()?;
-    secrets
-        .iter()
-        .filter_map(|reference| order.desired.secrets.get(&ObjectKey::new(namespace, &reference.name)))
-        .find_map(|secret| credentials_in(secret, host))
-}
-
-/// `.dockerconfigjson`: `{"auths": {host: {"auth": base64(user:password), …}}}`.
-fn credentials_in(secret: &Secret, host: &str) -> Option<AuthConfig> {
-    let bytes = &secret.data.as_ref()?.get(".dockerconfigjson")?.0;
-    let config: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-    let (_, entry) = config.get("auths")?.as_object()?.iter().find(|(server, _)| {
-        let server = server.trim_start_matches("https://").trim_start_matches("http://");
-        server.split('/').next() == Some(host)
-            || (host == "docker.io" && server.starts_with("index.docker.io"))
-    })?;
-    let text = |name: &str| entry.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
-    Some(AuthConfig {
-        username: text("username"),
-        password: text("password"),
-        auth: text("auth"),
-        ..AuthConfig::default()
-    })
+    let references = pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
+    let secrets = references
+        .filter_map(|reference| order.desired.secrets.get(&ObjectKey::new(namespace, &reference.name)));
+    credentials(secrets.map(AsRef::as_ref), image)
 }
