@@ -172,7 +172,7 @@ impl Graph {
         if let Some(object) = change.new.as_ref().filter(|object| is_of_interest(object)) {
             items.push(Item { resource, key: object.key() });
         }
-        if let (Some(gone), None) = (&change.old, &change.new) {
+        if let Some(gone) = gone(change) {
             items.extend(self.dependents(gone.uid()).into_iter().map(|(item, _)| item));
         }
         for owner in change.old.iter().flat_map(|object| object.owners()) {
@@ -185,6 +185,13 @@ impl Graph {
 
 fn owner_values(object: &Partial) -> Vec<String> {
     object.owners().iter().map(|owner| owner.uid.clone()).collect()
+}
+
+/// What is no more: deleted, or followed by another of its name while the cache listed anew.
+pub(super) fn gone(change: &Change<Partial>) -> Option<&Partial> {
+    let old = change.old.as_deref()?;
+    let goes_on = change.new.as_ref().is_some_and(|new| new.uid() == old.uid());
+    (!goes_on).then_some(old)
 }
 
 fn is_of_interest(object: &Partial) -> bool {

@@ -78,3 +78,19 @@ fn an_owner_in_the_foreground_waits_for_what_blocks_it() {
 fn an_orphaning_owner_lets_go_first() {
     check("set going orphan || a, b", expect!["orphan a; orphan b; unfinalize orphan"]);
 }
+
+#[test]
+fn what_was_followed_by_another_of_its_name_is_gone() {
+    let object = |uid: &str| -> Option<Arc<Partial>> {
+        let object = serde_json::from_value(json!({ "metadata": { "name": "web", "uid": uid } }));
+        (!uid.is_empty()).then(|| Arc::new(object.expect("an object")))
+    };
+    let gone = |old: &str, new: &str| {
+        let change = client::Change { old: object(old), new: object(new) };
+        graph::gone(&change).map(|gone| gone.uid().to_owned())
+    };
+    assert_eq!(gone("a", ""), Some("a".to_owned()));
+    assert_eq!(gone("a", "b"), Some("a".to_owned()));
+    assert_eq!(gone("a", "a"), None);
+    assert_eq!(gone("", "a"), None);
+}
