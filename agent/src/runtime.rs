@@ -30,6 +30,9 @@ pub const ANNOTATION_HASH: &str = "io.kubernetes.container.hash";
 /// Seconds of grace, to stop a pod whose specification is gone as gently as it wished.
 pub const ANNOTATION_GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
 
+/// What a process exits with that SIGKILL has ended.
+pub(crate) const EXIT_KILLED: i32 = 137;
+
 /// A container runtime. Every call is idempotent where Kubernetes says so: stopping or removing what is
 /// gone succeeds. Dropping a call's future is safe: what it did is seen by the next `observe`.
 #[async_trait]

@@ -13,13 +13,10 @@ use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 use super::containers;
 use super::memory::Memory;
 use super::restart::{Part, is_sidecar, restarts_after};
-use crate::runtime::{Container, ContainerState, PodRuntime, Sandbox};
+use crate::runtime::{Container, ContainerState, EXIT_KILLED, PodRuntime, Sandbox};
 
 /// How long a failed pull is shown as the error itself before it is shown as waiting for the next try.
 pub(crate) const SHOW_PULL_ERROR: Duration = Duration::from_secs(3);
-
-/// What a process that was killed exits with.
-const EXIT_KILLED: i32 = 137;
 
 pub(crate) struct Seen<'a> {
     pub(crate) pod: &'a Pod,

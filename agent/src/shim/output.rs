@@ -10,16 +10,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base::{Clock, Timestamp};
-use bytes::{Bytes, BytesMut};
-use tokio::io::AsyncReadExt;
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::protocol::Message;
 use super::stdio::Source;
-use crate::runtime::{Output, PIECES_WAITING_MAX};
+use crate::runtime::PIECES_WAITING_MAX;
 
 /// Longer lines are logged in parts.
 const LINE_BYTES_MAX: usize = 16 * 1024;
-const PIECE_BYTES: usize = 32 * 1024;
 
 /// Which of its outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +35,10 @@ impl Stream {
         }
     }
 
-    pub(super) fn output(self, data: Bytes) -> Output {
+    pub(super) fn message(self, data: Bytes) -> Message {
         match self {
-            Self::Stdout => Output::Stdout(data),
-            Self::Stderr => Output::Stderr(data),
+            Self::Stdout => Message::Stdout(data),
+            Self::Stderr => Message::Stderr(data),
         }
     }
 }
@@ -48,7 +47,7 @@ impl Stream {
 pub(super) struct Outlet {
     path: PathBuf,
     log: Mutex<File>,
-    listeners: Mutex<Vec<mpsc::Sender<Output>>>,
+    listeners: Mutex<Vec<mpsc::Sender<Message>>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -65,7 +64,7 @@ impl Outlet {
     }
 
     /// What it writes from now on. The slowest listener sets the pace.
-    pub(super) fn listen(&self) -> mpsc::Receiver<Output> {
+    pub(super) fn listen(&self) -> mpsc::Receiver<Message> {
         let (listener, heard) = mpsc::channel(PIECES_WAITING_MAX);
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(listener);
         heard
@@ -79,13 +78,9 @@ impl Outlet {
     /// Takes in all that `source` has, to its end.
     pub(super) async fn drain(&self, mut source: Source, stream: Stream) {
         let mut lines = Lines::new(stream);
-        let mut piece = BytesMut::with_capacity(PIECE_BYTES);
-        // A terminal has no end but an error.
-        while let Ok(1..) = source.read_buf(&mut piece).await {
-            let data = piece.split().freeze();
+        while let Some(data) = source.next().await {
             self.log(&lines.add(&data, self.clock.now()));
-            self.tell(stream.output(data)).await;
-            piece.reserve(PIECE_BYTES);
+            self.tell(stream.message(data)).await;
         }
         self.log(&lines.finish(self.clock.now()));
     }
@@ -97,7 +92,7 @@ impl Outlet {
         }
     }
 
-    async fn tell(&self, what: Output) {
+    async fn tell(&self, what: Message) {
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for listener in &listeners {
             let _left = listener.send(what.clone()).await;

@@ -19,9 +19,8 @@ use super::protocol::{self, Answer, Message, Request, WhenLeft};
 use super::spawn::Pids;
 use super::stdio::{self, Sink, Source, Terminal};
 use crate::container::spec::{Launch, ProcessSpec, StartFailure};
-use crate::runtime::{Output, PIECES_WAITING_MAX, Streams};
+use crate::runtime::{PIECES_WAITING_MAX, Streams};
 
-const PIECE_BYTES: usize = 32 * 1024;
 /// Descriptors may run out for a moment.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -167,13 +166,19 @@ async fn attach(
     let mut stdin = if streams.stdin { taken() } else { None };
     let when_input_ends = if run.spec.stdin_once { WhenInputEnds::Close } else { WhenInputEnds::Keep };
     let output = async {
-        while let Some(output) = heard.recv().await {
-            let message = match output {
-                Output::Stdout(data) if streams.stdout => Message::Stdout(data),
-                Output::Stderr(data) if streams.stderr => Message::Stderr(data),
-                Output::Stdout(_) | Output::Stderr(_) | Output::Ended(_) => continue,
+        while let Some(message) = heard.recv().await {
+            let is_wanted = match message {
+                Message::Stdout(_) => streams.stdout,
+                Message::Stderr(_) => streams.stderr,
+                Message::Talk(_)
+                | Message::Stdin(_)
+                | Message::StdinEnd
+                | Message::Resize(_)
+                | Message::Exited(_) => false,
             };
-            protocol::write(&mut writer, message).await?;
+            if is_wanted {
+                protocol::write(&mut writer, message).await?;
+            }
         }
         protocol::write(&mut writer, Message::Exited(0)).await
     };
@@ -239,19 +244,11 @@ async fn give_output(
 ) -> io::Result<()> {
     let (pieces, mut waiting) = mpsc::channel(PIECES_WAITING_MAX);
     let read = async |source: Option<Source>, stream: Stream, pieces: mpsc::Sender<Message>| {
-        use tokio::io::AsyncReadExt;
         let Some(mut source) = source else { return };
-        let mut piece = bytes::BytesMut::with_capacity(PIECE_BYTES);
-        while let Ok(1..) = source.read_buf(&mut piece).await {
-            let data = piece.split().freeze();
-            let message = match stream {
-                Stream::Stdout => Message::Stdout(data),
-                Stream::Stderr => Message::Stderr(data),
-            };
-            if pieces.send(message).await.is_err() {
+        while let Some(data) = source.next().await {
+            if pieces.send(stream.message(data)).await.is_err() {
                 return;
             }
-            piece.reserve(PIECE_BYTES);
         }
     };
     let reads = async {

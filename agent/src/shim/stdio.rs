@@ -5,16 +5,39 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
+use bytes::{Bytes, BytesMut};
 use nix::fcntl::OFlag;
 use rustix::termios::{Winsize, tcsetwinsize};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::unix::pipe;
 
 use super::spawn::Given;
 use crate::runtime::{Streams, TerminalSize};
 
-pub(super) type Source = Box<dyn AsyncRead + Send + Sync + Unpin>;
+const PIECE_BYTES: usize = 32 * 1024;
+
 pub(super) type Sink = Box<dyn AsyncWrite + Send + Sync + Unpin>;
+
+/// What a process writes, piece by piece.
+pub(super) struct Source {
+    from: Box<dyn AsyncRead + Send + Sync + Unpin>,
+    piece: BytesMut,
+}
+
+impl Source {
+    fn new(from: impl AsyncRead + Send + Sync + Unpin + 'static) -> Self {
+        Self { from: Box::new(from), piece: BytesMut::new() }
+    }
+
+    /// `None` at its end; a terminal's is an error.
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
+        self.piece.reserve(PIECE_BYTES);
+        match self.from.read_buf(&mut self.piece).await {
+            Ok(1..) => Some(self.piece.split().freeze()),
+            Ok(_) | Err(_) => None,
+        }
+    }
+}
 
 /// The shim's ends of them.
 pub(super) struct Ours {
@@ -56,7 +79,7 @@ fn open_pipes(wanted: Streams) -> io::Result<(Given, Ours)> {
     }
     let output = || -> io::Result<(Stdio, Source)> {
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-        Ok((write.into(), Box::new(pipe::Receiver::from_owned_fd(read)?)))
+        Ok((write.into(), Source::new(pipe::Receiver::from_owned_fd(read)?)))
     };
     if wanted.stdout {
         let (theirs, mine) = output()?;
@@ -77,7 +100,7 @@ fn open_terminal() -> io::Result<(Given, Ours)> {
         Given { stdin: slave.try_clone()?.into(), stdout: slave.try_clone()?.into(), stderr: slave.into() };
     let ours = Ours {
         stdin: Some(Box::new(pipe::Sender::from_file_unchecked(File::from(writer))?)),
-        stdout: Some(Box::new(pipe::Receiver::from_file_unchecked(File::from(reader))?)),
+        stdout: Some(Source::new(pipe::Receiver::from_file_unchecked(File::from(reader))?)),
         stderr: None,
         terminal: Some(Terminal(master)),
     };

@@ -12,11 +12,8 @@ use tracing::warn;
 
 use super::records::{ContainerRecord, Places, SandboxRecord, container_record};
 use crate::container::spec::ContainerSpec;
-use crate::runtime::{Container, ContainerState, Exit, PodRuntime, Sandbox, Which};
+use crate::runtime::{Container, ContainerState, EXIT_KILLED, Exit, PodRuntime, Sandbox, Which};
 use crate::shim::records::{self, ContainerDir, Ended, ProcessIdentity, Started};
-
-/// What containers exit with whose shim was lost: how they were ended.
-const KILLED: i32 = 137;
 
 /// All sandboxes, by id.
 #[derive(Default)]
@@ -74,7 +71,7 @@ impl State {
             && let ContainerState::Running { started_at } = container.state()
         {
             container.note_end(Ended {
-                code: KILLED,
+                code: EXIT_KILLED,
                 started_at: Some(started_at),
                 finished_at: now,
                 reason: "Error".to_owned(),
