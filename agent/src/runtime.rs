@@ -151,6 +151,8 @@ pub struct Container {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContainerState {
     Created,
+    /// Its start was broken off: nothing of it runs, and it cannot be started any more.
+    Aborted,
     Running {
         started_at: Timestamp,
     },
@@ -267,7 +269,10 @@ impl Container {
     pub fn exit(&self) -> Option<&Exit> {
         match &self.state {
             ContainerState::Exited(exit) => Some(exit),
-            ContainerState::Created | ContainerState::Running { .. } | ContainerState::Unknown => None,
+            ContainerState::Created
+            | ContainerState::Aborted
+            | ContainerState::Running { .. }
+            | ContainerState::Unknown => None,
         }
     }
 }

@@ -238,7 +238,7 @@ impl Cluster {
 
 /// What runs the containers: `NAVARCH_RUNTIME`, so that a test can be run again with another.
 #[expect(clippy::disallowed_methods, reason = "tests are configured by their environment")]
-fn runtime() -> String {
+pub fn runtime() -> String {
     std::env::var("NAVARCH_RUNTIME").unwrap_or_else(|_| "containerd".to_owned())
 }
 

@@ -131,6 +131,7 @@ fn plan_ephemeral(seen: &Seen<'_>, plan: &mut Plan) {
         match seen.runtime.newest(&container.name) {
             None => start(seen, &container, None, plan),
             Some(run) if run.state == ContainerState::Created => plan.steps.push(start_created(run)),
+            Some(run) if run.state == ContainerState::Aborted => replace(seen, &container, run, plan),
             Some(_) => {}
         }
     }
@@ -216,16 +217,15 @@ fn plan_container(
             true
         }
         // An agent has created it and was killed; its start may even be under way.
-        None if run.sandbox_id == sandbox.id && run.hash == super::memory::hash(spec) => {
+        None if run.state == ContainerState::Created
+            && run.sandbox_id == sandbox.id
+            && run.hash == super::memory::hash(spec) =>
+        {
             plan.steps.push(start_created(run));
             true
         }
         None => {
-            plan.steps.push(Step::RemoveContainer { id: run.id.clone() });
-            start(seen, spec, None, plan);
-            if let Some(Step::StartContainer { attempt, .. }) = plan.steps.last_mut() {
-                *attempt = run.attempt;
-            }
+            replace(seen, spec, run, plan);
             true
         }
     }
@@ -244,6 +244,15 @@ fn reason_to_stop(seen: &Seen<'_>, spec: &ContainerSpec, run: &Container) -> Opt
 
 fn start_created(run: &Container) -> Step {
     Step::StartCreated { id: run.id.clone(), name: run.name.clone(), attempt: run.attempt }
+}
+
+/// One that did not count as a run makes room for the same run.
+fn replace(seen: &Seen<'_>, spec: &ContainerSpec, old: &Container, plan: &mut Plan) {
+    plan.steps.push(Step::RemoveContainer { id: old.id.clone() });
+    start(seen, spec, None, plan);
+    if let Some(Step::StartContainer { attempt, .. }) = plan.steps.last_mut() {
+        *attempt = old.attempt;
+    }
 }
 
 /// Starts it, unless something says to wait.

@@ -32,7 +32,8 @@ fn pod(policy: &str, names: &str) -> Pod {
     .unwrap()
 }
 
-/// `box` and `box-dead` are sandboxes, newest first; `a#2=run`, `a#2=0@990` (exit code, when), `a=created`.
+/// `box` and `box-dead` are sandboxes, newest first; `a#2=run`, `a#2=0@990` (exit code, when), `a=created`,
+/// `a=aborted`.
 fn runtime(text: &str) -> PodRuntime {
     let mut pod = PodRuntime::default();
     for word in text.split_whitespace() {
@@ -52,6 +53,7 @@ fn runtime(text: &str) -> PodRuntime {
         let state = match state {
             "run" => ContainerState::Running { started_at: at(1) },
             "created" => ContainerState::Created,
+            "aborted" => ContainerState::Aborted,
             "lost" => ContainerState::Unknown,
             exit => {
                 let (code, when) = exit.split_once('@').unwrap_or((exit, "0"));
@@ -361,6 +363,14 @@ fn what_was_created_and_never_started_is_started() {
     check("Always", "a e:look", "box a=run look=created", expect!["start created look#0\n"]);
     // In another sandbox it is of no use.
     check("Always", "a", "box box-dead a#4=created", expect!["remove a4\nstart a#4\n"]);
+}
+
+#[test]
+fn a_start_that_was_broken_off_is_no_run() {
+    check("Never", "a", "box a=aborted", expect!["remove a0\nstart a#0\n"]);
+    check("Never", "i:x a", "box x=aborted", expect!["remove x0\nstart x#0\n"]);
+    check("Always", "a e:look", "box a=run look=aborted", expect!["remove look0\nstart look#0\n"]);
+    check("Always", "a", "box a#2=aborted a#1=1", expect!["remove a2\nstart a#2\n"]);
 }
 
 #[test]

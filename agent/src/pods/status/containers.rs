@@ -107,7 +107,9 @@ fn states(
 ) -> (StateStatus, Option<StateStatus>) {
     let last = previous.and_then(|run| Some(terminated(input, run, run.exit()?)));
     match &run.state {
-        ContainerState::Created => (waiting_state(waiting.unwrap_or(&not_started(input, role))), last),
+        ContainerState::Created | ContainerState::Aborted => {
+            (waiting_state(waiting.unwrap_or(&not_started(input, role))), last)
+        }
         ContainerState::Running { started_at } => {
             let running = ContainerStateRunning { started_at: Some(Time(whole_seconds(*started_at))) };
             (StateStatus { running: Some(running), ..StateStatus::default() }, last)

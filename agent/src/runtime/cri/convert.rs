@@ -56,6 +56,7 @@ pub(super) fn container_state(status: &cri::ContainerStatus) -> ContainerState {
         cri::ContainerState::ContainerRunning => {
             ContainerState::Running { started_at: time(status.started_at).unwrap_or(Timestamp::UNIX_EPOCH) }
         }
+        cri::ContainerState::ContainerExited if is_aborted(status) => ContainerState::Aborted,
         cri::ContainerState::ContainerExited => ContainerState::Exited(Exit {
             code: status.exit_code,
             started_at: time(status.started_at),
@@ -65,6 +66,11 @@ pub(super) fn container_state(status: &cri::ContainerStatus) -> ContainerState {
         }),
         cri::ContainerState::ContainerUnknown => ContainerState::Unknown,
     }
+}
+
+/// containerd kills what it is starting when its client goes away, and shows a failed start.
+fn is_aborted(status: &cri::ContainerStatus) -> bool {
+    status.reason == "StartError" && status.message.contains("context canceled")
 }
 
 pub(super) fn addresses(network: Option<cri::PodSandboxNetworkStatus>) -> Vec<String> {
