@@ -137,7 +137,7 @@ impl Cgroups {
     /// Removes the pod's cgroup, whatever its class was. Only empty ones go; false when one is left.
     pub(crate) fn remove(&self, uid: &str) -> bool {
         let mut gone = true;
-        for class in [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort] {
+        for class in QosClass::ALL {
             for hierarchy in &self.hierarchies {
                 gone &= remove_tree(&hierarchy.join(&self.root).join(pod_below(uid, class)));
             }

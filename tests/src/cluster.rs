@@ -222,15 +222,14 @@ impl Cluster {
 
     fn show_logs(&self) {
         for entry in std::fs::read_dir(self.dir()).into_iter().flatten().flatten() {
-            let text = std::fs::read_to_string(entry.path().join("log")).unwrap_or_default();
-            let lines: Vec<&str> = text.lines().collect();
-            let last = &lines[lines.len().saturating_sub(40)..];
-            if !last.is_empty() {
-                eprintln!(
-                    "--- the end of {}'s log\n{}",
-                    entry.file_name().to_string_lossy(),
-                    last.join("\n")
-                );
+            for log in ["log", "data/containerd/log"] {
+                let path = entry.path().join(log);
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                let lines: Vec<&str> = text.lines().collect();
+                let last = &lines[lines.len().saturating_sub(40)..];
+                if !last.is_empty() {
+                    eprintln!("--- the end of {}\n{}", path.display(), last.join("\n"));
+                }
             }
         }
     }

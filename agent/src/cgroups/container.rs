@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use proto::cri::LinuxContainerResources;
 
-use super::limits::{Limits, Version};
+use super::limits::{Limits, QosClass, Version};
 use super::{Cgroups, MOUNT, delegate, processes, remove_tree};
 use crate::container::spec::DeviceNode;
 
@@ -65,6 +65,13 @@ impl Cgroups {
         let below = Path::new(pod_path.trim_matches('/')).join(id);
         let folders = self.hierarchies.iter().map(|hierarchy| hierarchy.join(&below)).collect();
         ContainerCgroup { folders, version: self.version }
+    }
+
+    /// Kills what is inside the container's cgroup, whatever class its pod is of.
+    pub(crate) async fn kill_container(&self, uid: &str, id: &str) {
+        for class in QosClass::ALL {
+            let _told_by_who_removes_it = self.container(&self.pod_path(uid, class), id).kill().await;
+        }
     }
 }
 

@@ -21,6 +21,10 @@ pub(crate) enum QosClass {
     BestEffort,
 }
 
+impl QosClass {
+    pub(crate) const ALL: [Self; 3] = [Self::Guaranteed, Self::Burstable, Self::BestEffort];
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
     V1,

@@ -86,7 +86,10 @@ impl CriRuntime {
         let answer = self.runtime.clone().container_status(request).await.map_err(refused)?.into_inner();
         let Some(status) = answer.status else { return Ok(ContainerState::Unknown) };
         let state = convert::container_state(&status);
-        self.lock().containers.insert(container.id.clone(), (status.state, state.clone()));
+        // That one may still be found to have run.
+        if state != ContainerState::Aborted {
+            self.lock().containers.insert(container.id.clone(), (status.state, state.clone()));
+        }
         Ok(state)
     }
 

@@ -61,10 +61,10 @@ impl<R: AsyncRead + Unpin, A: From<Courtesy>> ChannelReader<R, A> {
         Self { client, channels, channel: None, answers }
     }
 
-    /// `None` when the client has hung up.
+    /// `None` when the client has hung up, or has said good-bye and was answered.
     pub(super) async fn next(&mut self) -> Result<Option<Piece>, WebSocketError> {
         while let Some(event) = self.client.next().await? {
-            let courtesy = match event {
+            match event {
                 Event::Data { first, last, mut data } => {
                     if first {
                         self.channel = data.first().map(|named| self.channels.number(*named));
@@ -72,13 +72,21 @@ impl<R: AsyncRead + Unpin, A: From<Courtesy>> ChannelReader<R, A> {
                     }
                     return Ok(Some(Piece { channel: self.channel, last, data }));
                 }
-                Event::Ping(ping) => Courtesy::Pong(ping),
-                Event::Close => Courtesy::Close,
-            };
-            // Who writes has stopped: the client will not miss it.
-            let _stopped = self.answers.send(courtesy.into()).await;
+                Event::Ping(ping) => self.answer(Courtesy::Pong(ping)).await,
+                Event::Close => {
+                    self.answer(Courtesy::Close).await;
+                    // Who writes stops when it has answered.
+                    self.answers.closed().await;
+                    break;
+                }
+            }
         }
         Ok(None)
+    }
+
+    async fn answer(&mut self, courtesy: Courtesy) {
+        // Who writes has stopped: the client will not miss it.
+        let _stopped = self.answers.send(courtesy.into()).await;
     }
 }
 

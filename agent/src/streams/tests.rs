@@ -77,13 +77,15 @@ async fn conversation(
             heard.push((data[0], String::from_utf8(data[1..].to_vec()).expect("text")));
         }
     };
+    let begun = tokio::time::Instant::now();
     let (heard, ()) = tokio::time::timeout(SOON, async { tokio::join!(talk, served) }).await.expect("soon");
+    assert_eq!(begun.elapsed(), Duration::ZERO, "nobody waits for a client that has said good-bye");
     heard
 }
 
 const EXITED: &str = r#"{"metadata":{},"status":"Failure","message":"command terminated with non-zero exit code: exit status 3","reason":"NonZeroExitCode","details":{"causes":[{"reason":"ExitCode","message":"3"}]}}"#;
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn v5_ends_the_input_and_hears_the_exit_code() {
     let messages = [
         b"\x04{\"Width\":80,\"Height\":24}\n".to_vec(),
@@ -100,7 +102,7 @@ async fn v5_ends_the_input_and_hears_the_exit_code() {
     assert_eq!(heard.last(), Some(&(3, EXITED.to_owned())));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn base64_carries_everything() {
     let channels = Channels { can_end_input: false, base64: true };
     let messages = [b"0aGVsbG8=".to_vec(), b"0Ynll".to_vec()];
@@ -109,7 +111,7 @@ async fn base64_carries_everything() {
     assert_eq!(heard.last().map(|(channel, _)| *channel), Some(b'3'));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_started_is_told_on_the_error_channel() {
     let heard = conversation(websocket(V4, async { Err("no such file".to_owned()) }), &[]).await;
     let (channel, status) = heard.last().expect("a status");
@@ -117,14 +119,14 @@ async fn what_cannot_be_started_is_told_on_the_error_channel() {
     assert!(status.contains("Internal error occurred: no such file"), "{status}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_client_that_goes_away_ends_the_session() {
     let (client, served) = websocket(V4, async { Ok(echo()) });
     drop(client);
     tokio::time::timeout(SOON, served).await.expect("nothing is left");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn spdy_carries_a_session() {
     let (near, far) = tokio::io::duplex(1 << 16);
     let served = remote_command::serve(far, IN_AND_OUT, async { Ok(echo()) });
@@ -181,7 +183,7 @@ async fn with_echo_server<T>(talk: impl AsyncFnOnce(Arc<PodNetwork>, u16) -> T) 
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_port_is_forwarded_over_spdy() {
     with_echo_server(async |pod, port| {
         let (near, far) = tokio::io::duplex(1 << 16);
@@ -221,7 +223,7 @@ async fn a_port_is_forwarded_over_spdy() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_port_is_forwarded_over_channels() {
     with_echo_server(async |pod, port| {
         let (mut client, far) = tokio::io::duplex(1 << 16);

@@ -40,7 +40,7 @@ impl Worker {
                 Step::StartCreated { id, name, attempt } => {
                     self.start_created(pod, runtime, &name, &Run { id: &id, attempt }).await?;
                 }
-                Step::RemoveContainer { id } => self.node.runtime.remove_container(&id).await?,
+                Step::RemoveContainer { id } => self.remove_container(&id).await?,
                 Step::RemoveSandbox { id } => self.node.runtime.remove_sandbox(&id).await?,
             }
         }

@@ -135,13 +135,22 @@ impl Worker {
         let mut all = self.node.runtime.observe(Which::Pod(&self.uid)).await?;
         let runtime = all.remove(&self.uid).unwrap_or_default();
         for container in &runtime.containers {
-            self.node.runtime.remove_container(&container.id).await?;
+            self.remove_container(&container.id).await?;
         }
         for sandbox in &runtime.sandboxes {
             self.node.runtime.stop_sandbox(&sandbox.id).await?;
             self.node.runtime.remove_sandbox(&sandbox.id).await?;
         }
         Ok(())
+    }
+
+    /// A dead one. What the runtime lost sight of is killed before: containerd can take a container whose start
+    /// was broken off for ended while its process lives, and then refuses to remove it.
+    pub(super) async fn remove_container(&self, id: &str) -> Result<(), RuntimeError> {
+        if let Some(host) = &self.node.host {
+            host.cgroups.kill_container(&self.uid, id).await;
+        }
+        self.node.runtime.remove_container(id).await
     }
 
     /// Volumes, cgroups and logs.
