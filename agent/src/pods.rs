@@ -5,6 +5,7 @@
 //! first time, and nothing when it stops answering.
 
 mod backoff;
+mod begun;
 mod configuration;
 mod containers;
 mod environment;

@@ -151,7 +151,8 @@ pub struct Container {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContainerState {
     Created,
-    /// Its start was broken off: nothing of it runs, and it cannot be started any more.
+    /// Its start was broken off: it cannot be started any more. The runtime shows it as ended; who asked it to start
+    /// the container knows.
     Aborted,
     Running {
         started_at: Timestamp,
@@ -253,6 +254,13 @@ impl PodRuntime {
     pub fn sort(&mut self) {
         self.sandboxes.sort_by_key(|s| std::cmp::Reverse((s.created_at, s.attempt)));
         self.containers.sort_by_key(|c| std::cmp::Reverse((c.created_at, c.attempt)));
+    }
+}
+
+impl ContainerState {
+    /// Ended, and never started.
+    pub fn is_without_begin(&self) -> bool {
+        matches!(self, Self::Exited(Exit { started_at: None, .. }))
     }
 }
 

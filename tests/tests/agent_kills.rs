@@ -6,6 +6,7 @@
 //! how often.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use base::{Entropy, SystemEntropy};
@@ -122,8 +123,8 @@ fn left(cluster: &Cluster) -> Vec<(String, usize)> {
     let root = cgroup_root(cluster);
     let netns = configuration(cluster)["netns"].as_str().expect("a name").to_owned();
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
-    let of_pods =
-        |line: &&str| line.contains(&dir) || (line.contains("/run/navarch/") && line.contains("/pods/"));
+    let run_dir = agent::Paths::new(Path::new(&dir)).run_dir().join("pods").display().to_string();
+    let of_pods = |line: &&str| line.contains(&dir) || line.contains(&run_dir);
     let folders =
         |path: &str| tests::cluster::run("sh", &["-c", &format!("find {path} -type d 2>/dev/null | wc -l")]);
     let processes = format!("cat /sys/fs/cgroup/pids{root}/kubepods/*/*/*/cgroup.procs 2>/dev/null | wc -l");

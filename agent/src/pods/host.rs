@@ -128,31 +128,6 @@ impl Host {
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 
-    /// Notes that a run's postStart hook has not ended yet.
-    pub(crate) fn owe_hook(&self, uid: &str, container: &str, attempt: u32) -> io::Result<()> {
-        let path = self.hook_path(uid, container, attempt);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
-        std::fs::write(path, "")
-    }
-
-    pub(crate) fn owes_hook(&self, uid: &str, container: &str, attempt: u32) -> bool {
-        self.hook_path(uid, container, attempt).exists()
-    }
-
-    pub(crate) fn settle_hook(&self, uid: &str, container: &str, attempt: u32) -> io::Result<()> {
-        match std::fs::remove_file(self.hook_path(uid, container, attempt)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        }
-    }
-
-    fn hook_path(&self, uid: &str, container: &str, attempt: u32) -> PathBuf {
-        let dir = self.paths.pod_dir(uid).join("containers").join(container);
-        dir.join(format!("{attempt}.post-start"))
-    }
-
     fn last_words_path(&self, uid: &str, container: &str, attempt: u32) -> PathBuf {
         self.paths.pod_dir(uid).join("containers").join(container).join(attempt.to_string())
     }

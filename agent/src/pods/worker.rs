@@ -19,6 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::begun::Begun;
 use super::configuration::Refused;
 use super::containers::lasting;
 use super::memory::Memory;
@@ -221,10 +222,22 @@ impl Worker {
         Err(PassError::Unsettled)
     }
 
+    /// A run that ended before it began, while nobody heard what became of its start: the runtime broke the start off,
+    /// as containerd does when its client goes away, or is doing so.
+    fn tell_aborted(&self, runtime: &mut PodRuntime) {
+        let Some(host) = &self.node.host else { return };
+        for container in runtime.containers.iter_mut().filter(|one| one.state.is_without_begin()) {
+            if host.is_noted(self.run_of(&container.name, container.attempt), Begun::Start) {
+                container.state = ContainerState::Aborted;
+            }
+        }
+    }
+
     /// What runs now; also what follows from it for probes and last words.
     async fn look(&mut self, pod: &Pod) -> Result<PodRuntime, PassError> {
         let mut all = self.node.runtime.observe(Which::Pod(&self.uid)).await?;
-        let runtime = all.remove(&self.uid).unwrap_or_default();
+        let mut runtime = all.remove(&self.uid).unwrap_or_default();
+        self.tell_aborted(&mut runtime);
         let adopted = *self.adopted.get_or_insert(runtime.is_running());
         self.note_last_words(pod, &runtime);
         self.watch_probes(pod, &runtime, adopted);

@@ -86,8 +86,8 @@ impl CriRuntime {
         let answer = self.runtime.clone().container_status(request).await.map_err(refused)?.into_inner();
         let Some(status) = answer.status else { return Ok(ContainerState::Unknown) };
         let state = convert::container_state(&status);
-        // That one may still be found to have run.
-        if state != ContainerState::Aborted {
+        // One that ended at once, while it was being started, may still be found to have run.
+        if !state.is_without_begin() {
             self.lock().containers.insert(container.id.clone(), (status.state, state.clone()));
         }
         Ok(state)

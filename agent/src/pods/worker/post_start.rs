@@ -1,7 +1,7 @@
 //! The postStart hook of a container: owed from before it starts until the hook has ended.
 //!
-//! What is owed is a file beside the container's termination log, so an agent that is killed in between leaves
-//! the hook to the next one: it runs at least once (the kubelet would drop it).
+//! An agent that is killed in between leaves the hook to the next one: it runs at least once (the kubelet would drop
+//! it).
 
 use std::io;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{Container as ContainerSpec, LifecycleHandler, P
 
 use super::Worker;
 use super::start::StartError;
+use crate::pods::begun::{Begun, RunOf};
 use crate::pods::containers::lasting;
 use crate::pods::{About, configuration};
 use crate::probes::{Target, hook};
@@ -26,9 +27,15 @@ pub(super) struct Run<'a> {
 }
 
 impl Worker {
+    pub(super) fn run_of<'a>(&'a self, container: &'a str, attempt: u32) -> RunOf<'a> {
+        RunOf { uid: &self.uid, container, attempt }
+    }
+
     pub(super) fn owe_post_start(&self, spec: &ContainerSpec, attempt: u32) -> io::Result<()> {
         match &self.node.host {
-            Some(host) if post_start(spec).is_some() => host.owe_hook(&self.uid, &spec.name, attempt),
+            Some(host) if post_start(spec).is_some() => {
+                host.note(self.run_of(&spec.name, attempt), Begun::PostStart)
+            }
             _ => Ok(()),
         }
     }
@@ -41,8 +48,8 @@ impl Worker {
     ) -> Result<(), StartError> {
         for spec in lasting(pod).filter(|spec| post_start(spec).is_some()) {
             let Some(run) = runtime.newest(&spec.name).filter(|run| run.is_running()) else { continue };
-            let is_owed = |host: &crate::pods::Host| host.owes_hook(&self.uid, &spec.name, run.attempt);
-            if self.node.host.as_ref().is_some_and(is_owed) {
+            let this = self.run_of(&spec.name, run.attempt);
+            if self.node.host.as_ref().is_some_and(|host| host.is_noted(this, Begun::PostStart)) {
                 let run = Run { id: &run.id, attempt: run.attempt };
                 self.post_start(pod, runtime, spec, &run).await?;
             }
@@ -71,7 +78,8 @@ impl Worker {
             self.stop_containers(pod, runtime, &[container], grace).await.map_err(StartError::Runtime)?;
         }
         if let Some(host) = &self.node.host {
-            host.settle_hook(&self.uid, &spec.name, run.attempt).map_err(StartError::Files)?;
+            let this = self.run_of(&spec.name, run.attempt);
+            host.settle(this, Begun::PostStart).map_err(StartError::Files)?;
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use super::post_start::Run;
 use crate::desired::ObjectKey;
 use crate::images::credentials::credentials;
 use crate::images::policy::{Pull, decide, is_valid_name};
+use crate::pods::begun::Begun;
 use crate::pods::configuration::{self, Surroundings};
 use crate::pods::containers;
 use crate::pods::environment::environment;
@@ -27,6 +28,8 @@ use crate::volumes;
 
 /// A container that could not be made is tried again after this.
 const RETRY: Duration = Duration::from_secs(10);
+/// What an agent before this one has begun to start is looked at again after this.
+const UNDER_WAY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Error)]
 pub(super) enum StartError {
@@ -36,6 +39,14 @@ pub(super) enum StartError {
     Runtime(RuntimeError),
     #[error("cannot write the pod's files")]
     Files(#[source] std::io::Error),
+}
+
+/// What the runtime says to a start.
+enum Answer {
+    Started,
+    Refused(String),
+    /// An agent before this one has begun it, and the runtime is not done with that.
+    UnderWay,
 }
 
 /// A container that must wait, and why.
@@ -85,6 +96,10 @@ impl Worker {
             Err(error) => return Err(StartError::Runtime(error)),
         };
         self.memory.failures.remove(name);
+        if let Some(host) = &self.node.host {
+            // Of a run that this one replaces.
+            host.settle(self.run_of(name, attempt), Begun::Start).map_err(StartError::Files)?;
+        }
         self.owe_post_start(spec, attempt).map_err(StartError::Files)?;
         let about = About::container(pod, name);
         self.node.normal(pod, about, "Created", format!("Created container: {name}")).await;
@@ -113,19 +128,42 @@ impl Worker {
         run: &Run<'_>,
     ) -> Result<(), StartError> {
         let about = About::container(pod, &spec.name);
-        match self.node.runtime.start_container(run.id).await {
-            Ok(()) => {}
-            Err(RuntimeError::Refused { message }) => {
+        match self.start_noted(spec, run).await? {
+            Answer::Started => {}
+            Answer::UnderWay => {
+                tokio::time::sleep(UNDER_WAY).await;
+                return Ok(());
+            }
+            Answer::Refused(message) => {
                 // The runtime keeps it as exited with code 128, so the restart policy takes it from here.
                 metrics::counter!(crate::metrics::STARTED_CONTAINERS_ERRORS).increment(1);
                 self.node.warning(pod, about, "Failed", format!("Error: {message}")).await;
                 return Ok(());
             }
-            Err(error) => return Err(StartError::Runtime(error)),
         }
         metrics::counter!(crate::metrics::STARTED_CONTAINERS).increment(1);
         self.node.normal(pod, about, "Started", format!("Started container {}", spec.name)).await;
         self.post_start(pod, runtime, spec, run).await
+    }
+
+    /// Until the runtime has answered, the next agent must not take what it sees of this run for its end.
+    async fn start_noted(&self, spec: &ContainerSpec, run: &Run<'_>) -> Result<Answer, StartError> {
+        let this = self.run_of(&spec.name, run.attempt);
+        let host = self.node.host.as_ref();
+        let before = host.is_some_and(|host| host.is_noted(this, Begun::Start));
+        if let Some(host) = host {
+            host.note(this, Begun::Start).map_err(StartError::Files)?;
+        }
+        let answer = match self.node.runtime.start_container(run.id).await {
+            Ok(()) => Answer::Started,
+            Err(RuntimeError::Refused { .. }) if before => return Ok(Answer::UnderWay),
+            Err(RuntimeError::Refused { message }) => Answer::Refused(message),
+            Err(error) => return Err(StartError::Runtime(error)),
+        };
+        if let Some(host) = host {
+            host.settle(this, Begun::Start).map_err(StartError::Files)?;
+        }
+        Ok(answer)
     }
 
     fn note_restart(&mut self, spec: &ContainerSpec, runtime: &PodRuntime) {

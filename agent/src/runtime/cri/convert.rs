@@ -56,7 +56,6 @@ pub(super) fn container_state(status: &cri::ContainerStatus) -> ContainerState {
         cri::ContainerState::ContainerRunning => {
             ContainerState::Running { started_at: time(status.started_at).unwrap_or(Timestamp::UNIX_EPOCH) }
         }
-        cri::ContainerState::ContainerExited if is_aborted(status) => ContainerState::Aborted,
         cri::ContainerState::ContainerExited => ContainerState::Exited(Exit {
             code: status.exit_code,
             started_at: time(status.started_at),
@@ -65,16 +64,6 @@ pub(super) fn container_state(status: &cri::ContainerStatus) -> ContainerState {
             message: status.message.clone(),
         }),
         cri::ContainerState::ContainerUnknown => ContainerState::Unknown,
-    }
-}
-
-/// containerd kills what it is starting when its client goes away, and shows a failed start. Until it does, the
-/// process may be seen to have ended before it has begun; so may one that ends at once, while it is being started,
-/// and then containerd does not let it be removed.
-fn is_aborted(status: &cri::ContainerStatus) -> bool {
-    match status.reason.as_str() {
-        "StartError" => status.message.contains("context canceled"),
-        _ => status.started_at == 0,
     }
 }
 
@@ -132,32 +121,4 @@ fn time(ns: i64) -> Option<Timestamp> {
         return None;
     }
     Timestamp::from_nanosecond(i128::from(ns)).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn exited(started_at: i64, reason: &str, message: &str) -> ContainerState {
-        container_state(&cri::ContainerStatus {
-            state: cri::ContainerState::ContainerExited.into(),
-            started_at,
-            finished_at: 2,
-            exit_code: 128,
-            reason: reason.to_owned(),
-            message: message.to_owned(),
-            ..Default::default()
-        })
-    }
-
-    #[test]
-    fn a_start_that_was_broken_off_is_told_from_one_that_failed() {
-        let cancelled = "failed to start containerd task \"x\": context canceled: unknown";
-        assert_eq!(exited(0, "StartError", cancelled), ContainerState::Aborted);
-        assert_eq!(exited(0, "Error", ""), ContainerState::Aborted, "it is still being undone");
-        let failed =
-            "failed to create containerd task: exec: \"nothing\": executable file not found in $PATH";
-        assert!(matches!(exited(0, "StartError", failed), ContainerState::Exited(_)));
-        assert!(matches!(exited(1, "Error", ""), ContainerState::Exited(_)));
-    }
 }
