@@ -5,6 +5,7 @@
 
 mod convert;
 mod streaming;
+mod task;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// A client of one CRI socket. Reconnects by itself after the runtime was restarted.
 pub struct CriRuntime {
+    channel: Channel,
     runtime: RuntimeServiceClient<Channel>,
     images: ImageServiceClient<Channel>,
     /// What was learnt about containers and sandboxes in a state, by id.
@@ -55,8 +57,9 @@ impl CriRuntime {
         );
         Self {
             runtime: RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
-            images: ImageServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX),
+            images: ImageServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
             details: Mutex::default(),
+            channel,
         }
     }
 
@@ -202,8 +205,20 @@ impl Runtime for CriRuntime {
     }
 
     async fn remove_container(&self, id: &str) -> Result<(), RuntimeError> {
-        let request = cri::RemoveContainerRequest { container_id: id.to_owned() };
-        gone_is_fine(timed(CALL_TIMEOUT, self.runtime.clone().remove_container(request)).await)
+        let remove = || {
+            let request = cri::RemoveContainerRequest { container_id: id.to_owned() };
+            let mut runtime = self.runtime.clone();
+            async move { timed(CALL_TIMEOUT, runtime.remove_container(request)).await }
+        };
+        let answer = remove().await;
+        if !answer.as_ref().is_err_and(task::is_in_the_way) {
+            return gone_is_fine(answer);
+        }
+        if let Err(error) = timed(CALL_TIMEOUT, task::delete(self.channel.clone(), id)).await {
+            tracing::debug!(container = id, %error, "its task stays");
+            return gone_is_fine(answer);
+        }
+        gone_is_fine(remove().await)
     }
 
     async fn exec(
