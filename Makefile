@@ -9,7 +9,7 @@ export NAVARCH_BIN := $(CARGO_TARGET_DIR)/debug/navarch
 export NAVARCH_KUBECTL := $(CACHE)/kubectl
 
 # Tests against real processes: one cluster at a time.
-E2E := agent_kills applying chaos cli commands etcdctl kube_rs nodes offline pod_life proxy python quotas roles security services store streams tokens top volumes workloads
+E2E := agent_kills applying chaos cli commands etcdctl kube_rs nodes offline pod_life proxy python quotas registries roles security services store streams tokens top volumes workloads
 
 .PHONY: soak sim sim-soak sim-ci sim-bugs help up down test check fix e2e chaos chaos-ci chaos-bugs calibrate power-loss bench bench-agent bench-api bench-store bin ci setup kubectl kube-rs loc
 
@@ -24,7 +24,7 @@ down: ## stop and clean the cluster in .navarch, also after a crash
 	@$(NAVARCH_BIN) down --dir .navarch
 
 # What pods do, once more on the runtime that needs nothing installed.
-E2E_PODS := agent_kills offline pod_life streams volumes
+E2E_PODS := agent_kills offline pod_life registries streams volumes
 
 # The same commit comes to the same verdict: property tests throw the same dice each time, other ones in `soak`.
 test ci: export PROPTEST_RNG_SEED := 1

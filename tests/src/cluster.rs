@@ -150,6 +150,15 @@ impl Cluster {
         Command::new("sh").args(["-c", &script]).output().expect("sh runs")
     }
 
+    /// What an agent was told when `up` started it.
+    ///
+    /// # Panics
+    /// When `up` has not written it as JSON.
+    pub fn agent_config(&self, agent: &str) -> Value {
+        let text = std::fs::read_to_string(self.dir().join(agent).join("config.yaml"));
+        serde_json::from_str(&text.expect("a configuration")).expect("JSON")
+    }
+
     /// The pid of one of our processes.
     ///
     /// # Panics

@@ -109,19 +109,14 @@ fn container_of(pid: &str) -> std::io::Result<Option<String>> {
 }
 
 fn cgroup_root(cluster: &Cluster) -> String {
-    configuration(cluster)["cgroup-root"].as_str().expect("a path").to_owned()
-}
-
-fn configuration(cluster: &Cluster) -> serde_json::Value {
-    let config = std::fs::read_to_string(cluster.dir().join("agent-1/config.yaml")).expect("a configuration");
-    serde_json::from_str(&config).expect("JSON")
+    cluster.agent_config("agent-1")["cgroup-root"].as_str().expect("a path").to_owned()
 }
 
 /// What pods may leave on their node: how many processes, mounts, cgroups and network interfaces.
 fn left(cluster: &Cluster) -> Vec<(String, usize)> {
     let dir = cluster.dir().join("agent-1/data").display().to_string();
     let root = cgroup_root(cluster);
-    let netns = configuration(cluster)["netns"].as_str().expect("a name").to_owned();
+    let netns = cluster.agent_config("agent-1")["netns"].as_str().expect("a name").to_owned();
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
     let run_dir = agent::Paths::new(Path::new(&dir)).run_dir().join("pods").display().to_string();
     let of_pods = |line: &&str| line.contains(&dir) || line.contains(&run_dir);

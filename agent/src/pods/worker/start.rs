@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
+use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod, Secret};
 use proto::cri::{AuthConfig, LinuxContainerResources};
 use thiserror::Error;
 
@@ -217,8 +217,16 @@ impl Worker {
     ) -> Result<Option<ImageInfo>, StartError> {
         let about = About::container(pod, &spec.name);
         self.node.normal(pod, about, "Pulling", format!("Pulling image \"{name}\"")).await;
+        let secrets = pull_secrets(pod, order);
+        if !secrets.missing.is_empty() {
+            let message = format!(
+                "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+                secrets.missing.join(", ")
+            );
+            self.node.warning(pod, About::Pod, "FailedToRetrieveImagePullSecret", message).await;
+        }
         let begin = tokio::time::Instant::now();
-        let pulled = self.pull_with(name, pull_credentials(pod, order, name)).await;
+        let pulled = self.pull_with(name, credentials(secrets.found, name)).await;
         match pulled {
             Ok(()) => {
                 let image = self.node.runtime.image(name).await.map_err(StartError::Runtime)?;
@@ -328,11 +336,21 @@ impl Worker {
     }
 }
 
-/// What the pod's imagePullSecrets have for the image's registry.
-fn pull_credentials(pod: &Pod, order: &Order, image: &str) -> Vec<AuthConfig> {
+/// The pod's imagePullSecrets.
+#[derive(Default)]
+struct PullSecrets<'a> {
+    found: Vec<&'a Secret>,
+    missing: Vec<&'a str>,
+}
+
+fn pull_secrets<'a>(pod: &'a Pod, order: &'a Order) -> PullSecrets<'a> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let references = pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
-    let secrets = references
-        .filter_map(|reference| order.desired.secrets.get(&ObjectKey::new(namespace, &reference.name)));
-    credentials(secrets.map(AsRef::as_ref), image)
+    let mut secrets = PullSecrets::default();
+    for reference in pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten()) {
+        match order.desired.secrets.get(&ObjectKey::new(namespace, &reference.name)) {
+            Some(secret) => secrets.found.push(secret),
+            None => secrets.missing.push(&reference.name),
+        }
+    }
+    secrets
 }
