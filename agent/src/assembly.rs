@@ -128,7 +128,7 @@ async fn start_runtime(
         }
         Backend::Containerd => {
             check(config)?;
-            let started = Containerd::start(paths).await?;
+            let started = Containerd::start(paths, &config.hosts_dirs).await?;
             let runtime = started.runtime();
             images::ensure(paths, runtime.as_ref()).await?;
             let version = runtime.version().await.unwrap_or_else(|_| "containerd://unknown".to_owned());
@@ -152,8 +152,10 @@ async fn open_builtin(
 ) -> Result<BuiltinRuntime, AgentError> {
     let (executable, paths) = (config.executable.clone(), paths.clone());
     let cgroups = Cgroups::detect(&config.cgroup_root);
-    let opened =
-        tokio::task::spawn_blocking(move || BuiltinRuntime::open(&paths, cgroups, &executable, sources));
+    let hosts_dirs = config.hosts_dirs.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        BuiltinRuntime::open(&paths, cgroups, &executable, hosts_dirs, sources)
+    });
     opened.await.unwrap_or(Err(BuiltinError::Panicked)).map_err(AgentError::Builtin)
 }
 
@@ -167,7 +169,7 @@ pub async fn purge_pods(config: &AgentConfig) -> Result<(), AgentError> {
     let paths = Paths::new(&config.data_dir);
     let mut left = Vec::new();
     if paths.containerd_dir().exists() {
-        match Containerd::start(&paths).await {
+        match Containerd::start(&paths, &config.hosts_dirs).await {
             Ok(daemon) => {
                 if let Err(error) = stop_all(daemon.runtime().as_ref()).await {
                     warn!(%error, "cannot stop all pods the gentle way");

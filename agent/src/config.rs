@@ -21,6 +21,8 @@ pub struct AgentConfig {
     /// Everything that must survive a restart of the agent lives here: images, logs, volumes. Absolute.
     pub data_dir: PathBuf,
     pub runtime: RuntimeChoice,
+    /// Where it is written how to reach registries, a folder for each, as containerd has them in `certs.d`.
+    pub hosts_dirs: Vec<PathBuf>,
     /// Where in every cgroup hierarchy the pods of this node live, for example `/navarch-agent-1`.
     pub cgroup_root: String,
     /// The address by which other nodes reach this one; its interface carries the VXLAN.
@@ -133,11 +135,6 @@ impl Paths {
     /// The images and the state of the built-in runtime.
     pub fn builtin_dir(&self) -> PathBuf {
         self.data_dir.join("builtin")
-    }
-
-    /// How the built-in runtime reaches registries: a folder for each, as containerd has them in `certs.d`.
-    pub fn registries_dir(&self) -> PathBuf {
-        self.data_dir.join("certs.d")
     }
 
     pub fn containerd_socket(&self) -> PathBuf {

@@ -57,16 +57,17 @@ pub struct Containerd {
 }
 
 impl Containerd {
-    /// Starts the daemon, or adopts the one that an earlier agent has left.
+    /// Starts the daemon, or adopts the one that an earlier agent has left. `hosts_dirs` are where it is written how to
+    /// reach registries; an adopted daemon goes by those that it was started with.
     ///
     /// # Errors
     /// When a program is missing, or the daemon does not come up.
-    pub async fn start(paths: &Paths) -> Result<Self, ContainerdError> {
+    pub async fn start(paths: &Paths, hosts_dirs: &[PathBuf]) -> Result<Self, ContainerdError> {
         process::require("containerd", "containerd")?;
         process::require("runc", "runc")?;
         process::require("ctr", "containerd")?;
         process::require("busybox", "busybox-static")?;
-        config::write(paths)?;
+        config::write(paths, hosts_dirs)?;
         let runtime = Arc::new(CriRuntime::new(paths.containerd_socket()));
         if let Some(daemon) = Daemon::adopt(paths) {
             info!(pid = daemon.pid(), "adopted the running containerd");

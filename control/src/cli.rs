@@ -19,6 +19,9 @@ pub(crate) use reclaim::ReclaimArgs;
 /// openraft narrates every election, and every try to reach a member that is away; the store says what changed.
 const DEFAULT_LOG: &str = "info,openraft=error";
 
+/// Where containerd and Docker have it, each for themselves.
+pub(crate) const HOSTS_DIRS: [&str; 2] = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
+
 /// Kubernetes from the ground up, as one program.
 #[derive(Debug, Parser)]
 #[command(name = "navarch", version, propagate_version = true)]
@@ -326,6 +329,10 @@ pub(crate) struct AgentArgs {
     /// What runs the containers
     #[arg(long, value_enum, default_value_t = RuntimeChoice::Auto)]
     pub(crate) runtime: RuntimeChoice,
+    /// Folders where it is written how to reach registries, as REGISTRY/hosts.toml, comma-separated; the first that
+    /// says something of a registry counts
+    #[arg(long, value_name = "FOLDERS", value_delimiter = ',', default_values = HOSTS_DIRS)]
+    pub(crate) hosts_dir: Vec<PathBuf>,
     /// How many hollow nodes to be, named NAME-1, NAME-2 …, with certificates beside CERTIFICATE
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub(crate) hollow_nodes: u16,

@@ -88,6 +88,7 @@ fn config(args: &AgentArgs, name: &str, certificate: &Path, key: &Path) -> Resul
         },
         data_dir: std::path::absolute(data_dir).context("--data-dir is no path")?,
         runtime,
+        hosts_dirs: args.hosts_dir.clone(),
         cgroup_root: args.cgroup_root.clone(),
         node_ip: node_ip(args)?,
         labels: BTreeMap::new(),

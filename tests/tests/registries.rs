@@ -33,6 +33,7 @@ fn images_are_pulled_with_the_secrets_of_pods_and_accounts() {
     mended(&kubectl, &registry);
     an_account_brings_its_secret(&kubectl, &registry, &image);
     policies(&kubectl, &registry, &image);
+    mirrored(&cluster, &kubectl, &registry);
 }
 
 fn secret(name: &str, registry: &Registry, password: &str) -> String {
@@ -157,4 +158,19 @@ fn policies(kubectl: &Kubectl, registry: &Registry, image: &str) {
     kubectl.apply(&with_policy("not-yet-there", &other, "IfNotPresent", "good"));
     assert_eq!(version("not-yet-there"), "other");
     runs(kubectl, "never-there");
+}
+
+/// A registry that is nowhere, and whose images a mirror has.
+fn mirrored(cluster: &Cluster, kubectl: &Kubectl, registry: &Registry) {
+    let own = cluster.dir().join("certs.d/images.example");
+    std::fs::create_dir_all(&own).expect("a folder");
+    let address = registry.address();
+    let text = format!("[host.\"http://{address}\"]\ncapabilities = [\"pull\", \"resolve\"]\n");
+    std::fs::write(own.join("hosts.toml"), text).expect("a file");
+    let login = format!("--docker-username={USER} --docker-password={PASSWORD}");
+    kubectl.ok(&format!("create secret docker-registry mirror --docker-server=images.example {login}"));
+    let secret = "  imagePullSecrets: [{name: mirror}]\n";
+    kubectl.apply(&pod("mirrored", "images.example/team/app:2", secret));
+    runs(kubectl, "mirrored");
+    assert_eq!(kubectl.ok("exec mirrored -- cat /version"), "other");
 }

@@ -21,7 +21,7 @@ pub(super) fn log_path(paths: &Paths) -> PathBuf {
 }
 
 /// Writes the file and makes the folders, all readable by root alone.
-pub(super) fn write(paths: &Paths) -> Result<(), ContainerdError> {
+pub(super) fn write(paths: &Paths, hosts_dirs: &[PathBuf]) -> Result<(), ContainerdError> {
     let folders =
         [paths.run_dir().to_owned(), paths.containerd_dir(), paths.cni_conf_dir(), paths.cni_bin_dir()];
     for folder in folders {
@@ -29,7 +29,7 @@ pub(super) fn write(paths: &Paths) -> Result<(), ContainerdError> {
         made.map_err(|source| ContainerdError::Write { path: folder, source })?;
     }
     let path = config_path(paths);
-    write_private(&path, &text(paths)).map_err(|source| ContainerdError::Write { path, source })
+    write_private(&path, &text(paths, hosts_dirs)).map_err(|source| ContainerdError::Write { path, source })
 }
 
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
@@ -39,9 +39,10 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 /// Understood by containerd 1.6 and 1.7; 2.x migrates it.
-fn text(paths: &Paths) -> String {
+fn text(paths: &Paths, hosts_dirs: &[PathBuf]) -> String {
     let quoted = |path: PathBuf| format!("{:?}", path.display().to_string());
     let dir = paths.containerd_dir();
+    let hosts: Vec<_> = hosts_dirs.iter().map(|dir| dir.display().to_string()).collect();
     format!(
         r#"version = 2
 root = {root}
@@ -74,7 +75,7 @@ disabled_plugins = [
     conf_dir = {cni_conf}
     max_conf_num = 1
   [plugins."io.containerd.grpc.v1.cri".registry]
-    config_path = {certificates}
+    config_path = {hosts:?}
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"
     default_runtime_name = "runc"
@@ -90,7 +91,7 @@ disabled_plugins = [
         opt = quoted(dir.join("opt")),
         cni_bin = quoted(paths.cni_bin_dir()),
         cni_conf = quoted(paths.cni_conf_dir()),
-        certificates = quoted(dir.join("certs.d")),
+        hosts = hosts.join(":"),
     )
 }
 
@@ -100,7 +101,7 @@ mod tests {
 
     #[test]
     fn every_path_is_the_agents_own() {
-        let text = text(&Paths::new(Path::new("/var/lib/navarch")));
+        let text = text(&Paths::new(Path::new("/var/lib/navarch")), &["/var/lib/navarch/certs.d".into()]);
         for line in text.lines().filter(|line| line.contains("= \"/")) {
             assert!(line.contains("/var/lib/navarch/") || line.contains("/run/navarch/"), "{line}");
         }
@@ -108,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_quote_in_a_path_does_not_end_the_string() {
-        let text = text(&Paths::new(Path::new("/odd\"path")));
+        let text = text(&Paths::new(Path::new("/odd\"path")), &[]);
         assert!(text.contains(r#"root = "/odd\"path/containerd/root""#), "{text}");
     }
 }

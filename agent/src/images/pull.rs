@@ -8,6 +8,8 @@ mod debian;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod mirrors;
+#[cfg(test)]
 mod tests;
 
 use std::io::{self, Read};
@@ -114,7 +116,7 @@ impl ImageStore {
         patience: Patience,
     ) -> Result<Arc<StoredImage>, PullStep> {
         let unresolved = |source| PullStep::Resolve { reference: reference.to_string(), source };
-        let repository = Repository::open(reference, auth.as_ref(), self.hosts_dir(), patience).await;
+        let repository = Repository::open(reference, auth.as_ref(), self.hosts_dirs(), patience).await;
         let repository = repository.map_err(unresolved)?;
         let machine = Machine::this();
         let (top, manifest) = resolve(&repository, reference, &machine).await?;

@@ -1,36 +1,33 @@
-//! One repository of a registry, by OCI's distribution specification: manifests, and blobs in pieces.
+//! One repository of a registry: manifests, and blobs in pieces, from whichever of the registry's hosts has them.
 //!
 //! What a registry says is not believed: lengths and digests are checked, every wait and every answer has a
-//! limit. Credentials go to the registry and to the token service that it names over the same kind of
-//! connection, never to where it redirects.
+//! limit.
 
 mod auth;
 mod connection;
+mod endpoint;
+mod hosts;
 mod trust;
 
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use http::StatusCode;
 use proto::cri::AuthConfig;
 use thiserror::Error;
 use tokio::sync::mpsc;
-use tracing::debug;
+use tracing::info;
 
 use self::auth::Login;
 pub(super) use self::connection::RequestError;
-use self::connection::{Dialer, Exchange};
+use self::endpoint::{Endpoint, REDIRECTS_MAX};
+pub(super) use self::hosts::HostsError;
+pub(super) use self::trust::TrustError;
 use super::digest::Digest;
-use super::documents::{Blob, MANIFEST_BYTES_MAX, MANIFEST_TYPES};
+use super::documents::Blob;
 use super::reference::{Reference, Version};
-pub(super) use trust::TrustError;
-
-const REDIRECTS_MAX: usize = 10;
-/// How often a blob is asked for without getting one byte further.
-const TRIES_MAX: u32 = 5;
-/// What answers for `docker.io`.
-const DOCKER_HUB: &str = "registry-1.docker.io";
+use crate::causes::in_full;
 
 /// How long to wait for a registry.
 #[derive(Clone, Copy, Debug)]
@@ -60,8 +57,14 @@ pub(super) enum RegistryError {
     NoToken { url: String },
     #[error(transparent)]
     Request(#[from] RequestError),
+    #[error("cannot learn which hosts answer for the registry")]
+    Hosts(#[from] HostsError),
     #[error("cannot trust the registry")]
     Trust(#[from] TrustError),
+    #[error("{}", all_of(.0))]
+    Everywhere(Vec<(String, RegistryError)>),
+    #[error("no host may be asked for {0}")]
+    Nobody(String),
     #[error("stopped after {REDIRECTS_MAX} redirects")]
     Redirects,
     #[error("{url} redirects to {location:?}, which is no address")]
@@ -83,292 +86,105 @@ pub(super) enum RegistryError {
     Unread,
 }
 
-/// A repository, with what it takes to be let in.
+/// A repository, wherever it is to be had.
 pub(super) struct Repository {
-    reference: Reference,
-    /// `https://registry-1.docker.io`.
-    base: String,
-    login: Login,
-    /// The value of `Authorization` that was let in last.
-    authorization: Mutex<Option<HeaderValue>>,
-    dialer: Dialer,
-    patience: Patience,
+    /// In the order in which they are asked.
+    endpoints: Vec<Endpoint>,
 }
 
 impl Repository {
+    /// `hosts_dirs` is where registries are configured, as in containerd's `certs.d`. Credentials are for all hosts
+    /// that the administrator says answer for the registry.
     pub(super) async fn open(
         reference: &Reference,
         auth: Option<&AuthConfig>,
-        hosts_dir: &std::path::Path,
+        hosts_dirs: &[PathBuf],
         patience: Patience,
     ) -> Result<Self, RegistryError> {
-        let host = reference.host();
-        let scheme = if is_plain(host) { "http" } else { "https" };
-        let base = format!("{scheme}://{}", if host == "docker.io" { DOCKER_HUB } else { host });
         let login = Login::of(auth).map_err(|problem| RegistryError::Challenge { problem })?;
-        let roots = trust::roots(hosts_dir, host).await?;
-        Ok(Self {
-            reference: reference.clone(),
-            base,
-            authorization: Mutex::new(login.at_once()),
-            login,
-            dialer: Dialer::new(roots, patience.idle),
-            patience,
-        })
+        let mut endpoints = Vec::new();
+        for host in hosts::of_registry(hosts_dirs, reference.host()).await? {
+            endpoints.push(Endpoint::open(host, reference.repository(), login.clone(), patience).await?);
+        }
+        Ok(Self { endpoints })
     }
 
     /// A manifest or index, and its digest, which is what was asked for if that was a digest.
     pub(super) async fn manifest(&self, reference: &Reference) -> Result<(Bytes, Digest), RegistryError> {
-        let which = match reference.version() {
-            Version::Tag(tag) => tag.as_str(),
-            Version::Digest(digest) => digest.as_str(),
+        let mut refusals = Refusals::default();
+        let may = |endpoint: &&Endpoint| match reference.version() {
+            Version::Tag(_) => endpoint.host.resolves,
+            Version::Digest(_) => endpoint.host.pulls,
         };
-        let url = self.url(&format!("manifests/{which}"))?;
-        let accept = HeaderValue::try_from(MANIFEST_TYPES.join(", ")).map_err(RequestError::from)?;
-        let answer = self.get(url.clone(), HeaderMap::from_iter([(header::ACCEPT, accept)])).await?;
-        let said = answer.headers.get("docker-content-digest").and_then(|value| value.to_str().ok());
-        let said = said.and_then(Digest::parse);
-        let bytes = match answer.status {
-            StatusCode::OK => self.whole(answer, &url, MANIFEST_BYTES_MAX).await?,
-            StatusCode::NOT_FOUND => return Err(RegistryError::NotFound(reference.to_string())),
-            status => return Err(refused(&url, status)),
-        };
-        let found = Digest::of(&bytes);
-        let wanted = match reference.version() {
-            Version::Digest(digest) => Some(digest.clone()),
-            Version::Tag(_) => said,
-        };
-        match wanted {
-            Some(wanted) if wanted != found => Err(RegistryError::Digest { wanted, found }),
-            _ => Ok((bytes, found)),
+        for endpoint in self.endpoints.iter().filter(may) {
+            match endpoint.manifest(reference).await {
+                Ok(found) => return Ok(found),
+                Err(error) => refusals.add(endpoint, error),
+            }
         }
+        Err(refusals.of(&reference.to_string()))
     }
 
     /// A small blob, checked.
     pub(super) async fn small_blob(&self, blob: &Blob) -> Result<Bytes, RegistryError> {
-        let url = self.url(&format!("blobs/{}", blob.digest))?;
-        let answer = self.get(url.clone(), HeaderMap::new()).await?;
-        let bytes = match answer.status {
-            StatusCode::OK => self.whole(answer, &url, blob.size).await?,
-            StatusCode::NOT_FOUND => return Err(RegistryError::NotFound(blob.digest.to_string())),
-            status => return Err(refused(&url, status)),
-        };
-        if bytes.len() as u64 != blob.size {
-            let (wanted, found) = (blob.size, bytes.len() as u64);
-            return Err(RegistryError::Size { digest: blob.digest.clone(), wanted, found });
+        let mut refusals = Refusals::default();
+        for endpoint in self.pulling() {
+            match endpoint.small_blob(blob).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => refusals.add(endpoint, error),
+            }
         }
-        let found = Digest::of(&bytes);
-        if found == blob.digest {
-            Ok(bytes)
-        } else {
-            Err(RegistryError::Digest { wanted: blob.digest.clone(), found })
-        }
+        Err(refusals.of(blob.digest.as_str()))
     }
 
-    /// Sends a blob's bytes to `pieces`, as many as it must have, going on where a connection broke. Its
-    /// digest is the reader's to check.
+    /// Sends a blob's bytes to `pieces`, as many as it must have. Another host goes on where one broke off; so the
+    /// digest of the whole is the reader's to check.
     pub(super) async fn stream_blob(
         &self,
         blob: &Blob,
         pieces: mpsc::Sender<Bytes>,
     ) -> Result<(), RegistryError> {
-        let (mut at, mut tries) = (0, 0);
-        while at < blob.size {
-            let before = at;
-            let Err(error) = self.stream_from(blob, &mut at, &pieces).await else { continue };
-            if !is_passing(&error) {
-                return Err(error);
+        let (mut at, mut refusals) = (0, Refusals::default());
+        for endpoint in self.pulling() {
+            match endpoint.stream_blob(blob, &mut at, &pieces).await {
+                Ok(()) => return Ok(()),
+                Err(RegistryError::Unread) => return Err(RegistryError::Unread),
+                Err(error) => refusals.add(endpoint, error),
             }
-            tries = if at > before { 1 } else { tries + 1 };
-            if tries >= TRIES_MAX {
-                let digest = blob.digest.clone();
-                return Err(RegistryError::Broken { digest, tries, at, source: Box::new(error) });
-            }
-            debug!(blob = %blob.digest, at, tries, %error, "a blob broke off and is asked for again");
-            tokio::time::sleep(self.patience.pause * tries).await;
         }
-        Ok(())
+        Err(refusals.of(blob.digest.as_str()))
     }
 
-    /// `at` says how far it came, whatever happens.
-    async fn stream_from(
-        &self,
-        blob: &Blob,
-        at: &mut u64,
-        pieces: &mpsc::Sender<Bytes>,
-    ) -> Result<(), RegistryError> {
-        let url = self.url(&format!("blobs/{}", blob.digest))?;
-        let mut headers = HeaderMap::new();
-        if *at > 0 {
-            let range = HeaderValue::try_from(format!("bytes={at}-")).map_err(RequestError::from)?;
-            headers.insert(header::RANGE, range);
-        }
-        let mut answer = self.get(url.clone(), headers).await?;
-        let mut skip = match answer.status {
-            // A server may know no ranges.
-            StatusCode::OK => *at,
-            StatusCode::PARTIAL_CONTENT if begins_at(&answer.headers, *at) => 0,
-            StatusCode::PARTIAL_CONTENT => return Err(RegistryError::Range(*at)),
-            StatusCode::NOT_FOUND => return Err(RegistryError::NotFound(blob.digest.to_string())),
-            status => return Err(refused(&url, status)),
-        };
-        let wanted = blob.size - *at + skip;
-        if let Some(found) = answer.length().filter(|length| *length != wanted) {
-            let found = found + *at - skip;
-            return Err(RegistryError::Size { digest: blob.digest.clone(), wanted: blob.size, found });
-        }
-        while let Some(mut piece) = answer.piece(self.patience.idle).await? {
-            let skipped = skip.min(piece.len() as u64);
-            skip -= skipped;
-            let piece = piece.split_off(usize::try_from(skipped).unwrap_or(piece.len()));
-            if piece.len() as u64 > blob.size - *at {
-                let found = *at + piece.len() as u64;
-                return Err(RegistryError::Size { digest: blob.digest.clone(), wanted: blob.size, found });
-            }
-            let length = piece.len() as u64;
-            if length > 0 {
-                pieces.send(piece).await.map_err(|_| RegistryError::Unread)?;
-                *at += length;
-            }
-        }
-        if *at == blob.size { Ok(()) } else { Err(RegistryError::Short) }
-    }
-
-    /// Asks, as whoever the registry wants to be asked by, and follows where it leads.
-    async fn get(&self, url: Uri, headers: HeaderMap) -> Result<Exchange, RegistryError> {
-        let first = self.follow(&url, &headers).await?;
-        if first.status != StatusCode::UNAUTHORIZED {
-            return Ok(first);
-        }
-        let Some(authorization) = self.authorize(&url, &first.headers).await? else {
-            return Err(refused(&url, first.status));
-        };
-        *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization);
-        let second = self.follow(&url, &headers).await?;
-        match second.status {
-            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-                Err(RegistryError::Denied { url: url.to_string(), status })
-            }
-            _ => Ok(second),
-        }
-    }
-
-    async fn follow(&self, url: &Uri, headers: &HeaderMap) -> Result<Exchange, RegistryError> {
-        let mut at = url.clone();
-        for _ in 0..=REDIRECTS_MAX {
-            let mut headers = headers.clone();
-            let authorization = self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some(value) = authorization.filter(|_| same_place(url, &at)) {
-                headers.insert(header::AUTHORIZATION, value);
-            }
-            let answer = self.dialer.ask(&at, headers, None).await?;
-            if !matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Ok(answer);
-            }
-            let location = answer.headers.get(header::LOCATION).map(HeaderValue::as_bytes);
-            let location = String::from_utf8_lossy(location.unwrap_or_default()).into_owned();
-            at = resolve(&at, &location)
-                .ok_or_else(|| RegistryError::Location { url: at.to_string(), location })?;
-        }
-        Err(RegistryError::Redirects)
-    }
-
-    async fn whole(&self, mut answer: Exchange, url: &Uri, max: u64) -> Result<Bytes, RegistryError> {
-        let mut bytes = Vec::new();
-        while let Some(piece) = answer.piece(self.patience.idle).await? {
-            bytes.extend_from_slice(&piece);
-            if bytes.len() as u64 > max {
-                return Err(RegistryError::Large { url: url.to_string(), max });
-            }
-        }
-        Ok(bytes.into())
-    }
-
-    fn url(&self, rest: &str) -> Result<Uri, RegistryError> {
-        let url = format!("{}/v2/{}/{rest}", self.base, self.reference.repository());
-        Ok(Uri::try_from(url).map_err(RequestError::from)?)
+    fn pulling(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter().filter(|endpoint| endpoint.host.pulls)
     }
 }
 
-fn refused(url: &Uri, status: StatusCode) -> RegistryError {
-    RegistryError::Status { url: url.to_string(), status }
-}
+/// What the hosts said that did not give what they were asked for.
+#[derive(Default)]
+struct Refusals(Vec<(String, RegistryError)>);
 
-/// What may be different when it is tried again.
-fn is_passing(error: &RegistryError) -> bool {
-    match error {
-        RegistryError::Request(error) => error.is_passing(),
-        RegistryError::Short => true,
-        RegistryError::Status { status, .. } => {
-            status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+impl Refusals {
+    fn add(&mut self, endpoint: &Endpoint, error: RegistryError) {
+        let host = endpoint.host.base.clone();
+        if endpoint.host.namespace.is_some() {
+            info!(host, error = in_full(&error), "a mirror does not have it");
         }
-        _ => false,
+        self.0.push((host, error));
+    }
+
+    fn of(mut self, wanted: &str) -> RegistryError {
+        match self.0.len() {
+            0 => RegistryError::Nobody(wanted.to_owned()),
+            1 => self.0.remove(0).1,
+            _ => RegistryError::Everywhere(self.0),
+        }
     }
 }
 
-/// Registries on this machine speak plain HTTP, as Docker and containerd have it.
-fn is_plain(host: &str) -> bool {
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => (name, port),
-        _ => (host, ""),
-    };
-    let name = name.trim_matches(['[', ']']);
-    let is_loopback = name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    (name == "localhost" || is_loopback) && port != "443"
-}
-
-fn same_place(one: &Uri, other: &Uri) -> bool {
-    one.scheme() == other.scheme() && one.authority() == other.authority()
-}
-
-fn resolve(base: &Uri, location: &str) -> Option<Uri> {
-    let scheme = base.scheme_str()?;
-    let location = location.split('#').next().unwrap_or_default();
-    let text = if location.starts_with("//") {
-        format!("{scheme}:{location}")
-    } else if location.starts_with('/') {
-        format!("{scheme}://{}{location}", base.authority()?)
-    } else {
-        location.to_owned()
-    };
-    let known = |url: &Uri| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some();
-    Uri::try_from(text).ok().filter(known)
-}
-
-/// `Content-Range: bytes 5-9/10`.
-fn begins_at(headers: &HeaderMap, at: u64) -> bool {
-    let range = headers.get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
-    let first =
-        range.and_then(|range| range.strip_prefix("bytes ")).and_then(|range| range.split('-').next());
-    first.and_then(|first| first.parse().ok()) == Some(at)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_registries_on_this_machine_speak_plain_http() {
-        for host in ["localhost", "localhost:5000", "127.0.0.1:5000", "127.1.2.3", "[::1]:5000"] {
-            assert!(is_plain(host), "{host}");
-        }
-        for host in ["docker.io", "localhost:443", "127.0.0.1.example.com", "10.0.0.1:5000"] {
-            assert!(!is_plain(host), "{host}");
-        }
-    }
-
-    #[test]
-    fn redirects_may_be_relative() {
-        let base = Uri::from_static("https://one:5000/v2/a");
-        for (location, url) in [
-            ("/x?y", Some("https://one:5000/x?y")),
-            ("//two/x", Some("https://two/x")),
-            ("http://two/x#part", Some("http://two/x")),
-            ("ftp://two/x", None),
-            ("x", None),
-            ("", None),
-        ] {
-            assert_eq!(resolve(&base, location).map(|url| url.to_string()).as_deref(), url);
-        }
-    }
+/// Each of its own, in one line.
+fn all_of(refusals: &[(String, RegistryError)]) -> String {
+    let all: Vec<String> =
+        refusals.iter().map(|(host, error)| format!("{host}: {}", in_full(error))).collect();
+    format!("no host has it: {}", all.join("; "))
 }

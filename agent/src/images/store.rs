@@ -69,7 +69,7 @@ pub(crate) enum ImageStoreError {
 #[derive(Debug)]
 struct Inner {
     dir: PathBuf,
-    hosts_dir: PathBuf,
+    hosts_dirs: Vec<PathBuf>,
     state: Mutex<State>,
     /// Held while `images.json` is replaced.
     writing: Mutex<()>,
@@ -91,11 +91,11 @@ struct State {
 
 impl ImageStore {
     /// Opens the store in `dir`, made if it is missing, and removes what a dead process left half-made.
-    /// `hosts_dir` is where registries are configured, as in containerd's `certs.d`. Blocks.
+    /// `hosts_dirs` are where registries are configured, as in containerd's `certs.d`. Blocks.
     ///
     /// # Errors
     /// When the folder cannot be read and written, or its list of images is damaged.
-    pub(crate) fn open(dir: PathBuf, hosts_dir: PathBuf) -> Result<Self, ImageStoreError> {
+    pub(crate) fn open(dir: PathBuf, hosts_dirs: Vec<PathBuf>) -> Result<Self, ImageStoreError> {
         layers::prepare(&dir)?;
         let records = record::read(&dir.join(IMAGES))?;
         let (layers, next) = layers::scan(&dir)?;
@@ -108,7 +108,7 @@ impl ImageStore {
         }
         let inner = Inner {
             dir,
-            hosts_dir,
+            hosts_dirs,
             state: Mutex::new(state),
             writing: Mutex::new(()),
             making: Mutex::default(),
@@ -164,8 +164,8 @@ impl ImageStore {
         state.images.get(&id).map(|(_, image)| image.clone()).ok_or(ImageStoreError::GivenUp)
     }
 
-    pub(super) fn hosts_dir(&self) -> &Path {
-        &self.inner.hosts_dir
+    pub(super) fn hosts_dirs(&self) -> &[PathBuf] {
+        &self.inner.hosts_dirs
     }
 
     /// Changes the list of images, on the disk first.

@@ -75,9 +75,10 @@ impl BuiltinRuntime {
         paths: &Paths,
         cgroups: Cgroups,
         executable: &Path,
+        hosts_dirs: Vec<PathBuf>,
         (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
     ) -> Result<Self, BuiltinError> {
-        let images = ImageStore::open(paths.builtin_dir().join("images"), paths.registries_dir());
+        let images = ImageStore::open(paths.builtin_dir().join("images"), hosts_dirs);
         let places = Places::new(paths);
         let state = State::load(&places).map_err(BuiltinError::State)?;
         std::fs::create_dir_all(places.run()).map_err(BuiltinError::State)?;

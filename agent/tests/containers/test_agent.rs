@@ -192,6 +192,7 @@ pub(crate) fn config(dir: &Path, runtime: RuntimeChoice) -> AgentConfig {
         tls: AgentTls { ca: Vec::new(), certificate: Vec::new(), key: Vec::new() },
         data_dir: dir.to_owned(),
         runtime,
+        hosts_dirs: Vec::new(),
         cgroup_root: format!(
             "/navarch-test-{}",
             dir.file_name().unwrap().to_string_lossy().trim_matches('.')

@@ -169,6 +169,11 @@ impl Layout {
         self.dir.join("pki")
     }
 
+    /// How this cluster's nodes reach registries, if not as the machine says: REGISTRY/hosts.toml.
+    pub(crate) fn registries(&self) -> PathBuf {
+        self.dir.join("certs.d")
+    }
+
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.dir.join("kubeconfig")
     }

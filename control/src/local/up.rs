@@ -1,6 +1,7 @@
 //! `navarch up`: makes the folder, starts every process, waits until all is ready, shows it, and stops it again.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::kubeconfig::{write_etcd_env, write_kubeconfig};
 use super::layout::{HOLLOW, Layout, agent_name, server_name};
 use super::process::Process;
 use super::{down, example, report, status};
-use crate::cli::{RuntimeChoice, UpArgs};
+use crate::cli::{HOSTS_DIRS, RuntimeChoice, UpArgs};
 use crate::pki::{Authority, Pki, Subject};
 use crate::signals::Signals;
 use crate::transport::{ClientFiles, Https, get_text};
@@ -253,6 +254,7 @@ fn start_agent(layout: &Layout, pki: &Pki, agent: u16, clock: &dyn Clock) -> Res
         "certificate": layout.pki().join(format!("{}.crt", process.name)),
         "key": layout.pki().join(format!("{}.key", process.name)),
         "runtime": layout.shape.runtime,
+        "hosts-dir": hosts_dirs(layout),
         "netns": layout.netns(agent),
         "node-ip": layout.agent_address(agent).to_string(),
         "cgroup-root": format!("/{}-{}", layout.bridge(), process.name),
@@ -262,6 +264,12 @@ fn start_agent(layout: &Layout, pki: &Pki, agent: u16, clock: &dyn Clock) -> Res
     });
     write_config(layout, &process, &config)?;
     process.start("agent")
+}
+
+/// The cluster's own folder before the machine's.
+fn hosts_dirs(layout: &Layout) -> Vec<PathBuf> {
+    let of_machine = HOSTS_DIRS.into_iter().map(PathBuf::from);
+    std::iter::once(layout.registries()).chain(of_machine).collect()
 }
 
 fn start_hollow(layout: &Layout, pki: &Pki, clock: &dyn Clock) -> Result<()> {

@@ -84,7 +84,7 @@ async fn images_come_from_debians_registry_with_a_password() {
     ] {
         let name = format!("{address}/team/web:{tag}");
         push(&archive, &name, options).await;
-        let store = ImageStore::open(dir.path().join(tag), dir.path().join("hosts")).unwrap();
+        let store = ImageStore::open(dir.path().join(tag), vec![dir.path().join("hosts")]).unwrap();
         for auth in [None, login("wrong")] {
             let error = in_full(&store.pull(&name, auth).await.unwrap_err());
             assert!(error.ends_with(": 401 Unauthorized"), "{error}");
@@ -96,4 +96,13 @@ async fn images_come_from_debians_registry_with_a_password() {
         let missing = store.pull(&format!("{address}/team/web:none"), login("p4ss")).await.unwrap_err();
         assert!(in_full(&missing).ends_with("/team/web:none: not found"), "{}", in_full(&missing));
     }
+    // By another name: the mirror has it, and takes the same password.
+    let own = dir.path().join("hosts/images.example");
+    fs::create_dir_all(&own).unwrap();
+    fs::write(own.join("hosts.toml"), format!("[host.'http://{address}']\n")).unwrap();
+    let store = ImageStore::open(dir.path().join("mirrored"), vec![dir.path().join("hosts")]).unwrap();
+    let name = "images.example/team/web:gzip";
+    let pulled = store.pull(name, login("p4ss")).await.map_err(|error| in_full(&error)).unwrap();
+    assert_eq!(pulled.names, [name]);
+    assert_eq!(fs::read_to_string(pulled.layers[0].join("bin/sh")).unwrap(), content);
 }

@@ -181,7 +181,8 @@ impl Served {
     }
 
     pub(super) fn answer(&self, asked: &Asked) -> Answer {
-        self.0.get(&asked.path).map_or_else(Answer::not_found, |body| Answer::ok(body))
+        let path = asked.path.split('?').next().unwrap_or_default();
+        self.0.get(path).map_or_else(Answer::not_found, |body| Answer::ok(body))
     }
 
     /// The last layer's path and bytes.

@@ -19,7 +19,7 @@ const SOON: Limits = Limits {
 const HASTY: Limits = Limits { patience: Patience { idle: Duration::from_secs(1), ..SOON.patience }, ..SOON };
 
 fn open(dir: &Path) -> ImageStore {
-    ImageStore::open(dir.join("images"), dir.join("hosts")).unwrap()
+    ImageStore::open(dir.join("images"), vec![dir.join("hosts")]).unwrap()
 }
 
 async fn honest(served: &Served) -> Fake {

@@ -6,7 +6,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use proto::cri::AuthConfig;
 use serde::Deserialize;
 
-use super::{RegistryError, Repository, RequestError, refused};
+use super::endpoint::{Endpoint, refused};
+use super::{RegistryError, RequestError};
 
 const TOKEN_ANSWER_BYTES_MAX: u64 = 1 << 20;
 const CLIENT: &str = "navarch";
@@ -76,7 +77,7 @@ impl Login {
     }
 }
 
-impl Repository {
+impl Endpoint {
     /// The answer to a challenge; `None` when there is none that could help.
     pub(super) async fn authorize(
         &self,
@@ -109,7 +110,7 @@ impl Repository {
         if url.scheme_str() == Some("https") && service.scheme_str() != Some("https") {
             return Err(bad(format!("the realm {realm:?} would see the credentials without TLS")));
         }
-        let own = format!("repository:{}:pull", self.reference.repository());
+        let own = format!("repository:{}:pull", self.repository);
         let scope = challenge.get("scope").unwrap_or(&own);
         let mut fields = vec![("scope", scope)];
         fields.extend(challenge.get("service").map(|service| ("service", service)));

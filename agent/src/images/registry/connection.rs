@@ -14,8 +14,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -35,8 +35,6 @@ pub(in crate::images) enum RequestError {
     Dial { server: String, source: io::Error },
     #[error("the TLS handshake with {server} failed")]
     Tls { server: String, source: io::Error },
-    #[error("TLS cannot be used")]
-    TlsConfig(#[from] rustls::Error),
     #[error("the connection to {server} failed")]
     Http { server: String, source: hyper::Error },
     #[error("{server} was silent for {} s", .after.as_secs())]
@@ -64,7 +62,7 @@ impl RequestError {
 
 /// Connects to servers that it trusts.
 pub(super) struct Dialer {
-    roots: Arc<RootCertStore>,
+    tls: Arc<ClientConfig>,
     idle: Duration,
 }
 
@@ -81,8 +79,8 @@ pub(super) struct Exchange {
 }
 
 impl Dialer {
-    pub(super) fn new(roots: RootCertStore, idle: Duration) -> Self {
-        Self { roots: Arc::new(roots), idle }
+    pub(super) fn new(tls: ClientConfig, idle: Duration) -> Self {
+        Self { tls: Arc::new(tls), idle }
     }
 
     /// GET, or with a form POST.
@@ -116,12 +114,7 @@ impl Dialer {
         }
         let name =
             ServerName::try_from(host.to_owned()).map_err(|_| RequestError::Address(host.to_owned()))?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(self.roots.clone())
-            .with_no_client_auth();
-        let stream = TlsConnector::from(Arc::new(config))
+        let stream = TlsConnector::from(self.tls.clone())
             .connect(name, stream)
             .await
             .map_err(|source| RequestError::Tls { server: server.to_owned(), source })?;

@@ -12,7 +12,7 @@ use crate::images::import::Archive;
 use crate::images::unpack::tars::{Fields, Tar};
 
 fn open(dir: &Path) -> ImageStore {
-    ImageStore::open(dir.join("images"), dir.join("hosts")).unwrap()
+    ImageStore::open(dir.join("images"), vec![dir.join("hosts")]).unwrap()
 }
 
 fn image(name: &str, content: &str) -> Bytes {
@@ -177,7 +177,7 @@ async fn an_image_without_its_layer_is_forgotten_and_a_damaged_list_is_an_error(
     fs::remove_dir_all(image.layers[0].parent().unwrap()).unwrap();
     assert_eq!(open(dir.path()).images(), []);
     fs::write(dir.path().join("images/images.json"), "[{").unwrap();
-    let error = ImageStore::open(dir.path().join("images"), PathBuf::new()).unwrap_err();
+    let error = ImageStore::open(dir.path().join("images"), Vec::new()).unwrap_err();
     assert!(error.to_string().ends_with("images.json is damaged"), "{error}");
 }
 

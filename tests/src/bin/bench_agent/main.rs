@@ -217,6 +217,7 @@ fn config(dir: &Path, runtime: RuntimeChoice) -> AgentConfig {
         tls: AgentTls { ca: Vec::new(), certificate: Vec::new(), key: Vec::new() },
         data_dir: dir.to_owned(),
         runtime,
+        hosts_dirs: Vec::new(),
         cgroup_root: format!("/navarch-bench-{}", std::process::id()),
         node_ip: [127, 0, 0, 1].into(),
         labels: BTreeMap::new(),
