@@ -10,6 +10,7 @@ mod capabilities;
 mod devices;
 mod entering;
 mod failure;
+mod filling;
 mod inside;
 mod kernel;
 mod mounts;
@@ -23,6 +24,7 @@ mod seccomp;
 pub(crate) mod spec;
 mod streams;
 mod system;
+mod terminal;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;

@@ -16,6 +16,8 @@ use fixture::{Fixture, Outcome, bind};
 mod beside;
 #[path = "container_process/fixture.rs"]
 mod fixture;
+#[path = "container_process/image_volumes.rs"]
+mod image_volumes;
 #[path = "container_process/node.rs"]
 mod node;
 

@@ -34,6 +34,8 @@ fn images_are_pulled_with_the_secrets_of_pods_and_accounts() {
     an_account_brings_its_secret(&kubectl, &registry, &image);
     policies(&kubectl, &registry, &image);
     mirrored(&cluster, &kubectl, &registry);
+    volumes_of_images(&kubectl, &registry);
+    terminals(&kubectl, &image);
 }
 
 fn secret(name: &str, registry: &Registry, password: &str) -> String {
@@ -173,4 +175,38 @@ fn mirrored(cluster: &Cluster, kubectl: &Kubectl, registry: &Registry) {
     kubectl.apply(&pod("mirrored", "images.example/team/app:2", secret));
     runs(kubectl, "mirrored");
     assert_eq!(kubectl.ok("exec mirrored -- cat /version"), "other");
+}
+
+/// Each run of a container has its own, with what the image has there, even where the rest cannot be written.
+fn volumes_of_images(kubectl: &Kubectl, registry: &Registry) {
+    let content = Content { files: &[("data/seed", "of the image")], volumes: &["/data", "/data/deep/er"] };
+    let image = registry.push("team/keeper:1", &content);
+    let script = "exec 2>&1; cat /data/seed /data/mark; ls /data; stat -c %F /data/deep/er; echo made >/data/mark; \
+                  touch /no && exit 3; test -e /pod/first && exec sleep 1000000; touch /pod/first; exit 1";
+    kubectl.apply(&format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: keeper}}\nspec:\n  terminationGracePeriodSeconds: 0\n  \
+         imagePullSecrets: [{{name: good}}]\n  volumes: [{{name: pod, emptyDir: {{}}}}]\n  containers:\n  - name: c\n    \
+         image: {image}\n    command: [sh, -c, '{script}']\n    securityContext: {{readOnlyRootFilesystem: true}}\n    \
+         volumeMounts: [{{name: pod, mountPath: /pod}}]\n"
+    ));
+    eventually(SOON, "it runs again", || {
+        let status = status(kubectl, "keeper");
+        expect_that(status["ready"] == true && status["restartCount"] == 1, status.to_string())
+    });
+    let first = kubectl.ok("logs keeper --previous");
+    assert_eq!(kubectl.ok("logs keeper"), first, "nothing of the first run is left");
+    assert!(first.starts_with("of the image"), "{first}");
+    assert!(first.contains("deep\nseed\ndirectory\n"), "{first}");
+    assert!(first.contains("touch: /no: Read-only file system"), "{first}");
+}
+
+/// A terminal is on the container's own `/dev/pts`, for its first process and for those executed beside it.
+fn terminals(kubectl: &Kubectl, image: &str) {
+    let more = "    imagePullPolicy: IfNotPresent\n    tty: true\n    command: [sh, -c, 'tty; ls -1 /dev/pts; sleep 1000000']\n";
+    kubectl.apply(&(pod("typed-on", image, "  imagePullSecrets: [{name: good}]\n") + more));
+    runs(kubectl, "typed-on");
+    eventually(SOON, "it tells its terminal", || {
+        let log = kubectl.ok("logs typed-on").replace('\r', "");
+        expect_that(log == "/dev/pts/0\n0\nptmx\n", log)
+    });
 }

@@ -9,8 +9,8 @@ use nix::sys::stat::{Mode, umask};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::failure::Explain as _;
-use super::root;
 use super::spec::{ContainerSpec, ProcessSpec, StartFailure};
+use super::{root, terminal};
 use crate::cgroups;
 
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";
@@ -42,7 +42,8 @@ pub(super) fn beside(
     if cgroups::is_one_tree() && !container.privileged {
         setns(cgroup, CloneFlags::CLONE_NEWCGROUP).step("enter the container's cgroup namespace")?;
     }
-    setns(mounts, CloneFlags::CLONE_NEWNS).step("enter the container's mounts")
+    setns(mounts, CloneFlags::CLONE_NEWNS).step("enter the container's mounts")?;
+    if process.tty { terminal::take_inside() } else { Ok(()) }
 }
 
 /// What is done where the node's own files are seen.

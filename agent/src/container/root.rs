@@ -14,7 +14,7 @@ use super::failure::{Explain as _, refusal};
 use super::inside::{Inside, kind};
 use super::mounts;
 use super::spec::{BindMount, ContainerSpec, Propagation, StartFailure};
-use super::{devices, overlay, system};
+use super::{devices, filling, overlay, system};
 
 /// Files of `/proc` that something may be mounted on; nothing else there may be covered.
 const COVERED_IN_PROC: &[&str] = &[
@@ -34,9 +34,11 @@ pub(super) fn build(container: &ContainerSpec) -> Result<(), StartFailure> {
     let binds = container.mounts.iter().map(copy).collect::<Result<Vec<_>, _>>()?;
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     mount_change("/", slave).step("separate the container's mounts")?;
-    let terminal = if container.process.tty { Some(system::terminal()?) } else { None };
     let inside = overlay::mount_root(&container.root)?;
-    let null = system::mount_all(&inside, container, terminal.as_ref())?;
+    for volume in container.mounts.iter().filter(|mount| mount.is_filled) {
+        fill(&inside, volume)?;
+    }
+    let null = system::mount_all(&inside, container)?;
     for (wanted, mount) in container.mounts.iter().zip(&binds) {
         bind(&inside, wanted, mount)?;
     }
@@ -56,6 +58,16 @@ pub(super) fn build(container: &ContainerSpec) -> Result<(), StartFailure> {
 
 fn copy(wanted: &BindMount) -> Result<OwnedFd, StartFailure> {
     mounts::copy_of(&wanted.source).at("open the mount's source", &wanted.source)
+}
+
+/// A folder that the image does not have is an empty volume.
+fn fill(inside: &Inside, volume: &BindMount) -> Result<(), StartFailure> {
+    let path = &volume.target;
+    let Some(found) = existing(inside, path)? else { return Ok(()) };
+    if kind(&found).at("look at", path)? != SFlag::S_IFDIR {
+        return Err(refusal(format!("the image's volume {} is no folder", path.display())));
+    }
+    filling::fill(&found, &volume.source).at("fill the image's volume", path)
 }
 
 fn bind(inside: &Inside, wanted: &BindMount, mount: &OwnedFd) -> Result<(), StartFailure> {

@@ -57,6 +57,9 @@ pub(crate) struct BindMount {
     /// Also what is mounted below it.
     pub(crate) recursive_readonly: bool,
     pub(crate) propagation: Propagation,
+    /// The source is an empty folder, which first gets what the image has at the target.
+    #[serde(default)]
+    pub(crate) is_filled: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +104,8 @@ pub(crate) struct ProcessSpec {
     pub(crate) seccomp: Seccomp,
     /// Clamped to what the agent itself has, where it may not go lower.
     pub(crate) oom_score_adj: i32,
-    /// Its standard streams are a terminal of its own.
+    /// Its standard streams are a terminal of its own; it is started with a socket as its standard input, over which
+    /// it hands the terminal's other end.
     pub(crate) tty: bool,
 }
 

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, SFlag, fstat, makedev, mkdirat, mknodat};
+use nix::sys::stat::{Mode, SFlag, makedev, mkdirat, mknodat};
 use nix::unistd::symlinkat;
 use rustix::mount::MountAttrFlags;
 
@@ -13,6 +13,7 @@ use super::failure::{Explain as _, refusal};
 use super::inside::Inside;
 use super::mounts::{self, Setting};
 use super::spec::{ContainerSpec, StartFailure};
+use super::terminal;
 use crate::cgroups;
 
 /// Character devices that everybody may use: name, major, minor.
@@ -33,30 +34,16 @@ const NO_SUID_DEV_EXEC: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
     .union(MountAttrFlags::MOUNT_ATTR_NODEV)
     .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
-/// Mounts them all. Returns the container's `/dev/null`.
-pub(super) fn mount_all(
-    inside: &Inside,
-    container: &ContainerSpec,
-    terminal: Option<&OwnedFd>,
-) -> Result<OwnedFd, StartFailure> {
+/// Mounts them all, and takes a terminal if the process is to have one. Returns the container's `/dev/null`.
+pub(super) fn mount_all(inside: &Inside, container: &ContainerSpec) -> Result<OwnedFd, StartFailure> {
     let proc = inside.plain_folder("proc").step("make /proc")?;
     attach_made("proc", &[], NO_SUID_DEV_EXEC, &proc, "/proc")?;
-    let null = mount_devices(inside, container, terminal)?;
+    let null = mount_devices(inside, container)?;
     let sys = inside.plain_folder("sys").step("make /sys")?;
     let writable = container.privileged;
     attach_made("sysfs", &[], NO_SUID_DEV_EXEC | read_only_unless(writable), &sys, "/sys")?;
     mount_cgroups(inside, container)?;
     Ok(null)
-}
-
-/// The terminal that is this process's standard input, to be mounted as `/dev/console`.
-pub(super) fn terminal() -> Result<OwnedFd, StartFailure> {
-    let path = std::fs::read_link("/proc/self/fd/0").step("find the terminal")?;
-    let named = mounts::copy_of(&path).at("open the terminal", &path)?;
-    let same = fstat(&named)
-        .and_then(|named| Ok(named.st_rdev == fstat(std::io::stdin())?.st_rdev))
-        .at("look at the terminal", &path)?;
-    if same { Ok(named) } else { Err(refusal(format!("{} is not the terminal", path.display()))) }
 }
 
 fn read_only_unless(writable: bool) -> MountAttrFlags {
@@ -75,11 +62,7 @@ fn attach_made(
     Ok(made)
 }
 
-fn mount_devices(
-    inside: &Inside,
-    container: &ContainerSpec,
-    terminal: Option<&OwnedFd>,
-) -> Result<OwnedFd, StartFailure> {
+fn mount_devices(inside: &Inside, container: &ContainerSpec) -> Result<OwnedFd, StartFailure> {
     let target = inside.plain_folder("dev").step("make /dev")?;
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
     let settings = [Setting::Value("mode", "755"), Setting::Value("size", "65536k")];
@@ -98,17 +81,18 @@ fn mount_devices(
         Setting::Value("mode", "0620"),
         Setting::Value("gid", "5"),
     ];
-    attach_made("devpts", &terminals, no_exec, &folder_in(&dev, "pts")?, "/dev/pts")?;
+    let terminals = attach_made("devpts", &terminals, no_exec, &folder_in(&dev, "pts")?, "/dev/pts")?;
     let shared = [Setting::Value("mode", "1777"), Setting::Value("size", "65536k")];
     attach_made("tmpfs", &shared, NO_SUID_DEV_EXEC, &folder_in(&dev, "shm")?, "/dev/shm")?;
     attach_made("mqueue", &[], NO_SUID_DEV_EXEC, &folder_in(&dev, "mqueue")?, "/dev/mqueue")?;
     if container.privileged {
         devices::all_of_node(&dev)?;
     }
-    if let Some(terminal) = terminal {
+    if container.process.tty {
+        let terminal = mounts::copy_of_open(&terminal::take(&terminals)?).step("open the terminal")?;
         let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let console = openat(&dev, "console", flags, Mode::from_bits_truncate(0o600));
-        mounts::attach(terminal, &console.step("make /dev/console")?).step("mount /dev/console")?;
+        mounts::attach(&terminal, &console.step("make /dev/console")?).step("mount /dev/console")?;
     }
     let null = openat(&dev, "null", OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
     null.step("open /dev/null")

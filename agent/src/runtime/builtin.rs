@@ -397,16 +397,21 @@ fn write_container(
     for folder in [&spec.root.upper, &spec.root.work, &spec.root.merged] {
         std::fs::create_dir_all(folder)?;
     }
+    for volume in spec.mounts.iter().filter(|mount| mount.is_filled) {
+        std::fs::create_dir_all(&volume.source)?;
+    }
     crate::shim::records::write(&dir.spec(), spec)?;
     crate::shim::records::write(&records::container_record(dir.path()), record)
 }
 
 fn usage(spec: &ContainerSpec) -> ContainerUsage {
     let used = ContainerCgroup::of(&spec.cgroups).usage().unwrap_or_default();
+    let own = spec.mounts.iter().filter(|mount| mount.is_filled);
     ContainerUsage {
         memory_bytes: used.working_set_bytes,
         cpu_nanos: used.cpu_nanoseconds,
-        layer_bytes: crate::reclaim::bytes_below(&spec.root.upper),
+        layer_bytes: crate::reclaim::bytes_below(&spec.root.upper)
+            + own.map(|mount| crate::reclaim::bytes_below(&mount.source)).sum::<u64>(),
     }
 }
 

@@ -126,10 +126,15 @@ impl Containers {
         let pid = launched.pid;
         let exit = self.exits.of(pid);
         launched.outcome().await?;
+        let ours = ours.arrived().map_err(|error| {
+            // It runs, and nobody can ever reach it.
+            let _gone = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            failed("cannot take the container's terminal over", &error)
+        })?;
         records::write(&dir.started(), &Started { pid, at: now })
             .map_err(|error| failed("cannot note that the container was started", &error))?;
         let (told, ended) = watch::channel(false);
-        let Ours { stdin, stdout, stderr, terminal } = ours;
+        let Ours { stdin, stdout, stderr, terminal, .. } = ours;
         let run = Run { spec, pid, outlet, stdin: Mutex::new(stdin), terminal, ended };
         let run = Arc::new(run);
         self.lock().insert(run.spec.id.clone(), run.clone());

@@ -128,6 +128,14 @@ impl Exec<'_> {
         if let Err(failure) = launched.outcome().await {
             return reply(&mut writer, &Answer::NotStarted(failure)).await;
         }
+        let ours = match ours.arrived() {
+            Ok(ours) => ours,
+            Err(error) => {
+                let _gone = kill(Pid::from_raw(pid), Signal::SIGKILL);
+                let message = format!("cannot take the terminal over: {error}");
+                return reply(&mut writer, &Answer::NotStarted(StartFailure { code: 128, message })).await;
+            }
+        };
         reply(&mut writer, &Answer::Done).await?;
         let mut stdin = ours.stdin;
         let input = take_input(reader, &mut stdin, ours.terminal.as_ref(), WhenInputEnds::Close);

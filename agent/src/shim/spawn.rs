@@ -132,10 +132,12 @@ impl Launched {
         if told.is_empty() {
             return Ok(());
         }
-        let failure = serde_json::from_slice(&told);
-        Err(failure.unwrap_or_else(|_| StartFailure {
-            code: 128,
-            message: String::from_utf8_lossy(&told).into_owned(),
-        }))
+        let failure: Result<StartFailure, _> = serde_json::from_slice(&told);
+        let (code, why) = match failure {
+            Ok(StartFailure { code, message }) => (code, message),
+            Err(_) => (128, String::from_utf8_lossy(&told).into_owned()),
+        };
+        // runc's words, which people look for.
+        Err(StartFailure { code, message: format!("unable to start container process: {why}") })
     }
 }

@@ -1,12 +1,15 @@
 //! The standard streams of a process in a container: pipes, or a terminal.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
 use bytes::{Bytes, BytesMut};
 use nix::fcntl::OFlag;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::unix::pipe;
@@ -47,6 +50,18 @@ pub(super) struct Ours {
     pub(super) stdout: Option<Source>,
     pub(super) stderr: Option<Source>,
     pub(super) terminal: Option<Terminal>,
+    /// Where the process hands over its terminal, if it has one: then the others are still to come.
+    coming: Option<UnixStream>,
+}
+
+impl Ours {
+    /// With what a process that has started has handed over.
+    pub(super) fn arrived(self) -> io::Result<Self> {
+        match self.coming {
+            Some(socket) => with_terminal(receive(&socket)?),
+            None => Ok(self),
+        }
+    }
 }
 
 /// To tell the process how large its terminal is.
@@ -70,7 +85,7 @@ pub(super) fn open(wanted: Streams) -> io::Result<(Given, Ours)> {
 fn open_pipes(wanted: Streams) -> io::Result<(Given, Ours)> {
     let (mut given, mut ours) = (
         Given { stdin: Stdio::null(), stdout: Stdio::null(), stderr: Stdio::null() },
-        Ours { stdin: None, stdout: None, stderr: None, terminal: None },
+        Ours { stdin: None, stdout: None, stderr: None, terminal: None, coming: None },
     );
     if wanted.stdin {
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
@@ -92,17 +107,35 @@ fn open_pipes(wanted: Streams) -> io::Result<(Given, Ours)> {
     Ok((given, ours))
 }
 
+/// The process makes its terminal itself, on its container's file system of terminals.
 fn open_terminal() -> io::Result<(Given, Ours)> {
-    let nix::pty::OpenptyResult { master, slave } = nix::pty::openpty(None, None)?;
+    let (mine, theirs) = UnixStream::pair()?;
+    mine.set_nonblocking(true)?;
+    let theirs = OwnedFd::from(theirs);
+    let given = Given { stdin: theirs.into(), stdout: Stdio::null(), stderr: Stdio::null() };
+    Ok((given, Ours { stdin: None, stdout: None, stderr: None, terminal: None, coming: Some(mine) }))
+}
+
+/// One descriptor, which is there before the process has started.
+fn receive(socket: &UnixStream) -> io::Result<OwnedFd> {
+    let (mut byte, mut room) = ([0; 1], [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))]);
+    let mut received = RecvAncillaryBuffer::new(&mut room);
+    recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut received, RecvFlags::CMSG_CLOEXEC)?;
+    let mut descriptors = received.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    descriptors.next().ok_or_else(|| io::Error::other("no terminal was handed over"))
+}
+
+fn with_terminal(controller: OwnedFd) -> io::Result<Ours> {
     // What is to be polled needs a descriptor for each direction.
-    let (reader, writer) = (master.try_clone()?, master.try_clone()?);
-    let given =
-        Given { stdin: slave.try_clone()?.into(), stdout: slave.try_clone()?.into(), stderr: slave.into() };
-    let ours = Ours {
+    let (reader, writer) = (controller.try_clone()?, controller.try_clone()?);
+    Ok(Ours {
         stdin: Some(Box::new(pipe::Sender::from_file_unchecked(File::from(writer))?)),
         stdout: Some(Source::new(pipe::Receiver::from_file_unchecked(File::from(reader))?)),
         stderr: None,
-        terminal: Some(Terminal(master)),
-    };
-    Ok((given, ours))
+        terminal: Some(Terminal(controller)),
+        coming: None,
+    })
 }

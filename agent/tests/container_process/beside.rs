@@ -1,13 +1,15 @@
 //! Beside a container's first process: others that are executed, the one that reaps, and terminals.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{IoSliceMut, Read as _, Write as _};
+use std::mem::MaybeUninit;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Pid;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, Outcome, Processes, Started, Streams, process};
@@ -79,37 +81,109 @@ fn what_containers_of_a_pod_orphan_is_reaped() {
     assert!(reaper.child.wait().unwrap().success());
 }
 
-#[test]
-fn a_terminal_is_the_containers_own() {
-    let fixture = Fixture::make();
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let controller = openpt(flags).unwrap();
-    grantpt(&controller).unwrap();
-    unlockpt(&controller).unwrap();
-    let name = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();
-    let terminal = {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        File::options().read(true).write(true).custom_flags(nix::libc::O_NOCTTY).open(name).unwrap()
-    };
-    let script = "test -t 0 && echo typed on; echo by name >/dev/tty; tty; ls -l /dev/console | cut -c1; \
-                  stat -c %u /dev/console; echo by console >/dev/console";
-    let mut container = fixture.container(script);
-    container["process"]["tty"] = json!(true);
-    container["process"]["user"]["name"] = json!("web");
-    let launch = json!({"Container": container});
-    let mut started = fixture.launch(&launch, Processes::Own, Streams::Terminal(terminal));
+/// A process with a terminal, and the terminal's other end.
+fn with_terminal(fixture: &Fixture, launch: &Value, processes: Processes) -> (Started, File) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut started = fixture.launch(launch, processes, Streams::Terminal(theirs));
     assert_eq!(started.failure(), None);
-    let mut text = Vec::new();
-    let mut buffer = [0; 4096];
-    let mut controller = File::from(controller);
+    let (mut byte, mut room) = ([0; 1], [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))]);
+    let mut received = RecvAncillaryBuffer::new(&mut room);
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    recvmsg(&ours, &mut [IoSliceMut::new(&mut byte)], &mut received, flags).unwrap();
+    let message = received.drain().next();
+    let Some(RecvAncillaryMessage::ScmRights(mut descriptors)) = message else { panic!("no terminal came") };
+    (started, File::from(descriptors.next().unwrap()))
+}
+
+fn written(controller: &mut File) -> String {
+    let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
     // The kernel says that everybody has hung up with an error.
     while let Ok(length @ 1..) = controller.read(&mut buffer) {
         text.extend_from_slice(&buffer[..length]);
     }
-    assert!(started.child.wait().unwrap().success());
-    let text = String::from_utf8(text).unwrap();
-    let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines, ["typed on", "by name", "/dev/console", "c", "101", "by console"]);
+    String::from_utf8(text).unwrap()
+}
+
+/// What is typed before that would be shown in the midst of it.
+fn written_until(controller: &mut File, end: &str) -> String {
+    let mut text = String::new();
+    while !text.ends_with(end) {
+        let mut byte = [0];
+        assert_eq!(controller.read(&mut byte).unwrap(), 1, "{text}");
+        text.push(char::from(byte[0]));
+    }
+    text
+}
+
+#[test]
+fn a_terminal_is_the_containers_own() {
+    let fixture = Fixture::make();
+    let script = "test -t 0 && echo typed on; echo by name >/dev/tty; tty; ls -l /dev/console | cut -c1; \
+                  stat -c %u /dev/console; echo by console >/dev/console; ls -1 /dev/pts; \
+                  echo by number >/dev/pts/0; read line; echo heard $line; ls -l /proc/self/fd 2>/dev/null | grep -c socket";
+    let mut container = fixture.container(script);
+    container["process"]["tty"] = json!(true);
+    container["process"]["user"]["name"] = json!("web");
+    let launch = json!({"Container": container});
+    let (mut started, mut controller) = with_terminal(&fixture, &launch, Processes::Own);
+    let mut text = written_until(&mut controller, "by number\r\n");
+    controller.write_all(b"typed\n").unwrap();
+    text += &written(&mut controller);
+    assert_eq!(started.child.wait().unwrap().code(), Some(1), "grep finds no socket: {text}");
+    let lines: Vec<&str> = text.lines().filter(|line| *line != "typed").collect();
+    let expected = [
+        "typed on",
+        "by name",
+        "/dev/pts/0",
+        "c",
+        "101",
+        "by console",
+        "0",
+        "ptmx",
+        "by number",
+        "heard typed",
+        "0",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn each_process_beside_has_a_terminal_of_the_container() {
+    let fixture = Fixture::make();
+    let container = fixture.container("exec sleep 300");
+    let mut first = fixture.start(&container);
+    assert_eq!(first.failure(), None);
+    let leader = first.child.id();
+    let mut process = process(&["sh", "-c", "tty; test -c $(tty) && stat -c %u $(tty); read wait"]);
+    process["tty"] = json!(true);
+    process["user"]["name"] = json!("web");
+    let launch = json!({"Exec": {"container": container, "leader": leader, "process": process}});
+    let one = with_terminal(&fixture, &launch, Processes::Of(leader));
+    let other = with_terminal(&fixture, &launch, Processes::Of(leader));
+    for (number, (mut started, mut controller)) in [one, other].into_iter().enumerate() {
+        let mut text = written_until(&mut controller, "101\r\n");
+        controller.write_all(b"\n").unwrap();
+        text += &written(&mut controller);
+        assert!(started.child.wait().unwrap().success(), "{text}");
+        let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+        assert_eq!(lines, [format!("/dev/pts/{number}").as_str(), "101"]);
+    }
+    // Whatever lies in its place is no terminal.
+    let spoilt = fixture.container("mount -t tmpfs t /dev/pts; echo >/dev/pts/ptmx; exec sleep 300");
+    let mut spoilt = spoilt;
+    spoilt["process"]["capabilities"] = json!("All");
+    let mut spoiler = fixture.start(&spoilt);
+    assert_eq!(spoiler.failure(), None);
+    let leader = spoiler.child.id();
+    while std::fs::read_to_string(format!("/proc/{leader}/comm")).unwrap() != "sleep\n" {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let launch = json!({"Exec": {"container": spoilt, "leader": leader, "process": process}});
+    let (_ours, theirs) = UnixStream::pair().unwrap();
+    let refused = fixture.launch(&launch, Processes::Of(leader), Streams::Terminal(theirs)).end();
+    assert_eq!((refused.code, refused.failure.as_deref()), (128, Some("/dev/pts/ptmx makes no terminals")));
+    end(spoiler);
+    end(first);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -109,7 +110,8 @@ pub(crate) enum Processes {
 
 pub(crate) enum Streams {
     Pipes,
-    Terminal(File),
+    /// Where it hands over its terminal.
+    Terminal(UnixStream),
 }
 
 fn start(file: &Path, processes: Processes, streams: Streams) -> Started {
@@ -124,10 +126,9 @@ fn start(file: &Path, processes: Processes, streams: Streams) -> Started {
     let mut command = Command::new(program);
     match streams {
         Streams::Pipes => command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()),
-        Streams::Terminal(terminal) => command
-            .stdin(terminal.try_clone().unwrap())
-            .stdout(terminal.try_clone().unwrap())
-            .stderr(terminal),
+        Streams::Terminal(socket) => {
+            command.stdin(OwnedFd::from(socket)).stdout(Stdio::null()).stderr(Stdio::null())
+        }
     };
     let _one_at_a_time = STARTING.lock().unwrap();
     let (status, told) = nix::unistd::pipe().unwrap();

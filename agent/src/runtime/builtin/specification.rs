@@ -231,6 +231,7 @@ fn mounts(config: &ContainerConfig, parts: &Parts<'_>) -> Vec<BindMount> {
         readonly,
         recursive_readonly: false,
         propagation: Propagation::Private,
+        is_filled: false,
     };
     let etc = parts.etc.iter().map(|(name, file)| bound(Path::new("/etc").join(name), file, readonly_root));
     let shared_memory = std::iter::once(bound("/dev/shm".into(), parts.shared_memory, false));
@@ -246,8 +247,29 @@ fn mounts(config: &ContainerConfig, parts: &Parts<'_>) -> Vec<BindMount> {
             MountPropagation::PropagationHostToContainer => Propagation::HostToContainer,
             MountPropagation::PropagationBidirectional => Propagation::Bidirectional,
         },
+        is_filled: false,
     });
-    of_sandbox.chain(own).collect()
+    let volumes = image_volumes(parts).filter(|volume| !taken.contains(volume.target.as_path()));
+    let mut all: Vec<BindMount> = of_sandbox.chain(volumes).chain(own).collect();
+    // What is above must not cover what is below.
+    all.sort_by_key(|mount| mount.target.components().count());
+    all
+}
+
+/// What the image says is no part of it: a folder for each, of this container's own, that goes with the container.
+fn image_volumes(parts: &Parts<'_>) -> impl Iterator<Item = BindMount> {
+    let folders = parts.dir.path().join("volumes");
+    let targets = parts.image.config.volumes.iter().map(|path| Path::new("/").join(path));
+    // All of it cannot be a part of it.
+    let targets = targets.filter(|target| target.parent().is_some()).enumerate();
+    targets.map(move |(number, target)| BindMount {
+        source: folders.join(number.to_string()),
+        target,
+        readonly: false,
+        recursive_readonly: false,
+        propagation: Propagation::Private,
+        is_filled: true,
+    })
 }
 
 fn paths(texts: &[String]) -> Vec<PathBuf> {
