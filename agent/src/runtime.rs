@@ -9,7 +9,7 @@ pub mod hollow;
 mod session;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -82,6 +82,11 @@ pub trait Runtime: Send + Sync + 'static {
     async fn pull(&self, name: &str, auth: Option<AuthConfig>) -> Result<(), RuntimeError>;
     /// All names of the image with this id.
     async fn remove_image(&self, id: &str) -> Result<(), RuntimeError>;
+    /// Why images cannot be volumes here, and what to do about it; `None` where they can.
+    fn refuses_image_volumes(&self) -> Option<String>;
+    /// Shows the files of an image that is present at a folder of the node, made if it is missing. They can be neither
+    /// written nor executed. The image stays until nothing is mounted there.
+    async fn mount_image(&self, name: &str, target: &Path) -> Result<(), RuntimeError>;
 
     /// What every container uses, by id.
     async fn usage(&self) -> Result<BTreeMap<String, ContainerUsage>, RuntimeError>;

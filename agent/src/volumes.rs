@@ -26,6 +26,8 @@ use claims::{ClaimError, Found};
 pub(crate) use mounting::{clean_up, devices, mounts, share};
 use ownership::Ownership;
 
+const IMAGE: &str = "kubernetes.io~image";
+
 /// A volume that is not there; the words are the kubelet's.
 #[derive(Debug, Error)]
 pub(crate) enum VolumeError {
@@ -123,6 +125,11 @@ async fn set_up(
     Some(made)
 }
 
+/// Where a volume that is an image is mounted.
+pub(crate) fn image_folder(pod_dir: &Path, volume: &str) -> PathBuf {
+    pod_dir.join("volumes").join(IMAGE).join(volume)
+}
+
 /// What lives and dies with the pod.
 fn in_pod(
     at: &dyn Fn(&str) -> PathBuf,
@@ -133,6 +140,10 @@ fn in_pod(
         let dir = at("kubernetes.io~empty-dir");
         let made = empty_dir::prepare(&dir, source, sources);
         return Some(made.map(|()| PreparedVolume::folder(dir, false)).map_err(SetUpError::from));
+    }
+    if volume.image.is_some() {
+        // Mounted when the first container that wants it starts, after its image was pulled.
+        return Some(Ok(PreparedVolume::folder(at(IMAGE), true)));
     }
     let (kind, content) = if let Some(source) = &volume.config_map {
         ("kubernetes.io~configmap", content::config_map(source, sources))

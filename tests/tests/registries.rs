@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::cluster::{Cluster, Size};
+use tests::cluster::{Cluster, Size, runtime};
 use tests::eventually::{eventually, expect_that};
 use tests::kubectl::Kubectl;
 use tests::registry::{Content, PASSWORD, Registry, USER};
@@ -36,6 +36,7 @@ fn images_are_pulled_with_the_secrets_of_pods_and_accounts() {
     mirrored(&cluster, &kubectl, &registry);
     volumes_of_images(&kubectl, &registry);
     terminals(&kubectl, &image);
+    images_as_volumes(&kubectl, &registry);
 }
 
 fn secret(name: &str, registry: &Registry, password: &str) -> String {
@@ -209,4 +210,46 @@ fn terminals(kubectl: &Kubectl, image: &str) {
         let log = kubectl.ok("logs typed-on").replace('\r', "");
         expect_that(log == "/dev/pts/0\n0\nptmx\n", log)
     });
+}
+
+/// An image's files in another's container, to look at; where the runtime cannot, it says so and what to do.
+fn images_as_volumes(kubectl: &Kubectl, registry: &Registry) {
+    let files = [("model/weights", "of the model"), ("README", "read me")];
+    let model = registry.push("team/model:1", &Content { files: &files, ..Content::default() });
+    let script = "exec 2>&1; cat /m/README /m/model/weights /w/weights; echo; touch /m/no; touch /w/no; /m/bin/busybox true; sleep 1000000";
+    let manifest = |name: &str, reference: &str, sub_path: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  terminationGracePeriodSeconds: 0\n  \
+             imagePullSecrets: [{{name: good}}]\n  volumes: [{{name: v, image: {{reference: '{reference}'}}}}]\n  \
+             containers:\n  - name: c\n    image: localhost/web:1\n    command: [sh, -c, '{script}']\n    \
+             volumeMounts: [{{name: v, mountPath: /m}}, {{name: v, mountPath: /w, subPath: {sub_path}}}]\n"
+        )
+    };
+    kubectl.apply(&manifest("reader", &model, "model"));
+    let policy = kubectl.ok("get pod reader -o jsonpath={.spec.volumes[0].image.pullPolicy}");
+    assert_eq!(policy, "IfNotPresent");
+    if runtime() == "containerd" {
+        let message = waits_with(kubectl, "reader", "CreateContainerError");
+        let all = [r#"volume "v" is an image"#, "--runtime builtin", "init container"];
+        assert!(all.iter().all(|part| message.contains(part)), "{message}");
+        assert!(events(kubectl, "reader").contains(&message), "an event says the same");
+        return;
+    }
+    runs(kubectl, "reader");
+    let log = eventually(SOON, "it has read all", || {
+        let log = kubectl.ok("logs reader");
+        expect_that(log.contains("busybox: Permission denied"), log.clone())?;
+        Ok::<_, String>(log)
+    });
+    assert!(log.starts_with("read meof the modelof the model"), "{log}");
+    for path in ["/m/no", "/w/no"] {
+        assert!(log.contains(&format!("touch: {path}: Read-only file system")), "{log}");
+    }
+    kubectl.apply(&manifest("nowhere", &format!("{}/team/none:1", registry.address()), "model"));
+    let message = waits_with(kubectl, "nowhere", "ImagePullBackOff");
+    assert!(message.contains("team/none:1: not found"), "{message}");
+    kubectl.apply(&manifest("lost", &model, "absent"));
+    let message = waits_with(kubectl, "lost", "CreateContainerConfigError");
+    assert!(message.contains(r#"failed to prepare subPath for volumeMount "v""#), "{message}");
+    kubectl.ok("delete pod reader nowhere lost");
 }

@@ -126,7 +126,8 @@ fn commands_speak_and_hear(kubectl: &Kubectl) {
 
 fn commands_fail_as_they_must(kubectl: &Kubectl) {
     let said = text(&exec(kubectl, "", &["no-such-program"], b"").stderr);
-    let why = r#"unable to start container process: exec: "no-such-program": executable file not found in $PATH"#;
+    let why =
+        r#"unable to start container process: exec: "no-such-program": executable file not found in $PATH"#;
     assert!(said.contains("failed to exec in container: ") && said.contains(why), "{said}");
     let cases = [
         ("exec web -c none -- true", "container none is not valid for pod web"),

@@ -21,6 +21,27 @@ pub(crate) fn named(pod: &Pod, name: &str) -> Option<ContainerSpec> {
     lasting.or_else(|| ephemeral(pod).into_iter().find(|container| container.name == name))
 }
 
+/// A volume that is an image.
+pub(crate) struct VolumeImage<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) reference: &'a str,
+    pub(crate) pull_policy: Option<&'a str>,
+}
+
+/// Those that the container mounts.
+pub(crate) fn image_volumes<'a>(
+    pod: &'a Pod,
+    spec: &'a ContainerSpec,
+) -> impl Iterator<Item = VolumeImage<'a>> {
+    let all = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let is_mounted = |name: &str| spec.volume_mounts.iter().flatten().any(|mount| mount.name == name);
+    all.filter(move |volume| is_mounted(&volume.name)).filter_map(|volume| {
+        let image = volume.image.as_ref()?;
+        let (reference, pull_policy) = (image.reference.as_deref()?, image.pull_policy.as_deref());
+        Some(VolumeImage { name: &volume.name, reference, pull_policy })
+    })
+}
+
 /// Whose processes the ephemeral container of this name is to see.
 pub(crate) fn target<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
     let container = ephemeral_specs(pod).find(|container| container.name == name)?;

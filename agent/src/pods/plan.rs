@@ -278,9 +278,12 @@ fn reason_to_wait(
         let delay = seen.memory.restarts.delay(&super::memory::restart_key(spec));
         return Some((crash_loop(seen.pod, &spec.name, delay), left));
     }
-    let image = spec.image.as_deref().unwrap_or_default();
-    if let Some(problem) = seen.memory.images.get(&spec.name).filter(|problem| problem.image == image)
-        && let Some(left) = seen.memory.pulls.remaining_since_failure(image, seen.now)
+    let is_wanted = |image: &str| {
+        spec.image.as_deref().unwrap_or_default() == image
+            || containers::image_volumes(seen.pod, spec).any(|volume| volume.reference == image)
+    };
+    if let Some(problem) = seen.memory.images.get(&spec.name).filter(|problem| is_wanted(&problem.image))
+        && let Some(left) = seen.memory.pulls.remaining_since_failure(&problem.image, seen.now)
     {
         let shown = SHOW_PULL_ERROR
             .checked_sub(Duration::try_from(seen.now.duration_since(problem.at)).unwrap_or_default())

@@ -4,6 +4,7 @@
 //! or by time, and never reads which: it looks at the runtime itself. A deletion interrupts whatever it does.
 
 mod ends;
+mod images;
 mod perform;
 mod post_start;
 mod resize;

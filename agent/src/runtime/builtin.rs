@@ -3,6 +3,7 @@
 //! This side makes what must exist before a process does (images, folders, networks, cgroups) and remembers it on
 //! disk. A shim per pod starts the processes and outlives the agent; how they fare is read from what it notes.
 
+mod image_mounts;
 mod network;
 mod records;
 mod sandboxes;
@@ -108,6 +109,11 @@ impl BuiltinRuntime {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn present(&self, image: &str) -> Result<Arc<StoredImage>, RuntimeError> {
+        let found = self.images.image(image);
+        found.ok_or_else(|| RuntimeError::Refused { message: format!("image {image:?} not found") })
     }
 
     /// Its sandbox's shim, and what it is.
@@ -264,10 +270,7 @@ impl Runtime for BuiltinRuntime {
     }
 
     async fn create_container(&self, request: NewContainer) -> Result<String, RuntimeError> {
-        let name = request.config.image.clone().unwrap_or_default().image;
-        let image = self.images.image(&name);
-        let image =
-            image.ok_or_else(|| RuntimeError::Refused { message: format!("image {name:?} not found") })?;
+        let image = self.present(&request.config.image.clone().unwrap_or_default().image)?;
         self.make_container(&request, &image)
     }
 
@@ -353,7 +356,21 @@ impl Runtime for BuiltinRuntime {
         pulled.map(drop).map_err(|error| RuntimeError::Refused { message: in_full(&error) })
     }
 
+    fn refuses_image_volumes(&self) -> Option<String> {
+        None
+    }
+
+    async fn mount_image(&self, name: &str, target: &Path) -> Result<(), RuntimeError> {
+        let image = self.present(name)?;
+        let (target, nothing) = (target.to_owned(), self.places.nothing());
+        let mounted = blocking(move || image_mounts::mount(&image, &nothing, &target)).await?;
+        mounted.map_err(|error| refused("cannot mount the image", error))
+    }
+
     async fn remove_image(&self, id: &str) -> Result<(), RuntimeError> {
+        if image_mounts::is_mounted(id) {
+            return Err(RuntimeError::Refused { message: format!("image {id} is a volume of a pod") });
+        }
         let layers = self.images.image(id).map(|image| image.layers.clone()).unwrap_or_default();
         let user = {
             let state = self.lock();

@@ -8,7 +8,7 @@ mod streaming;
 mod task;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -307,6 +307,19 @@ impl Runtime for CriRuntime {
     async fn pull(&self, name: &str, auth: Option<AuthConfig>) -> Result<(), RuntimeError> {
         let request = cri::PullImageRequest { image: Some(image_spec(name)), auth, sandbox_config: None };
         timed(PULL_TIMEOUT, self.images.clone().pull_image(request)).await.map(drop)
+    }
+
+    fn refuses_image_volumes(&self) -> Option<String> {
+        Some(
+            "this agent gives containerd no image volumes; start it with --runtime builtin, or have an init \
+             container of that image copy its files into an emptyDir"
+                .to_owned(),
+        )
+    }
+
+    async fn mount_image(&self, _: &str, _: &Path) -> Result<(), RuntimeError> {
+        let message = self.refuses_image_volumes().unwrap_or_default();
+        Err(RuntimeError::Refused { message })
     }
 
     async fn remove_image(&self, id: &str) -> Result<(), RuntimeError> {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -236,6 +236,14 @@ impl Runtime for HollowRuntime {
     }
 
     async fn pull(&self, _name: &str, _auth: Option<AuthConfig>) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
+    fn refuses_image_volumes(&self) -> Option<String> {
+        None
+    }
+
+    async fn mount_image(&self, _: &str, _: &Path) -> Result<(), RuntimeError> {
         Ok(())
     }
 

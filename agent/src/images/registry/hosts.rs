@@ -271,7 +271,7 @@ impl Reader<'_> {
 }
 
 fn url(address: &str) -> Result<Uri, String> {
-    let full = if address.starts_with("http") { address.to_owned() } else { format!("https://{address}") };
+    let full = if address.contains("://") { address.to_owned() } else { format!("https://{address}") };
     let url = Uri::try_from(full).ok().filter(|url| {
         matches!(url.scheme_str(), Some("http" | "https"))
             && url.authority().is_some()

@@ -1,4 +1,4 @@
-//! Starts one container: image, configuration, create, start, postStart.
+//! Starts one container: images, configuration, create, start, postStart.
 //!
 //! What can go wrong for a reason of its own (image, configuration, creation) is noted and waited out by the
 //! plan; only a runtime that does not answer ends the pass.
@@ -7,20 +7,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod, Secret};
-use proto::cri::{AuthConfig, LinuxContainerResources};
+use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
+use proto::cri::LinuxContainerResources;
 use thiserror::Error;
 
 use super::Worker;
+use super::images::Wanted;
 use super::post_start::Run;
-use crate::desired::ObjectKey;
-use crate::images::credentials::credentials;
-use crate::images::policy::{Pull, decide, is_valid_name};
 use crate::pods::begun::Begun;
 use crate::pods::configuration::{self, Surroundings};
 use crate::pods::containers;
 use crate::pods::environment::environment;
-use crate::pods::memory::{Failure, ImageProblem, restart_key};
+use crate::pods::memory::{Failure, restart_key};
 use crate::pods::plan::Waiting;
 use crate::pods::{About, Order};
 use crate::runtime::{ImageInfo, NewContainer, PodRuntime, RuntimeError};
@@ -50,9 +48,9 @@ enum Answer {
 }
 
 /// A container that must wait, and why.
-struct Refusal {
-    reason: &'static str,
-    message: String,
+pub(super) struct Refusal {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
 }
 
 impl Refusal {
@@ -73,7 +71,11 @@ impl Worker {
         let Some(spec) = &containers::named(pod, name) else { return Ok(()) };
         let Some(sandbox) = runtime.sandbox().filter(|sandbox| sandbox.ready) else { return Ok(()) };
         self.note_restart(spec, runtime);
-        let Some(image) = self.ensure_image(pod, order, spec).await? else { return Ok(()) };
+        let wanted = Wanted::of(spec);
+        let Some(image) = self.ensure_image(pod, order, spec, &wanted).await? else { return Ok(()) };
+        if !self.ensure_image_volumes(pod, order, spec).await? {
+            return Ok(());
+        }
         let config = match self.container_config(pod, order, runtime, spec, attempt, &image).await {
             Ok(config) => config,
             Err(refusal) => {
@@ -173,112 +175,7 @@ impl Worker {
         }
     }
 
-    /// The image, present; `None` when it is not to be had now, which is noted.
-    async fn ensure_image(
-        &mut self,
-        pod: &Arc<Pod>,
-        order: &Order,
-        spec: &ContainerSpec,
-    ) -> Result<Option<ImageInfo>, StartError> {
-        let name = spec.image.clone().unwrap_or_default();
-        let about = About::container(pod, &spec.name);
-        if !is_valid_name(&name) {
-            let message = format!(
-                "Failed to apply default image tag \"{name}\": couldn't parse image name \"{name}\": invalid reference format"
-            );
-            self.node.warning(pod, about, "InspectFailed", message.clone()).await;
-            self.image_problem(pod, spec, "InvalidImageName", message).await;
-            return Ok(None);
-        }
-        let present = self.node.runtime.image(&name).await.map_err(StartError::Runtime)?;
-        match (decide(spec.image_pull_policy.as_deref(), &name, present.is_some()), present) {
-            (Pull::Present, Some(image)) => {
-                self.memory.images.remove(&spec.name);
-                let message = format!("Container image \"{name}\" already present on machine");
-                self.node.normal(pod, about, "Pulled", message).await;
-                Ok(Some(image))
-            }
-            (Pull::Forbidden, _) => {
-                let message = format!("Container image \"{name}\" is not present with pull policy of Never");
-                self.node.warning(pod, about, "ErrImageNeverPull", message.clone()).await;
-                self.image_problem(pod, spec, "ErrImageNeverPull", message).await;
-                Ok(None)
-            }
-            (Pull::Present | Pull::Needed, _) => self.pull(pod, order, spec, &name).await,
-        }
-    }
-
-    async fn pull(
-        &mut self,
-        pod: &Arc<Pod>,
-        order: &Order,
-        spec: &ContainerSpec,
-        name: &str,
-    ) -> Result<Option<ImageInfo>, StartError> {
-        let about = About::container(pod, &spec.name);
-        self.node.normal(pod, about, "Pulling", format!("Pulling image \"{name}\"")).await;
-        let secrets = pull_secrets(pod, order);
-        if !secrets.missing.is_empty() {
-            let message = format!(
-                "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
-                secrets.missing.join(", ")
-            );
-            self.node.warning(pod, About::Pod, "FailedToRetrieveImagePullSecret", message).await;
-        }
-        let begin = tokio::time::Instant::now();
-        let pulled = self.pull_with(name, credentials(secrets.found, name)).await;
-        match pulled {
-            Ok(()) => {
-                let image = self.node.runtime.image(name).await.map_err(StartError::Runtime)?;
-                let took = begin.elapsed().as_millis();
-                let size = image.as_ref().map_or(0, |image| image.size);
-                let message = format!(
-                    "Successfully pulled image \"{name}\" in {took}ms ({took}ms including waiting). Image size: {size} bytes."
-                );
-                self.node.normal(pod, about, "Pulled", message).await;
-                self.memory.pulls.forget(name);
-                self.memory.images.remove(&spec.name);
-                Ok(image)
-            }
-            Err(error) => {
-                let message = match &error {
-                    RuntimeError::Refused { message } | RuntimeError::Unreachable { message } => {
-                        message.clone()
-                    }
-                    RuntimeError::ExecTimeout(_) => error.to_string(),
-                };
-                let event = format!("Failed to pull image \"{name}\": {message}");
-                self.node.warning(pod, about, "Failed", event).await;
-                self.image_problem(pod, spec, "ErrImagePull", message).await;
-                Ok(None)
-            }
-        }
-    }
-
-    /// With the first credentials that the registry takes; without any, if there are none.
-    async fn pull_with(&self, name: &str, credentials: Vec<AuthConfig>) -> Result<(), RuntimeError> {
-        let Some((last, others)) = credentials.split_last() else {
-            return self.node.runtime.pull(name, None).await;
-        };
-        for credential in others {
-            if self.node.runtime.pull(name, Some(credential.clone())).await.is_ok() {
-                return Ok(());
-            }
-        }
-        self.node.runtime.pull(name, Some(last.clone())).await
-    }
-
-    async fn image_problem(&mut self, pod: &Pod, spec: &ContainerSpec, reason: &str, message: String) {
-        let image = spec.image.clone().unwrap_or_default();
-        let now = self.node.clock.now();
-        self.memory.pulls.advance(&image, now, now);
-        let waiting = Waiting { reason: reason.to_owned(), message };
-        self.memory.images.insert(spec.name.clone(), ImageProblem { image, at: now, waiting });
-        let about = About::container(pod, &spec.name);
-        self.node.warning(pod, about, "Failed", format!("Error: {reason}")).await;
-    }
-
-    async fn refuse(&mut self, pod: &Pod, spec: &ContainerSpec, refusal: Refusal) {
+    pub(super) async fn refuse(&mut self, pod: &Pod, spec: &ContainerSpec, refusal: Refusal) {
         metrics::counter!(crate::metrics::STARTED_CONTAINERS_ERRORS).increment(1);
         let about = About::container(pod, &spec.name);
         self.node.warning(pod, about, "Failed", format!("Error: {}", refusal.message)).await;
@@ -334,23 +231,4 @@ impl Worker {
         let around = Surroundings { environment, mounts, devices, data_dir, resources, attempt, target };
         Ok(configuration::container(pod, spec, around))
     }
-}
-
-/// The pod's imagePullSecrets.
-#[derive(Default)]
-struct PullSecrets<'a> {
-    found: Vec<&'a Secret>,
-    missing: Vec<&'a str>,
-}
-
-fn pull_secrets<'a>(pod: &'a Pod, order: &'a Order) -> PullSecrets<'a> {
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let mut secrets = PullSecrets::default();
-    for reference in pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten()) {
-        match order.desired.secrets.get(&ObjectKey::new(namespace, &reference.name)) {
-            Some(secret) => secrets.found.push(secret),
-            None => secrets.missing.push(&reference.name),
-        }
-    }
-    secrets
 }

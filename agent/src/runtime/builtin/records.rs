@@ -55,6 +55,11 @@ impl Places {
         &self.state
     }
 
+    /// An empty folder.
+    pub(super) fn nothing(&self) -> PathBuf {
+        self.state.with_file_name("empty")
+    }
+
     /// What of all sandboxes does not outlive the machine.
     pub(super) fn run(&self) -> &Path {
         &self.run

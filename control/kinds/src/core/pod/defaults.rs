@@ -83,8 +83,12 @@ fn container_defaults(container: &mut Value) {
     }
     tree::set_default_text(container, "terminationMessagePath", "/dev/termination-log");
     tree::set_default_text(container, "terminationMessagePolicy", "File");
-    let policy = if is_latest(tree::text(container, "image")) { "Always" } else { "IfNotPresent" };
+    let policy = default_pull_policy(tree::text(container, "image"));
     tree::set_default_text(container, "imagePullPolicy", policy);
+}
+
+fn default_pull_policy(image: &str) -> &'static str {
+    if is_latest(image) { "Always" } else { "IfNotPresent" }
 }
 
 /// Whether an image is pulled each time: tagged `latest`, or neither tag nor digest.
@@ -132,6 +136,10 @@ fn volume_defaults(volume: &mut Value) {
     }
     if let Some(path) = tree::get_mut(volume, "hostPath") {
         tree::set_default(path, "type", "");
+    }
+    if let Some(image) = tree::get_mut(volume, "image") {
+        let policy = default_pull_policy(tree::text(image, "reference"));
+        tree::set_default_text(image, "pullPolicy", policy);
     }
     tree::items_mut(volume, "downwardAPI.items").for_each(file_defaults);
     for source in tree::items_mut(volume, "projected.sources") {

@@ -100,12 +100,15 @@ fn containers_are_checked_by_field() {
             "volumeMounts": [{"name": "nope", "mountPath": "/a"}, {"name": "v", "mountPath": "/a"}, {"name": "v"}],
             "livenessProbe": {"httpGet": {"port": 0}, "exec": {}, "periodSeconds": -1, "successThreshold": 2}}],
             "initContainers": [{"name": "a", "image": "x", "readinessProbe": {"exec": {"command": ["a"]}}}],
-            "volumes": [{"name": "v", "hostPath": {"path": "../a"}, "emptyDir": {}}, {"name": "v", "secret": {}}]}),
+            "volumes": [{"name": "v", "hostPath": {"path": "../a"}, "emptyDir": {}}, {"name": "v", "secret": {}},
+                {"name": "i", "image": {"pullPolicy": "Maybe"}}]}),
         expect![[r#"
             spec.volumes[0].emptyDir: Forbidden: may not specify more than 1 volume type
             spec.volumes[0].hostPath.path: Invalid value: "../a": must not contain '..'
             spec.volumes[1].name: Duplicate value: "v"
             spec.volumes[1].secret.secretName: Required value
+            spec.volumes[2].image.reference: Required value
+            spec.volumes[2].image.pullPolicy: Unsupported value: "Maybe": supported values: "Always", "IfNotPresent", "Never"
             spec.containers[0].volumeMounts[0].name: Not found: "nope"
             spec.containers[0].volumeMounts[1].mountPath: Invalid value: "/a": must be unique
             spec.containers[0].volumeMounts[2].mountPath: Required value

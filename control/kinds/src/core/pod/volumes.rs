@@ -50,6 +50,7 @@ fn validate_source(volume: &Field<'_>) -> FieldErrors {
         "hostPath" | "nfs" => "path",
         "persistentVolumeClaim" => "claimName",
         "csi" => "driver",
+        "image" => "reference",
         _ => "",
     };
     if !required.is_empty() && at.get(required).text().is_empty() {
@@ -67,6 +68,7 @@ fn validate_source(volume: &Field<'_>) -> FieldErrors {
             }
         }
         "emptyDir" => errors.extend(validate_size(&at.get("sizeLimit"))),
+        "image" => errors.extend(at.get("pullPolicy").one_of(&["Always", "IfNotPresent", "Never"])),
         _ => {}
     }
     errors
