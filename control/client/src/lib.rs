@@ -13,6 +13,7 @@ mod informers;
 #[cfg(any(test, feature = "memory"))]
 pub mod memory;
 mod metrics;
+pub mod node_affinity;
 mod object;
 mod resource;
 mod selector;

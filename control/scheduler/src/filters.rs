@@ -10,8 +10,6 @@ mod unschedulable;
 use crate::pod::PodInfo;
 use crate::snapshot::NodeInfo;
 
-pub(crate) use node_affinity::matches_term;
-
 /// Why a node cannot have a pod; the words are Kubernetes'.
 pub(crate) type Reason = String;
 

@@ -1,7 +1,8 @@
 //! Node affinity that is preferred, not required: the sum of the weights that match.
 
+use client::node_affinity::matches_term;
+
 use super::more_is_better;
-use crate::filters::matches_term;
 use crate::pod::PodInfo;
 use crate::snapshot::NodeInfo;
 
