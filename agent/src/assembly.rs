@@ -17,7 +17,7 @@ use crate::images::{self, ImageError};
 use crate::logs::rotation::Rotation;
 use crate::network::NetworkError;
 use crate::node;
-use crate::pods::{Eviction, Host, Node, Pods};
+use crate::pods::{Circumstances, Eviction, Host, Node, Pods};
 use crate::reclaim::Reclaimer;
 use crate::runtime::builtin::{self, BuiltinError, BuiltinRuntime};
 use crate::runtime::hollow::HollowRuntime;
@@ -62,6 +62,8 @@ pub struct RunningPods {
     /// `containerd://1.6.20`.
     pub runtime_version: String,
     pub(crate) evictions: mpsc::Sender<Eviction>,
+    /// What new pods are judged by.
+    pub(crate) circumstances: watch::Sender<Circumstances>,
 }
 
 /// Starts or adopts the container runtime, makes the images that are missing, and runs what is desired.
@@ -110,8 +112,9 @@ pub async fn start_pods(
         tasks.spawn_infallible("log rotation", rotation.run(tasks.stop().clone()));
     }
     let stop = tasks.stop().clone();
-    tasks.spawn_infallible("pods", Pods::new(node, desired, evicted, problem).run(stop));
-    Ok(RunningPods { health, runtime, runtime_version: version, evictions })
+    let (circumstances, judged_by) = watch::channel(Circumstances::default());
+    tasks.spawn_infallible("pods", Pods::new(node, desired, evicted, judged_by, problem).run(stop));
+    Ok(RunningPods { health, runtime, runtime_version: version, evictions, circumstances })
 }
 
 /// The runtime and its version, `containerd://1.6.20`.

@@ -63,6 +63,8 @@ pub struct Desired {
     pub pod_cidr: Option<Subnet>,
     /// The pod network of the whole cluster.
     pub cluster_cidr: Option<Subnet>,
+    /// Those of this node's object in the API.
+    pub node_labels: BTreeMap<String, String>,
     /// True once a server answered this process for the first time. Until then an absent pod means
     /// nothing, and no pod may be stopped for being absent.
     pub synced: bool,

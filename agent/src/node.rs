@@ -26,6 +26,7 @@ pub(crate) use facts::Usage;
 
 use crate::desired::Reports;
 use crate::network::NetworkHealth;
+use crate::pods::Circumstances;
 use crate::reclaim::{Signal, Thresholds};
 
 /// How often the node reports although nothing changed, and how often pressure is measured.
@@ -58,16 +59,16 @@ pub struct RuntimeHealth {
     pub images: Vec<ContainerImage>,
 }
 
-/// Keeps the control plane told, in a task.
-pub fn start(
+/// Keeps the control plane told, in a task, and whoever judges new pods.
+pub(crate) fn start(
     settings: NodeSettings,
-    runtime: watch::Receiver<RuntimeHealth>,
-    network: watch::Receiver<NetworkHealth>,
+    (runtime, network): (watch::Receiver<RuntimeHealth>, watch::Receiver<NetworkHealth>),
     reports: Reports,
+    circumstances: watch::Sender<Circumstances>,
     clock: Arc<dyn Clock>,
     tasks: &Tasks,
 ) {
-    let reporter = Reporter { settings, runtime, network, reports, clock };
+    let reporter = Reporter { settings, runtime, network, reports, circumstances, clock };
     tasks.spawn_infallible("node status", reporter.run(tasks.stop().clone()));
 }
 
@@ -76,6 +77,7 @@ struct Reporter {
     runtime: watch::Receiver<RuntimeHealth>,
     network: watch::Receiver<NetworkHealth>,
     reports: Reports,
+    circumstances: watch::Sender<Circumstances>,
     clock: Arc<dyn Clock>,
 }
 
@@ -89,6 +91,7 @@ impl Reporter {
             let network = self.network.borrow_and_update().clone();
             let crossed = self.settings.thresholds.crossed(&usage);
             conditions.observe(self.clock.now(), &crossed, &runtime, &network);
+            self.circumstances.send_modify(|it| it.pressures = conditions.pressures());
             let status = status(&self.settings, &facts, &usage, &runtime, &conditions);
             self.reports.node(status, labels(&self.settings)).await;
             tokio::select! {
@@ -232,7 +235,8 @@ mod tests {
         let tasks = Tasks::new(CancellationToken::new());
         let (runtime, runtime_rx) = watch::channel(RuntimeHealth::default());
         let clock = Arc::new(ManualClock::at(base::Timestamp::UNIX_EPOCH));
-        start(settings(), runtime_rx, crate::network::absent(), reports, clock, &tasks);
+        let (circumstances, _) = watch::channel(Circumstances::default());
+        start(settings(), (runtime_rx, crate::network::absent()), reports, circumstances, clock, &tasks);
         let mut ready = async || {
             let Some(crate::desired::Report::Node { status, .. }) = inbox.next().await else {
                 panic!("not a node report")

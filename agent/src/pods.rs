@@ -4,6 +4,7 @@
 //! workers when the runtime changed. It stops nothing while the control plane has not yet answered for the
 //! first time, and nothing when it stops answering.
 
+mod admission;
 mod backoff;
 mod begun;
 mod configuration;
@@ -25,11 +26,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Clock, Entropy, Tasks};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node as NodeObject, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub(crate) use admission::Circumstances;
 pub(crate) use containers::{lasting, named};
 pub(crate) use environment::{MissingValue, Sources, expand_known};
 pub(crate) use events::About;
@@ -42,12 +46,16 @@ use crate::desired::{Desired, ObjectKey, PodKey, Reports};
 use crate::runtime::{PodRuntime, Runtime, RuntimeError, Which};
 use crate::statics::is_static;
 use crate::tokens::Tokens;
+use admission::Scene;
+use configuration::Refused;
 use worker::Worker;
 
 /// How often everything in the runtime is listed. containerd 1.6 has no container events over CRI.
 const RELIST: Duration = Duration::from_secs(1);
 /// Leftovers of pods that nobody knows are looked for this many relists apart.
 const SWEEP_EVERY: u64 = 30;
+/// A pod that seems to be meant for another node is not judged before the node's labels had this long to arrive.
+const LABELS_LAG_MAX: Duration = Duration::from_secs(1);
 /// Workers that have ended and wait for the manager to notice.
 const ENDED_MAX: usize = 256;
 
@@ -121,8 +129,11 @@ pub(crate) struct Pods {
     evictions: mpsc::Receiver<Eviction>,
     workers: BTreeMap<String, Handle>,
     ended: (mpsc::Sender<String>, mpsc::Receiver<String>),
-    /// What the last relist saw.
-    seen: BTreeMap<String, PodRuntime>,
+    /// What the last relist saw; nothing is started before the first.
+    seen: Option<BTreeMap<String, PodRuntime>>,
+    /// Since when pods seem to be meant for another node, by uid.
+    misplaced: BTreeMap<String, Instant>,
+    circumstances: watch::Receiver<Circumstances>,
     /// What the runtime's health is, for the node's own status.
     health: watch::Sender<Option<String>>,
 }
@@ -132,6 +143,8 @@ struct Handle {
     orders: watch::Sender<Order>,
     evictions: watch::Sender<Option<Ended>>,
     wake: Arc<Notify>,
+    /// True for one that the node did not take.
+    is_rejected: bool,
 }
 
 impl Pods {
@@ -140,6 +153,7 @@ impl Pods {
         node: Arc<Node>,
         desired: watch::Receiver<Arc<Desired>>,
         evictions: mpsc::Receiver<Eviction>,
+        circumstances: watch::Receiver<Circumstances>,
         health: watch::Sender<Option<String>>,
     ) -> Self {
         Self {
@@ -148,7 +162,9 @@ impl Pods {
             evictions,
             workers: BTreeMap::new(),
             ended: mpsc::channel(ENDED_MAX),
-            seen: BTreeMap::new(),
+            seen: None,
+            misplaced: BTreeMap::new(),
+            circumstances,
             health,
         }
     }
@@ -168,7 +184,7 @@ impl Pods {
                     self.apply(&stop);
                 }
                 Some(eviction) = self.evictions.recv() => {
-                    if let Some(handle) = self.workers.get(&eviction.uid) {
+                    if let Some(handle) = self.workers.get(&eviction.uid).filter(|it| !it.is_rejected) {
                         handle.evictions.send_replace(Some(eviction.ended));
                         handle.wake.notify_one();
                     }
@@ -204,6 +220,8 @@ impl Pods {
                 handle.orders.send_if_modified(|order| !std::mem::replace(&mut order.gone, true));
             }
         }
+        self.misplaced.retain(|uid, _| wanted.contains_key(uid.as_str()));
+        let mut fresh = Vec::new();
         for (uid, (key, pod)) in wanted {
             let order = Order { pod: Some(pod.clone()), gone: false, desired: desired.clone() };
             match self.workers.get(uid) {
@@ -214,16 +232,79 @@ impl Pods {
                         changed
                     });
                 }
-                None => self.start(key.clone(), uid.to_owned(), order, stop),
+                None => fresh.push((uid, key, pod, order)),
             }
+        }
+        let Some(seen) = &self.seen else { return desired };
+        // What runs is there already; of the others, who came first is taken first.
+        fresh.sort_by_key(|(uid, key, pod, _)| {
+            let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+            (!seen.contains_key(*uid), !is_static(pod), created, *key)
+        });
+        for (uid, key, pod, order) in fresh {
+            self.take(pod, (key, uid), order, stop);
         }
         desired
     }
 
-    fn start(&mut self, key: PodKey, uid: String, order: Order, stop: &CancellationToken) {
+    /// Starts the worker of a pod that has none, unless it cannot be said yet whether the node takes it.
+    fn take(&mut self, pod: &Pod, (key, uid): (&PodKey, &str), order: Order, stop: &CancellationToken) {
+        let ran = self.seen.as_ref().is_some_and(|seen| seen.contains_key(uid));
+        let rejected = if ran || order.ends() || has_ended(pod) {
+            None
+        } else {
+            self.admitted(pod, &order.desired).err()
+        };
+        if rejected.as_ref().is_some_and(|refused| refused.reason == admission::NODE_AFFINITY) {
+            // The node's labels may be on their way, as the pod was a moment ago.
+            let since = *self.misplaced.entry(uid.to_owned()).or_insert_with(Instant::now);
+            if since.elapsed() < LABELS_LAG_MAX {
+                return;
+            }
+        }
+        if let Some(refused) = &rejected {
+            info!(pod = %key, %uid, reason = refused.reason, message = refused.message, "the node does not take a pod");
+        }
+        self.misplaced.remove(uid);
+        self.start(key.clone(), uid.to_owned(), order, rejected.as_ref().map(Ended::rejected), stop);
+    }
+
+    /// What a new pod is judged by.
+    fn admitted(&self, pod: &Pod, desired: &Desired) -> Result<(), Refused> {
+        let node = desired.synced.then(|| {
+            let metadata = ObjectMeta {
+                name: Some(self.node.name.clone()),
+                labels: Some(desired.node_labels.clone()),
+                ..ObjectMeta::default()
+            };
+            NodeObject { metadata, ..NodeObject::default() }
+        });
+        let is_taken = |other: &&Arc<Pod>| {
+            let handle = other.metadata.uid.as_ref().and_then(|uid| self.workers.get(uid));
+            handle.is_some_and(|handle| !handle.is_rejected) && !has_ended(other)
+        };
+        let circumstances = self.circumstances.borrow().clone();
+        let scene = Scene {
+            node: node.as_ref(),
+            allocatable: &self.node.allocatable,
+            circumstances: &circumstances,
+            others: desired.pods.values().filter(is_taken).map(|other| &**other).collect(),
+        };
+        admission::admit(pod, &scene)
+    }
+
+    fn start(
+        &mut self,
+        key: PodKey,
+        uid: String,
+        order: Order,
+        rejected: Option<Ended>,
+        stop: &CancellationToken,
+    ) {
         let (orders, inbox) = watch::channel(order);
         let wake = Arc::new(Notify::new());
-        let (evictions, evicted) = watch::channel(None);
+        let is_rejected = rejected.is_some();
+        let (evictions, evicted) = watch::channel(rejected);
         let worker =
             Worker::new(self.node.clone(), (key.clone(), uid.clone()), (inbox, evicted), wake.clone());
         let (ended, stop, id) = (self.ended.0.clone(), stop.clone(), uid.clone());
@@ -232,7 +313,7 @@ impl Pods {
             // The manager is gone only when the agent stops.
             let _stopping = ended.send(id).await;
         });
-        self.workers.insert(uid, Handle { key, orders, evictions, wake });
+        self.workers.insert(uid, Handle { key, orders, evictions, wake, is_rejected });
     }
 
     /// Wakes the workers of pods that changed, and ends pods that nobody wants.
@@ -252,10 +333,11 @@ impl Pods {
         metrics::gauge!(crate::metrics::RUNNING_PODS).set(gauge(running));
         metrics::gauge!(crate::metrics::RUNNING_CONTAINERS).set(gauge(containers));
         for (uid, handle) in &self.workers {
-            if all.get(uid) != self.seen.get(uid) {
+            if all.get(uid) != self.seen.as_ref().and_then(|seen| seen.get(uid)) {
                 handle.wake.notify_one();
             }
         }
+        self.seen = Some(all.clone());
         // What is wanted may have become known while the runtime was asked.
         let desired = self.apply(stop);
         if desired.synced {
@@ -264,11 +346,10 @@ impl Pods {
                     let key = PodKey::new(&pod.namespace, &pod.name);
                     info!(pod = %key, %uid, "a pod runs that nobody wants");
                     let order = Order { pod: None, gone: true, desired: desired.clone() };
-                    self.start(key, uid.clone(), order, stop);
+                    self.start(key, uid.clone(), order, None, stop);
                 }
             }
         }
-        self.seen = all;
     }
 
     fn note_problem(&self, error: &RuntimeError) {
@@ -288,7 +369,9 @@ impl Pods {
         let desired = self.apply(stop);
         let Some(host) = self.node.host.as_ref().filter(|_| desired.synced) else { return };
         for uid in host.pods_with_files() {
-            if !self.workers.contains_key(&uid) && !self.seen.contains_key(&uid) {
+            if !self.workers.contains_key(&uid)
+                && !self.seen.as_ref().is_some_and(|seen| seen.contains_key(&uid))
+            {
                 info!(%uid, "removing what a pod has left behind");
                 host.clean_up(&uid);
             }

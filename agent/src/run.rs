@@ -101,6 +101,7 @@ async fn start(
     info!(node = %config.node_name, runtime = %pods.runtime_version, "the agent runs");
     let sessions = Sessions::new(pods.runtime.clone(), desired.clone(), config.node_ip, tasks.clone());
     let (health, runtime_health) = watch::channel(RuntimeHealth::default());
+    let circumstances = pods.circumstances.clone();
     let pods = Arc::new(pods);
     let told = tell_health(pods.clone(), health, leaving.clone(), tasks.stop().clone());
     tasks.spawn_infallible("runtime health", told);
@@ -125,7 +126,7 @@ async fn start(
         labels: config.labels.clone(),
         thresholds: config.reclaim.thresholds.clone(),
     };
-    node::start(settings, runtime_health, network, reports, clock.clone(), tasks);
+    node::start(settings, (runtime_health, network), reports, circumstances, clock.clone(), tasks);
     if config.runtime.is_real() {
         let usage = usage::start(&config.node_name, sessions.runtime(), clock.clone(), tasks);
         let api = NodeApi::new(

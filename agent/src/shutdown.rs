@@ -40,6 +40,7 @@ impl ShutdownPolicy {
 /// Ends every pod of the node. Returns when none runs, or when the time is over.
 pub async fn shut_down(pods: &RunningPods, desired: &watch::Receiver<Arc<Desired>>, policy: ShutdownPolicy) {
     info!(grace_seconds = policy.grace.as_secs(), "ending the pods of this node");
+    pods.circumstances.send_modify(|circumstances| circumstances.shuts_down = true);
     let ordinary = policy.grace.saturating_sub(policy.critical);
     let mut told = BTreeSet::new();
     for (is_last, budget) in [(false, ordinary), (true, policy.critical)] {

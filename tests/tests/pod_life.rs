@@ -99,6 +99,7 @@ fn nodes_run_pods_as_a_kubelet_does() {
     let late = until(&kubectl, "late", "ended", |pod| pod["status"]["phase"] == "Failed");
     assert_eq!(late["status"]["reason"], "DeadlineExceeded");
     from_files(&cluster, &kubectl);
+    not_taken(&kubectl);
     with_the_node(&mut cluster, &kubectl);
 }
 
@@ -147,18 +148,77 @@ fn from_files(cluster: &Cluster, kubectl: &Kubectl) {
     });
 }
 
+/// A pod that somebody binds by hand.
+fn bound(name: &str, spec: &Value) -> String {
+    let mut spec = spec.clone();
+    spec["nodeName"] = json!("agent-1");
+    if spec["containers"].is_null() {
+        spec["containers"] = json!([{"name": "c", "image": "localhost/web:1"}]);
+    }
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}).to_string()
+}
+
+/// The pod has failed for this reason, and an event says so; its status has this in its message.
+fn refused(kubectl: &Kubectl, name: &str, reason: &str, message: &str) {
+    let pod = until(kubectl, name, "refused", |pod| pod["status"]["phase"] == "Failed");
+    assert_eq!(pod["status"]["reason"], reason, "{pod}");
+    let told = pod["status"]["message"].as_str().unwrap_or_default();
+    assert!(told.starts_with(&format!("Pod was rejected: {message}")), "{told}");
+    eventually(SOON, "an event tells of it", || {
+        let events = kubectl.ok(&format!(
+            "get events --field-selector reason={reason},involvedObject.name={name} -o jsonpath={{..message}}"
+        ));
+        expect_that(events.starts_with(message), events)
+    });
+}
+
+fn not_taken(kubectl: &Kubectl) {
+    let large =
+        json!([{"name": "c", "image": "localhost/web:1", "resources": {"requests": {"cpu": "1000"}}}]);
+    kubectl.apply(&bound("large", &json!({"containers": large})));
+    kubectl.apply(&bound("elsewhere", &json!({"nodeSelector": {"zone": "none"}})));
+    let room = "Node didn't have enough resource: cpu, requested: 1000000, used: ";
+    refused(kubectl, "large", "OutOfcpu", room);
+    let predicate = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector";
+    refused(kubectl, "elsewhere", "NodeAffinity", predicate);
+    // Labels that somebody gives the node count at once.
+    kubectl.ok("label node agent-1 zone=some");
+    kubectl.apply(&bound("here", &json!({"nodeSelector": {"zone": "some"}})));
+    until(kubectl, "here", "running", runs);
+}
+
 fn with_the_node(cluster: &mut Cluster, kubectl: &Kubectl) {
+    let stubborn = json!([{"name": "c", "image": "localhost/web:1",
+        "command": ["sh", "-c", "trap '' TERM; while true; do sleep 1; done"]}]);
+    kubectl.apply(&bound("stubborn", &json!({"containers": stubborn, "terminationGracePeriodSeconds": 12})));
+    until(kubectl, "stubborn", "running", runs);
     let file = cluster.dir().join("agent-1/config.yaml");
     let text = std::fs::read_to_string(&file).expect("a configuration");
     let mut config: Value = serde_json::from_str(&text).expect("JSON");
     config["shutdown-grace-period"] = json!(20);
+    config["eviction-hard"] = json!("pid.available<100%");
     std::fs::write(&file, config.to_string()).expect("a configuration");
     cluster.signal("agent-1", "KILL");
     cluster.restart("agent-1");
     until(kubectl, "sized", "adopted", |pod| {
         runs(pod) && pod["status"]["containerStatuses"][0]["restartCount"] == 0
     });
+    eventually(SOON, "the node tells that it is short of something", || {
+        let said = kubectl.run("wait node agent-1 --for=condition=PIDPressure --timeout=1s");
+        expect_that(said.ok, said.stderr)
+    });
+    kubectl.apply(&bound("unwelcome", &json!({})));
+    refused(kubectl, "unwelcome", "Evicted", "The node had condition: [PIDPressure].");
+    kubectl.apply(&bound("needed", &json!({"priorityClassName": "system-node-critical"})));
+    until(kubectl, "needed", "running, whatever the node is short of", runs);
     cluster.signal("agent-1", "TERM");
+    eventually(SOON, "the node says that it goes down", || {
+        let said =
+            kubectl.ok("get node agent-1 -o jsonpath={.status.conditions[?(@.type=='Ready')].message}");
+        expect_that(said.contains("shutting down"), said)
+    });
+    kubectl.apply(&bound("late-comer", &json!({"priorityClassName": "system-node-critical"})));
+    refused(kubectl, "late-comer", "NodeShutdown", "Pod was rejected as the node is shutting down.");
     let sized = until(kubectl, "sized", "ended with its node", |pod| pod["status"]["phase"] == "Failed");
     assert_eq!(sized["status"]["reason"], "Terminated");
     assert_eq!(

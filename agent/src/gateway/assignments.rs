@@ -112,6 +112,7 @@ impl Assignments {
             peers: peers.iter().filter_map(peer).collect(),
             pod_cidr: subnet(&settings.pod_cidr),
             cluster_cidr: subnet(&settings.cluster_cidr),
+            node_labels: settings.node_labels.into_iter().collect(),
             synced: true,
         };
         self.desired.send_if_modified(|present| {
@@ -196,6 +197,7 @@ fn same(a: &Desired, b: &Desired) -> bool {
         peers,
         pod_cidr,
         cluster_cidr,
+        node_labels,
         synced,
     } = a;
     same_objects(pods, &b.pods)
@@ -204,7 +206,8 @@ fn same(a: &Desired, b: &Desired) -> bool {
         && same_objects(services, &b.services)
         && same_objects(claims, &b.claims)
         && same_objects(volumes, &b.volumes)
-        && (peers, pod_cidr, cluster_cidr, synced) == (&b.peers, &b.pod_cidr, &b.cluster_cidr, &b.synced)
+        && (peers, pod_cidr, cluster_cidr) == (&b.peers, &b.pod_cidr, &b.cluster_cidr)
+        && (node_labels, synced) == (&b.node_labels, &b.synced)
 }
 
 fn same_objects<K>(a: &BTreeMap<ObjectKey, Arc<K>>, b: &BTreeMap<ObjectKey, Arc<K>>) -> bool {
@@ -233,7 +236,8 @@ mod tests {
 
     fn answer(revision: i64, changed: Vec<Object>, live: &[(&str, &str)]) -> PollResponse {
         let live = live.iter().map(|(name, uid)| id(ObjectKind::Pod, name, uid)).collect();
-        let settings = Settings { pod_cidr: "10.1.0.0/24".into(), cluster_cidr: "10.1.0.0/16".into() };
+        let (pod_cidr, cluster_cidr) = ("10.1.0.0/24".into(), "10.1.0.0/16".into());
+        let settings = Settings { pod_cidr, cluster_cidr, ..Settings::default() };
         PollResponse { revision, changed, live, peers: Vec::new(), settings: Some(settings) }
     }
 

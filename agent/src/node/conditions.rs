@@ -10,6 +10,8 @@ use super::RuntimeHealth;
 use crate::network::NetworkHealth;
 use crate::reclaim::{Crossed, Signal};
 
+const READY: &str = "Ready";
+
 /// The last observation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Conditions {
@@ -71,6 +73,12 @@ impl Conditions {
         })
     }
 
+    /// The types of those that say what the node is short of.
+    pub(super) fn pressures(&self) -> Vec<String> {
+        let holds = |it: &&NodeCondition| it.status == "True" && it.type_ != READY;
+        self.list.iter().filter(holds).map(|it| it.type_.clone()).collect()
+    }
+
     pub(super) fn list(&self) -> Vec<NodeCondition> {
         self.list.clone()
     }
@@ -113,7 +121,7 @@ fn readiness(runtime: &RuntimeHealth, network: &NetworkHealth) -> Finding {
     }
     let status = problems.is_empty();
     Finding {
-        kind: "Ready",
+        kind: READY,
         status,
         reason: if status { "KubeletReady" } else { "KubeletNotReady" },
         message: if status { "kubelet is posting ready status".into() } else { problems.join(", ") },

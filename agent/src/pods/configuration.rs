@@ -126,7 +126,7 @@ pub(crate) fn check_sandbox(pod: &Pod) -> Result<(), Refused> {
 #[error("{message}")]
 pub(crate) struct Refused {
     pub(crate) reason: &'static str,
-    message: String,
+    pub(crate) message: String,
 }
 
 impl Refused {

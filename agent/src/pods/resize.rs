@@ -184,7 +184,7 @@ fn given(told: &PodStatus, name: &str) -> Option<ResourceRequirements> {
 }
 
 /// A container that nothing was told of has what it asks for.
-fn given_or_asked(told: Option<&PodStatus>, container: &Container) -> ResourceRequirements {
+pub(super) fn given_or_asked(told: Option<&PodStatus>, container: &Container) -> ResourceRequirements {
     let given = told.and_then(|told| given(told, &container.name));
     given.unwrap_or_else(|| container.resources.clone().unwrap_or_default())
 }

@@ -13,6 +13,7 @@ use base::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::configuration::Refused;
 use super::memory::Memory;
 use super::plan::Waiting;
 use super::resize::Resizing;
@@ -39,6 +40,7 @@ pub(crate) struct StatusInput<'a> {
     pub(crate) resizing: &'a Resizing,
 }
 
+const REJECTED: &str = "Pod was rejected: ";
 const SHUT_DOWN: &str = "Pod was terminated in response to imminent node shutdown.";
 
 /// Why a node has ended a pod whatever its containers do. The pod has failed by that.
@@ -56,6 +58,17 @@ impl Ended {
     /// By the node, `disrupted` when for its own sake.
     pub(crate) fn evicted(message: String, grace: Duration, disrupted: bool) -> Self {
         Self { reason: "Evicted".to_owned(), message, disrupted, grace: Some(grace) }
+    }
+
+    /// Before it began: the node does not take it.
+    pub(crate) fn rejected(refused: &Refused) -> Self {
+        let message = format!("{REJECTED}{}", refused.message);
+        Self { reason: refused.reason.to_owned(), message, disrupted: false, grace: None }
+    }
+
+    /// What an event says of it.
+    pub(crate) fn cause(&self) -> &str {
+        self.message.strip_prefix(REJECTED).unwrap_or(&self.message)
     }
 
     /// With the whole node.

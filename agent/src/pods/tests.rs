@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use base::{ManualClock, SeededEntropy, Timestamp};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
@@ -47,14 +48,15 @@ impl Fixture {
             host: None,
             reports,
             tokens: Tokens::new(Arc::new(NoTokens), Arc::new(clock()), Arc::new(SeededEntropy::new(1))),
-            allocatable: Allocatable::new(),
+            allocatable: [("pods".to_owned(), Quantity("2".to_owned()))].into(),
             clock: Arc::new(clock()),
             entropy: Arc::new(SeededEntropy::new(1)),
             tasks: tasks.clone(),
         });
         let (health, _) = watch::channel(None);
         let (_, evictions) = mpsc::channel(1);
-        let manager = Pods::new(node, inbox_of_desired, evictions, health);
+        let (_, circumstances) = watch::channel(Circumstances::default());
+        let manager = Pods::new(node, inbox_of_desired, evictions, circumstances, health);
         (Self { runtime, desired, inbox, tasks }, manager)
     }
 
@@ -172,4 +174,29 @@ async fn what_becomes_wanted_while_the_runtime_is_asked_goes_on() {
     let order = manager.workers["uid-p"].orders.borrow().clone();
     assert!(!order.gone && order.pod.is_some());
     second.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_node_has_no_room_for_has_failed_and_takes_no_room() {
+    let runtime = Arc::new(HollowRuntime::new(Arc::new(clock()), "node"));
+    let mut fixture = Fixture::start(runtime);
+    let second = |name: &str, second| {
+        let mut pod = pod(name);
+        pod.metadata.creation_timestamp = Some(Time(Timestamp::from_second(second).unwrap()));
+        pod
+    };
+    let (old, young, younger) = (second("z", 1), second("y", 2), second("a", 3));
+    fixture.want(&[old.clone(), young.clone(), younger]);
+    let report = fixture.until(|report| phase_is(report, "Failed")).await;
+    let Report::PodStatus { key, status, .. } = report else { unreachable!("only statuses fit") };
+    assert_eq!((key.name.as_str(), status.reason.as_deref()), ("a", Some("OutOfpods")));
+    let message =
+        "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: 2, capacity: 2";
+    assert_eq!(status.message.as_deref(), Some(message));
+    let mut over = young;
+    over.status = serde_json::from_value(json!({"phase": "Succeeded"})).unwrap();
+    fixture.want(&[old, over, second("b", 4)]);
+    let of_b = |report: &Report| matches!(report, Report::PodStatus { key, .. } if key.name == "b");
+    fixture.until(|report| of_b(report) && phase_is(report, "Running")).await;
+    fixture.stop().await;
 }

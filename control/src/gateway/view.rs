@@ -129,6 +129,7 @@ impl View {
         wanted.settings = Settings {
             pod_cidr: own.and_then(|own| pod_cidr(own)).unwrap_or_default(),
             cluster_cidr: self.cluster_cidr.clone(),
+            node_labels: own.and_then(|own| own.metadata.labels.clone()).into_iter().flatten().collect(),
         };
         wanted
     }

@@ -21,15 +21,14 @@ impl Worker {
         }
         let evicted = self.evictions.borrow().clone();
         if let Some(ended) = evicted {
-            self.node.warning(pod, About::Pod, &ended.reason, ended.message.clone()).await;
+            self.node.warning(pod, About::Pod, &ended.reason, ended.cause().to_owned()).await;
             self.ended = Some(ended);
         } else if let Some(ended) = self.told.as_ref().and_then(Ended::told_before) {
             // The agent that evicted it was killed before nothing of the pod ran any more.
             self.ended = Some(ended);
         } else if let Err(refused) = configuration::check_admission(pod) {
             self.node.warning(pod, About::Pod, refused.reason, refused.to_string()).await;
-            let (reason, message) = (refused.reason.to_owned(), format!("Pod was rejected: {refused}"));
-            self.ended = Some(Ended { reason, message, disrupted: false, grace: None });
+            self.ended = Some(Ended::rejected(&refused));
         } else if self.until_deadline(pod) == Some(Duration::ZERO) {
             self.node.normal(pod, About::Pod, REASON, MESSAGE.to_owned()).await;
             let (reason, message) = (REASON.to_owned(), MESSAGE.to_owned());
