@@ -18,6 +18,7 @@ use k8s_openapi::api::core::v1::{Container as ContainerSpec, Probe};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use check::{Target, dial_error};
 pub(crate) use hook::hook;
@@ -38,6 +39,8 @@ pub(crate) struct Probes {
     tasks: base::Tasks,
     running: BTreeMap<String, AbortHandle>,
     verdicts: Arc<Verdicts>,
+    /// Once the pod ends for good.
+    ending: CancellationToken,
 }
 
 /// A running container to probe.
@@ -120,7 +123,8 @@ impl Probes {
         changed: Arc<Notify>,
     ) -> Self {
         let verdicts = Arc::new(Verdicts { state: Mutex::default(), changed });
-        Self { runtime, clock, entropy, tasks, running: BTreeMap::new(), verdicts }
+        let ending = CancellationToken::new();
+        Self { runtime, clock, entropy, tasks, running: BTreeMap::new(), verdicts, ending }
     }
 
     /// Probes the container from now on, unless it is probed already.
@@ -148,9 +152,16 @@ impl Probes {
             pod_ip: subject.pod_ip.to_owned(),
             started_at: subject.started_at,
             before: subject.before,
+            ending: self.ending.clone(),
         };
         let task = self.tasks.spawn_infallible(format!("probes of {id}"), one.run());
         self.running.insert(id.to_owned(), task);
+    }
+
+    /// From now on it only matters who is still ready: a pod that stops may become unready first, and nobody would
+    /// restart a container of it.
+    pub(crate) fn pod_ends(&self) {
+        self.ending.cancel();
     }
 
     /// Stops probing every container that is not in `ids`.
@@ -234,6 +245,7 @@ struct One {
     pod_ip: String,
     started_at: Timestamp,
     before: Option<Before>,
+    ending: CancellationToken,
 }
 
 impl One {
@@ -245,19 +257,30 @@ impl One {
         }
         let has_started = self.before.is_some_and(|before| before.started);
         if let Some(probe) = self.spec.startup_probe.as_ref().filter(|_| !has_started)
-            && self.watch(Kind::Startup, probe).await == Verdict::Failure
+            && self.watch_until_end(Kind::Startup, probe).await != Some(Verdict::Success)
         {
             return;
         }
-        let watch = async |kind: Kind, probe: Option<&Probe>| {
-            if let Some(probe) = probe {
-                self.watch(kind, probe).await;
+        let liveness = async {
+            if let Some(probe) = &self.spec.liveness_probe {
+                self.watch_until_end(Kind::Liveness, probe).await;
             }
         };
-        futures::join!(
-            watch(Kind::Liveness, self.spec.liveness_probe.as_ref()),
-            watch(Kind::Readiness, self.spec.readiness_probe.as_ref()),
-        );
+        let readiness = async {
+            if let Some(probe) = &self.spec.readiness_probe {
+                self.watch(Kind::Readiness, probe).await;
+            }
+        };
+        futures::join!(liveness, readiness);
+    }
+
+    /// `None` when the pod has begun to end.
+    async fn watch_until_end(&self, kind: Kind, probe: &Probe) -> Option<Verdict> {
+        tokio::select! {
+            biased;
+            () = self.ending.cancelled() => None,
+            verdict = self.watch(kind, probe) => Some(verdict),
+        }
     }
 
     /// Asks until there is a verdict that ends it.

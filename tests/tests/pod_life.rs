@@ -100,6 +100,7 @@ fn nodes_run_pods_as_a_kubelet_does() {
     assert_eq!(late["status"]["reason"], "DeadlineExceeded");
     from_files(&cluster, &kubectl);
     not_taken(&kubectl);
+    stopping(&kubectl);
     with_the_node(&mut cluster, &kubectl);
 }
 
@@ -185,6 +186,38 @@ fn not_taken(kubectl: &Kubectl) {
     kubectl.ok("label node agent-1 zone=some");
     kubectl.apply(&bound("here", &json!({"nodeSelector": {"zone": "some"}})));
     until(kubectl, "here", "running", runs);
+}
+
+/// A pod that stops is asked whether it is still ready, and not whether it should be restarted.
+fn stopping(kubectl: &Kubectl) {
+    let file = |name: &str| {
+        json!({"exec": {"command": ["test", "-e", name]}, "periodSeconds": 1,
+        "timeoutSeconds": 10, "failureThreshold": 1})
+    };
+    let hook = json!({"exec": {"command": ["sh", "-c", "rm /serving; sleep 1000"]}});
+    let container = json!({"name": "c", "image": "localhost/web:1",
+        "command": ["sh", "-c", "touch /serving; sleep 1000"], "readinessProbe": file("/serving"),
+        "livenessProbe": {"exec": file("/serving")["exec"], "periodSeconds": 1, "timeoutSeconds": 10,
+            "failureThreshold": 1, "initialDelaySeconds": 3},
+        "lifecycle": {"preStop": hook}});
+    kubectl.apply(&bound("drains", &json!({"containers": [container], "terminationGracePeriodSeconds": 15})));
+    let before = until(kubectl, "drains", "ready", runs);
+    kubectl.ok("delete pod drains --wait=false");
+    let drains = until(kubectl, "drains", "not ready any more", |pod| {
+        condition(pod, "Ready").is_some_and(|ready| ready["status"] == "False")
+    });
+    let container = &drains["status"]["containerStatuses"][0];
+    assert!(drains["metadata"]["deletionTimestamp"].is_string(), "{drains}");
+    assert_eq!(drains["status"]["phase"], "Running");
+    assert_eq!(condition(&drains, "Ready").expect("just seen")["reason"], "ContainersNotReady");
+    assert_eq!(container["state"], before["status"]["containerStatuses"][0]["state"], "it still runs");
+    eventually(SOON, "it is gone", || {
+        let said = kubectl.run("get pod drains");
+        expect_that(said.stderr.contains("NotFound"), said.stdout)
+    });
+    let complaints = kubectl.ok("get events --field-selector reason=Unhealthy -o jsonpath={..message}");
+    assert!(complaints.contains("Readiness probe failed"), "{complaints}");
+    assert!(!complaints.contains("Liveness probe failed"), "{complaints}");
 }
 
 fn with_the_node(cluster: &mut Cluster, kubectl: &Kubectl) {

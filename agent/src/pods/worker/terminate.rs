@@ -28,7 +28,7 @@ impl Worker {
     pub(super) async fn terminate(&mut self, order: &Order) -> Result<Rest, PassError> {
         let mut all = self.node.runtime.observe(Which::Pod(&self.uid)).await?;
         let runtime = all.remove(&self.uid).unwrap_or_default();
-        self.probes.keep(&[]);
+        self.probes.pod_ends();
         let stand_in = Arc::new(Pod::default());
         let pod = order.pod.as_ref().unwrap_or(&stand_in);
         if self.told.is_none() {
@@ -39,6 +39,7 @@ impl Worker {
         if !runtime.is_empty() {
             info!(pod = %self.key, uid = %self.uid, grace_seconds = grace.as_secs(), "stopping a pod");
             self.stop_all(pod, &runtime, grace, "Stopping").await?;
+            self.probes.keep(&[]);
             if order.pod.is_some() && !order.gone {
                 let now = self.look(pod).await?;
                 self.tell(pod, &now, &std::collections::BTreeMap::new()).await;
@@ -61,6 +62,9 @@ impl Worker {
         reason: &str,
     ) -> Result<(), PassError> {
         info!(pod = %self.key, reason, "stopping the containers of a pod");
+        if self.ended.is_some() {
+            self.probes.pod_ends();
+        }
         let own = || Duration::from_secs(configuration::grace_seconds(pod));
         let grace = self.ended.as_ref().and_then(|ended| ended.grace).unwrap_or_else(own);
         self.stop_all(pod, runtime, grace, "Stopping").await
@@ -124,11 +128,32 @@ impl Worker {
                 node.runtime.stop_container(id, left).await
             }
         });
-        let stopped = futures::future::join_all(stops).await;
+        let stopping = futures::future::join_all(stops);
+        tokio::pin!(stopping);
+        let wake = self.wake.clone();
+        let stopped = loop {
+            tokio::select! {
+                biased;
+                stopped = &mut stopping => break stopped,
+                () = wake.notified() => self.show_stopping(pod).await,
+            }
+        };
         for result in stopped {
             result?;
         }
         Ok(())
+    }
+
+    /// Tells what has changed while containers stop, readiness above all. What cannot be seen now is told later.
+    async fn show_stopping(&mut self, pod: &Pod) {
+        let is_told = {
+            let order = self.orders.borrow();
+            order.pod.is_some() && !order.gone && pod.metadata.uid.is_some()
+        };
+        if is_told && let Ok(now) = self.look(pod).await {
+            let waiting = self.shown.clone();
+            self.tell(pod, &now, &waiting).await;
+        }
     }
 
     async fn remove_all(&mut self) -> Result<(), PassError> {
