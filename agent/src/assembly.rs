@@ -18,6 +18,7 @@ use crate::logs::rotation::Rotation;
 use crate::network::NetworkError;
 use crate::node;
 use crate::pods::{Circumstances, Eviction, Host, Node, Pods};
+use crate::probes::ProbeCounts;
 use crate::reclaim::Reclaimer;
 use crate::runtime::builtin::{self, BuiltinError, BuiltinRuntime};
 use crate::runtime::hollow::HollowRuntime;
@@ -64,6 +65,7 @@ pub struct RunningPods {
     pub(crate) evictions: mpsc::Sender<Eviction>,
     /// What new pods are judged by.
     pub(crate) circumstances: watch::Sender<Circumstances>,
+    pub(crate) probe_counts: ProbeCounts,
 }
 
 /// Starts or adopts the container runtime, makes the images that are missing, and runs what is desired.
@@ -90,7 +92,9 @@ pub async fn start_pods(
             Some(Host::new(paths, Cgroups::detect(&config.cgroup_root)))
         }
     };
+    let probe_counts = ProbeCounts::default();
     let node = Arc::new(Node {
+        probe_counts: probe_counts.clone(),
         name: config.node_name.clone(),
         ip: config.node_ip.to_string(),
         runtime: runtime.clone(),
@@ -114,7 +118,7 @@ pub async fn start_pods(
     let stop = tasks.stop().clone();
     let (circumstances, judged_by) = watch::channel(Circumstances::default());
     tasks.spawn_infallible("pods", Pods::new(node, desired, evicted, judged_by, problem).run(stop));
-    Ok(RunningPods { health, runtime, runtime_version: version, evictions, circumstances })
+    Ok(RunningPods { health, runtime, runtime_version: version, evictions, circumstances, probe_counts })
 }
 
 /// The runtime and its version, `containerd://1.6.20`.

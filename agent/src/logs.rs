@@ -61,6 +61,11 @@ impl Logs {
         Self { root, desired, statuses, clock }
     }
 
+    /// What the node should run now.
+    pub(crate) fn desired(&self) -> Arc<Desired> {
+        self.desired.borrow().clone()
+    }
+
     /// Every pod of this node as it is now, as a v1 PodList.
     pub(crate) fn pods(&self) -> serde_json::Value {
         let (desired, statuses) = (self.desired.borrow().clone(), self.statuses.borrow().clone());

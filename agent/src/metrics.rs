@@ -1,6 +1,11 @@
 //! The agent's metrics: the kubelet's names where it has one.
 
+use std::sync::Arc;
+
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// What was counted in this process so far, in Prometheus' text format.
+pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// From the first sight of a pod to its containers running, image pulls included.
 pub const POD_START_DURATION: &str = "kubelet_pod_start_duration_seconds";

@@ -43,6 +43,7 @@ pub(crate) use memory::{Probed, Verdict};
 pub(crate) use status::{Ended, has_ended};
 
 use crate::desired::{Desired, ObjectKey, PodKey, Reports};
+use crate::probes::ProbeCounts;
 use crate::runtime::{PodRuntime, Runtime, RuntimeError, Which};
 use crate::statics::is_static;
 use crate::tokens::Tokens;
@@ -68,6 +69,7 @@ pub(crate) struct Node {
     pub(crate) host: Option<Host>,
     pub(crate) reports: Reports,
     pub(crate) tokens: Tokens,
+    pub(crate) probe_counts: ProbeCounts,
     /// What the node has for pods.
     pub(crate) allocatable: Allocatable,
     pub(crate) clock: Arc<dyn Clock>,

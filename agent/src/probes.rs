@@ -5,6 +5,7 @@
 //! another id. A probe that could not be made at all says nothing, as with the kubelet.
 
 mod check;
+mod counts;
 mod grpc;
 mod hook;
 mod http;
@@ -21,6 +22,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use check::{Target, dial_error};
+pub(crate) use counts::{ProbeCounts, Tally};
 pub(crate) use hook::hook;
 pub(crate) use http::over_tls;
 
@@ -41,6 +43,7 @@ pub(crate) struct Probes {
     verdicts: Arc<Verdicts>,
     /// Once the pod ends for good.
     ending: CancellationToken,
+    tally: Arc<Tally>,
 }
 
 /// A running container to probe.
@@ -121,10 +124,20 @@ impl Probes {
         (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
         tasks: base::Tasks,
         changed: Arc<Notify>,
+        tally: Tally,
     ) -> Self {
         let verdicts = Arc::new(Verdicts { state: Mutex::default(), changed });
         let ending = CancellationToken::new();
-        Self { runtime, clock, entropy, tasks, running: BTreeMap::new(), verdicts, ending }
+        Self {
+            runtime,
+            clock,
+            entropy,
+            tasks,
+            running: BTreeMap::new(),
+            verdicts,
+            ending,
+            tally: Arc::new(tally),
+        }
     }
 
     /// Probes the container from now on, unless it is probed already.
@@ -153,6 +166,7 @@ impl Probes {
             started_at: subject.started_at,
             before: subject.before,
             ending: self.ending.clone(),
+            tally: self.tally.clone(),
         };
         let task = self.tasks.spawn_infallible(format!("probes of {id}"), one.run());
         self.running.insert(id.to_owned(), task);
@@ -189,6 +203,7 @@ impl Probes {
 impl Drop for Probes {
     fn drop(&mut self) {
         self.running.values().for_each(AbortHandle::abort);
+        self.tally.forget();
     }
 }
 
@@ -246,6 +261,7 @@ struct One {
     started_at: Timestamp,
     before: Option<Before>,
     ending: CancellationToken,
+    tally: Arc<Tally>,
 }
 
 impl One {
@@ -323,6 +339,7 @@ impl One {
         };
         metrics::counter!(crate::metrics::PROBES, "probe_type" => kind.name(), "result" => result)
             .increment(1);
+        self.tally.add(&self.spec.name, kind.name(), result);
         let kind = kind.name();
         let (reason, message) = match outcome {
             Outcome::Success => return learnt,

@@ -13,6 +13,7 @@ use crate::assembly::{AgentError, RunningPods, check, purge_pods, start_pods};
 use crate::config::{AgentConfig, Paths, RuntimeChoice};
 use crate::gateway::{self, GatewaySettings, Identity};
 use crate::logs::Logs;
+use crate::metrics::RenderMetrics;
 use crate::network::{self, NetworkSettings};
 use crate::node::{self, NodeSettings, RuntimeHealth};
 use crate::shutdown::shut_down;
@@ -36,12 +37,13 @@ pub async fn run(
     config: AgentConfig,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    render_metrics: RenderMetrics,
     stop: CancellationToken,
 ) -> Result<(), AgentError> {
     // Pods that are to end first need everything else until then.
     let own = if config.shutdown.is_on() { CancellationToken::new() } else { stop.child_token() };
     let tasks = Tasks::new(own);
-    let started = start(&config, (clock, entropy), &tasks, &stop).await;
+    let started = start(&config, (clock, entropy), render_metrics, &tasks, &stop).await;
     if started.is_err() {
         tasks.stop().cancel();
     }
@@ -71,6 +73,7 @@ pub async fn purge(config: &AgentConfig) -> Result<(), AgentError> {
 async fn start(
     config: &AgentConfig,
     (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
+    render_metrics: RenderMetrics,
     tasks: &Tasks,
     leaving: &CancellationToken,
 ) -> Result<(), AgentError> {
@@ -101,7 +104,7 @@ async fn start(
     info!(node = %config.node_name, runtime = %pods.runtime_version, "the agent runs");
     let sessions = Sessions::new(pods.runtime.clone(), desired.clone(), config.node_ip, tasks.clone());
     let (health, runtime_health) = watch::channel(RuntimeHealth::default());
-    let circumstances = pods.circumstances.clone();
+    let (circumstances, probe_counts) = (pods.circumstances.clone(), pods.probe_counts.clone());
     let pods = Arc::new(pods);
     let told = tell_health(pods.clone(), health, leaving.clone(), tasks.stop().clone());
     tasks.spawn_infallible("runtime health", told);
@@ -129,11 +132,8 @@ async fn start(
     node::start(settings, (runtime_health, network), reports, circumstances, clock.clone(), tasks);
     if config.runtime.is_real() {
         let usage = usage::start(&config.node_name, sessions.runtime(), clock.clone(), tasks);
-        let api = NodeApi::new(
-            Logs::new(paths.logs_dir(), desired, gateway.statuses.clone(), clock),
-            sessions,
-            usage,
-        );
+        let logs = Logs::new(paths.logs_dir(), desired, gateway.statuses.clone(), clock);
+        let api = NodeApi::new(logs, sessions, usage, probe_counts, render_metrics);
         let settings = TunnelSettings { servers: config.servers.clone(), identity: identity(config) };
         tunnel::start(settings, &api, &entropy, tasks)?;
     }

@@ -3,6 +3,7 @@
 //! Nothing is sent anywhere: who wants to know asks over the tunnel, and gets the same from whichever server it asked
 //! (`control/apiserver/design/0009-proxies-and-measures.md`). A restarted agent knows rates again after one period.
 
+mod cadvisor;
 mod machine;
 mod rates;
 mod text;
@@ -18,6 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::debug;
 
 use crate::causes::in_full;
+use crate::desired::Desired;
 use crate::runtime::{ContainerState, ContainerUsage, Runtime, RuntimeError, Which};
 use machine::Machine;
 use rates::Measured;
@@ -145,6 +147,13 @@ impl Usage {
     /// What a kubelet serves at `/stats/summary`.
     pub(crate) fn summary(&self) -> Value {
         text::summary(&self.node, &self.measured.borrow())
+    }
+
+    /// What a kubelet serves at `/metrics/cadvisor`; `desired` knows the images.
+    pub(crate) fn cadvisor(&self, desired: &Desired) -> String {
+        let pods = desired.pods.values().filter_map(|pod| Some((pod.metadata.uid.as_deref()?, pod)));
+        let pods = pods.collect();
+        cadvisor::page(&self.measured.borrow(), &pods)
     }
 
     /// What a kubelet serves at `/metrics/resource`.

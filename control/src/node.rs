@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{AgentArgs, RuntimeChoice};
 use crate::signals::Signals;
-use crate::telemetry;
+use crate::telemetry::{self, RenderMetrics};
 
 /// How long an agent may take to stop; its pods stay.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -35,20 +35,24 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
             .await
             .context("cannot remove what this agent made");
     }
-    telemetry::start_metrics()?;
+    let render_metrics = telemetry::start_metrics()?;
     agent::metrics::describe();
     let tasks = Tasks::new(CancellationToken::new());
     Signals::listen()?.stop(&tasks);
     for node in nodes(&args)? {
-        tasks.spawn(node.node_name.clone(), one(node, tasks.stop().clone()));
+        tasks.spawn(node.node_name.clone(), one(node, render_metrics.clone(), tasks.stop().clone()));
     }
     tasks.join(STOP_GRACE + args.shutdown().grace).await.map_err(anyhow::Error::from)
 }
 
-async fn one(config: AgentConfig, stop: CancellationToken) -> Result<(), agent::AgentError> {
+async fn one(
+    config: AgentConfig,
+    render_metrics: RenderMetrics,
+    stop: CancellationToken,
+) -> Result<(), agent::AgentError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    agent::run(config, clock, entropy, stop).await
+    agent::run(config, clock, entropy, render_metrics, stop).await
 }
 
 fn nodes(args: &AgentArgs) -> Result<Vec<AgentConfig>> {

@@ -23,6 +23,7 @@ spec:
   - name: spins
     image: localhost/web:1
     command: [sh, -c, 'while true; do true; done']
+    readinessProbe: {exec: {command: ['true']}, periodSeconds: 5, timeoutSeconds: 10}
     resources: {limits: {cpu: 200m, memory: 64Mi}}
   - name: holds
     image: localhost/web:1
@@ -58,6 +59,7 @@ fn top_shows_what_is_used() {
     sums_are_made(&newest);
     the_api_is_listed(&newest);
     nodes_tell_what_a_kubelet_tells(&newest);
+    who_may_read_metrics_scrapes(&newest);
     viewers_may_look(&newest);
     what_is_absent_is_named(&newest);
     cluster.signal("server-1", "KILL");
@@ -130,6 +132,38 @@ fn nodes_tell_what_a_kubelet_tells(kubectl: &Kubectl) {
     let page = kubectl.ok(&format!("get --raw /api/v1/nodes/{node}/proxy/metrics/resource"));
     let line = r#"container_cpu_usage_seconds_total{container="spins",namespace="default",pod="busy"} "#;
     assert!(page.contains(line) && page.contains("node_memory_working_set_bytes "), "{page}");
+}
+
+/// Prometheus' usual role, and what its rules and dashboards ask for.
+fn who_may_read_metrics_scrapes(kubectl: &Kubectl) {
+    let node = kubectl.ok("get pod busy -o jsonpath={.spec.nodeName}");
+    let path = |node: &str, part: &str| format!("get --raw /api/v1/nodes/{node}/proxy/{part} --as scraper");
+    assert!(kubectl.fails(&path(&node, "metrics/cadvisor")).contains("nodes/proxy"));
+    kubectl.ok("create clusterrole scraper --verb=get --resource=nodes/metrics");
+    kubectl.ok("create clusterrolebinding scraper --clusterrole=scraper --user=scraper");
+    let page = eventually(BACK_WITHIN, "the role is known", || {
+        let said = kubectl.run(&path(&node, "metrics/cadvisor"));
+        if said.ok { Ok(said.stdout) } else { Err(said) }
+    });
+    let uid = kubectl.ok("get pod busy -o jsonpath={.metadata.uid}");
+    let row = |name: &str, more: &str| {
+        let begin = format!(r#"{name}{{{more}container="spins",id="/kubepods/burstable/pod{uid}/"#);
+        let row = page.lines().find(|line| line.starts_with(&begin));
+        let row = row.unwrap_or_else(|| panic!("{begin} is missing: {page}"));
+        assert!(row.contains(r#"image="localhost/web:1""#), "{row}");
+        assert!(row.contains(r#"namespace="default",pod="busy"} "#), "{row}");
+    };
+    row("container_cpu_usage_seconds_total", r#"cpu="total","#);
+    row("container_memory_working_set_bytes", "");
+    assert!(page.contains("machine_memory_bytes ") && page.contains("machine_cpu_cores "), "{page}");
+    assert!(kubectl.ok(&path(&node, "metrics")).contains("kubelet_running_pods"));
+    let probes = kubectl.ok(&path(&node, "metrics/probes"));
+    let readiness = r#"prober_probe_total{container="spins",namespace="default",pod="busy",pod_uid=""#;
+    assert!(probes.contains(readiness) && probes.contains(r#"result="successful"} "#), "{probes}");
+    for other in ["pods", "stats/summary", "metrics/../pods", "containerLogs/default/busy/spins"] {
+        assert!(kubectl.fails(&path(&node, other)).contains("forbidden"), "{other}");
+    }
+    assert!(kubectl.fails(&path(&format!("{node}:22"), "metrics")).contains("forbidden"));
 }
 
 fn viewers_may_look(kubectl: &Kubectl) {

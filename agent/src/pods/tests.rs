@@ -47,6 +47,7 @@ impl Fixture {
             runtime: runtime.clone(),
             host: None,
             reports,
+            probe_counts: ProbeCounts::default(),
             tokens: Tokens::new(Arc::new(NoTokens), Arc::new(clock()), Arc::new(SeededEntropy::new(1))),
             allocatable: [("pods".to_owned(), Quantity("2".to_owned()))].into(),
             clock: Arc::new(clock()),

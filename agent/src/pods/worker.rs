@@ -29,7 +29,7 @@ use super::resize::Resizing;
 use super::status::{Ended, StatusInput, is_terminal, pod_status};
 use super::{Node, Order, Sources};
 use crate::desired::PodKey;
-use crate::probes::{Before, Probes, Subject};
+use crate::probes::{Before, Probes, Subject, Tally};
 use crate::runtime::{ContainerState, PodRuntime, RuntimeError, Which};
 use crate::tokens::PodTokens;
 use crate::volumes::VolumeError;
@@ -116,6 +116,7 @@ impl Worker {
             (node.clock.clone(), node.entropy.clone()),
             node.tasks.clone(),
             wake.clone(),
+            Tally::begin(node.probe_counts.clone(), key.clone(), uid.clone()),
         );
         Self {
             node,

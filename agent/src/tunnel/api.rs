@@ -15,6 +15,8 @@ use tracing::warn;
 use crate::causes::in_full;
 use crate::desired::PodKey;
 use crate::logs::{LogError, LogOptions, Logs};
+use crate::metrics::RenderMetrics;
+use crate::probes::ProbeCounts;
 use crate::streams::{Port, Refusal, Sessions, tell_spoken};
 use crate::usage::Usage;
 
@@ -29,11 +31,19 @@ pub struct NodeApi {
     logs: Logs,
     sessions: Sessions,
     usage: Usage,
+    probes: ProbeCounts,
+    metrics: RenderMetrics,
 }
 
 impl NodeApi {
-    pub fn new(logs: Logs, sessions: Sessions, usage: Usage) -> Self {
-        Self { logs, sessions, usage }
+    pub(crate) fn new(
+        logs: Logs,
+        sessions: Sessions,
+        usage: Usage,
+        probes: ProbeCounts,
+        metrics: RenderMetrics,
+    ) -> Self {
+        Self { logs, sessions, usage, probes, metrics }
     }
 
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
@@ -78,6 +88,9 @@ impl NodeApi {
             ["healthz"] => text(StatusCode::OK, "ok"),
             ["pods"] => json(&self.logs.pods()),
             ["stats", "summary"] => json(&self.usage.summary()),
+            ["metrics"] => text(StatusCode::OK, &(self.metrics)()),
+            ["metrics", "cadvisor"] => text(StatusCode::OK, &self.usage.cadvisor(&self.logs.desired())),
+            ["metrics", "probes"] => text(StatusCode::OK, &self.probes.exposition()),
             ["metrics", "resource"] => text(StatusCode::OK, &self.usage.exposition()),
             ["containerLogs", namespace, pod, container] => {
                 let query = request.uri().query().unwrap_or_default();

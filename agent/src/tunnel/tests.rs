@@ -18,6 +18,7 @@ use super::*;
 use crate::desired::{Desired, PodKey};
 use crate::gateway::pki::Pki;
 use crate::logs::Logs;
+use crate::probes::ProbeCounts;
 use crate::runtime::hollow::HollowRuntime;
 use crate::streams::Sessions;
 use crate::usage;
@@ -50,7 +51,13 @@ impl Fixture {
         let sessions = Sessions::new(runtime, desired_rx.clone(), Ipv4Addr::LOCALHOST, tasks.clone());
         let logs = Logs::new(root.path().to_owned(), desired_rx, statuses_rx, Arc::new(SystemClock));
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
-        start(settings, &NodeApi::new(logs, sessions, usage), &entropy, &tasks).expect("started");
+        start(
+            settings,
+            &NodeApi::new(logs, sessions, usage, ProbeCounts::default(), Arc::new(String::new)),
+            &entropy,
+            &tasks,
+        )
+        .expect("started");
         let acceptor = TlsAcceptor::from(pki.server(TUNNEL));
         let fixture = Self { tasks, listener, acceptor, root, desired };
         fixture.assign_pod();

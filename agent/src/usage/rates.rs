@@ -37,6 +37,8 @@ pub(super) struct PodMeasured {
 
 #[derive(Clone, Debug)]
 pub(super) struct ContainerMeasured {
+    /// The runtime's.
+    pub(super) id: String,
     pub(super) name: String,
     pub(super) started_at: Timestamp,
     pub(super) cpu_nano_cores: u64,
@@ -56,6 +58,7 @@ pub(super) fn between(before: &Sample, now: &Sample) -> Measured {
             continue;
         };
         pod.containers.push(ContainerMeasured {
+            id: id.clone(),
             name: running.name.clone(),
             started_at: running.started_at,
             cpu_nano_cores,

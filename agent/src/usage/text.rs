@@ -107,15 +107,16 @@ pub(super) fn exposition(measured: &Measured) -> String {
     page.0
 }
 
+/// A page in Prometheus' text format, as far as it is written.
 #[derive(Default)]
-struct Page(String);
+pub(super) struct Page(pub(super) String);
 
 impl Page {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
         self.0.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
     }
 
-    fn line(&mut self, name: &str, labels: &str, value: &str, at: &str) {
+    pub(super) fn line(&mut self, name: &str, labels: &str, value: &str, at: &str) {
         self.0.push_str(&format!("{name}{labels} {value}{at}\n"));
     }
 
@@ -140,6 +141,6 @@ impl Page {
 }
 
 /// Exact, unlike a float.
-fn seconds(nanos: u64) -> String {
+pub(super) fn seconds(nanos: u64) -> String {
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }

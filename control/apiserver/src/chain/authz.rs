@@ -32,6 +32,17 @@ const FIRST_ROLES_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Paths that anybody may read, whatever the roles say.
 const HEALTH: &[&str] = &["/livez", "/readyz", "/healthz"];
 
+/// The kubelet's subresources of nodes, by what is read of it.
+const PARTS_OF_NODES: &[(&str, &str)] = &[
+    ("healthz", "healthz"),
+    ("metrics", "metrics"),
+    ("metrics/cadvisor", "metrics"),
+    ("metrics/probes", "metrics"),
+    ("metrics/resource", "metrics"),
+    ("pods", "pods"),
+    ("stats/summary", "stats"),
+];
+
 /// What somebody wants to do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attributes<'a> {
@@ -164,6 +175,22 @@ impl<'a> Attributes<'a> {
             resource.node = node;
         }
         self
+    }
+
+    /// What is enough for a part of what a node tells, without all of `nodes/proxy` (KEP-2862).
+    ///
+    /// Only for whole paths as the node serves them, and only on the node itself: what is cleaned or sent to a port
+    /// later may be something else.
+    pub(crate) fn of_part(&self, info: &'a RequestInfo) -> Option<Self> {
+        let Asked::Resource(resource) = self.asked else { return None };
+        let Target::Resource { path, .. } = &info.target else { return None };
+        let is_proxy = ("", "nodes", "proxy") == (resource.group, resource.resource, resource.subresource);
+        if !is_proxy || self.verb != "get" || resource.name.contains(':') {
+            return None;
+        }
+        let rest = path.rest.as_deref().unwrap_or_default();
+        let (_, subresource) = PARTS_OF_NODES.iter().find(|(part, _)| *part == rest)?;
+        Some(Self { asked: Asked::Resource(Resource { subresource, ..resource }), ..*self })
     }
 
     fn namespace(&self) -> &'a str {
