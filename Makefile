@@ -9,9 +9,9 @@ export NAVARCH_BIN := $(CARGO_TARGET_DIR)/debug/navarch
 export NAVARCH_KUBECTL := $(CACHE)/kubectl
 
 # Tests against real processes: one cluster at a time.
-E2E := agent_kills applying chaos cli commands etcdctl kube_rs nodes offline pod_life proxy python quotas registries roles security services store streams tokens top volumes workloads
+E2E := agent_kills applying chaos cli commands etcdctl hollow_nodes kube_rs nodes offline pod_life proxy python quotas registries roles security services store streams tokens top volumes workloads
 
-.PHONY: soak sim sim-soak sim-ci sim-bugs help up down test check fix e2e chaos chaos-ci chaos-bugs calibrate power-loss bench bench-agent bench-api bench-store bin ci setup kubectl kube-rs loc
+.PHONY: soak sim sim-soak sim-ci sim-bugs help up down test check fix e2e chaos chaos-ci chaos-bugs calibrate power-loss bench bench-agent bench-api bench-nodes bench-store bin ci setup kubectl kube-rs loc
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -120,6 +120,10 @@ bench-agent: setup ## how soon pods run with each runtime, and what an agent use
 	@for runtime in containerd builtin; do \
 		NAVARCH_BIN=$(CARGO_TARGET_DIR)/release/navarch $(CARGO_TARGET_DIR)/release/bench_agent $$runtime; \
 	done
+
+bench-nodes: setup kubectl ## what NODES (5000) hollow nodes cost three servers, with the release profile
+	@$(RELEASE) --bin navarch --bin bench_nodes
+	@NAVARCH_BIN=$(CARGO_TARGET_DIR)/release/navarch $(CARGO_TARGET_DIR)/release/bench_nodes $(or $(NODES),5000)
 
 ci: check test chaos-ci sim-ci ## what .ci/run runs
 

@@ -21,6 +21,8 @@ const DEFAULT_LOG: &str = "info,openraft=error";
 
 /// Where containerd and Docker have it, each for themselves.
 pub(crate) const HOSTS_DIRS: [&str; 2] = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
+/// Of pods, unless told otherwise: 256 nodes.
+pub(crate) const CLUSTER_CIDR: &str = "10.244.0.0/16";
 
 /// Kubernetes from the ground up, as one program.
 #[derive(Debug, Parser)]
@@ -122,6 +124,9 @@ pub(crate) struct UpArgs {
     /// Seconds that a pod stays on a node that is not ready or unreachable, unless it says otherwise
     #[arg(long, default_value_t = 300)]
     pub(crate) default_toleration_seconds: u32,
+    /// Network of the pods; each node gets a /24 of it
+    #[arg(long, value_name = "CIDR", default_value = CLUSTER_CIDR)]
+    pub(crate) cluster_cidr: String,
     /// Also serve versions of kinds that Kubernetes has given up, for old clients: batch/v1beta1 CronJob and its like
     #[arg(long)]
     pub(crate) legacy_api_versions: bool,
@@ -255,7 +260,7 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "FOLDER")]
     pub(crate) pki_dir: Option<PathBuf>,
     /// Network of the pods; each node gets a /24 of it
-    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
+    #[arg(long, value_name = "CIDR", default_value = CLUSTER_CIDR)]
     pub(crate) cluster_cidr: String,
     /// Addresses of services: a range, or one of IPv4 and one of IPv6, comma-separated
     #[arg(long, value_name = "CIDRS", default_value = "10.96.0.0/12")]

@@ -66,7 +66,12 @@ fn nodes(args: &AgentArgs) -> Result<Vec<AgentConfig>> {
     (1..=args.hollow_nodes)
         .map(|number| {
             let name = format!("{}-{number}", args.name);
-            config(args, &name, &beside.join(format!("{name}.crt")), &beside.join(format!("{name}.key")))
+            let files = (beside.join(format!("{name}.crt")), beside.join(format!("{name}.key")));
+            let mut config = config(args, &name, &files.0, &files.1)?;
+            // Agents try servers in order: these are to be every server's.
+            let first = usize::from(number) % config.servers.len().max(1);
+            config.servers.rotate_left(first);
+            Ok(config)
         })
         .collect()
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{RuntimeChoice, UpArgs};
+use crate::cli::{CLUSTER_CIDR, RuntimeChoice, UpArgs};
 
 /// Ports that one server may use.
 const PORTS_PER_SERVER: u16 = 10;
@@ -26,10 +26,17 @@ pub(crate) struct Shape {
     /// Absent likewise.
     #[serde(default)]
     pub(crate) runtime: RuntimeChoice,
+    /// Absent likewise.
+    #[serde(default = "usual_cluster_cidr")]
+    pub(crate) cluster_cidr: String,
     /// Eight hex digits from the folder's path: part of every name that is global on this machine.
     pub(crate) id: String,
     /// The first three numbers of the /24 that joins the agents' namespaces.
     pub(crate) uplink: [u8; 3],
+}
+
+fn usual_cluster_cidr() -> String {
+    CLUSTER_CIDR.to_owned()
 }
 
 /// The folder of a cluster.
@@ -80,6 +87,7 @@ impl Layout {
             default_toleration_seconds: args.default_toleration_seconds,
             legacy_api_versions: args.legacy_api_versions,
             runtime: args.runtime,
+            cluster_cidr: args.cluster_cidr.clone(),
             uplink: free_uplink(&id).await?,
             id,
         };

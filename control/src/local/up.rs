@@ -238,6 +238,7 @@ fn start_server(layout: &Layout, server: u16) -> Result<()> {
         "public-metrics": true,
         "default-toleration-seconds": layout.shape.default_toleration_seconds,
         "legacy-api-versions": layout.shape.legacy_api_versions,
+        "cluster-cidr": layout.shape.cluster_cidr,
     });
     write_config(layout, &process, &config)?;
     process.start("server")
