@@ -322,7 +322,14 @@ impl<K> State<K> {
         }
         .map(|known| known.object);
         for (index, entries) in &mut self.indexes {
-            for value in old.iter().flat_map(|old| (index.values)(old)) {
+            let values = |object: &Option<Arc<K>>| {
+                object.as_ref().map(|object| (index.values)(object)).unwrap_or_default()
+            };
+            let (before, after) = (values(&old), values(&object));
+            if before == after {
+                continue;
+            }
+            for value in before {
                 if let Some(keys) = entries.get_mut(&value) {
                     keys.remove(&key);
                     if keys.is_empty() {
@@ -330,7 +337,7 @@ impl<K> State<K> {
                     }
                 }
             }
-            for value in object.iter().flat_map(|object| (index.values)(object)) {
+            for value in after {
                 entries.entry(value).or_default().insert(key.clone());
             }
         }

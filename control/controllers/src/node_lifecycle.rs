@@ -8,7 +8,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +41,10 @@ pub(crate) const BY_NODE: Index<Pod> = Index {
     },
 };
 
+/// The leases of gateways by the nodes that they name.
+const NAMING: Index<Lease> =
+    Index { name: "named node", values: |lease| names_of(lease).map(str::to_owned).collect() };
+
 /// Gateways renew their leases this often: a node that is named no more was last named so long ago.
 const RENEWAL: Duration = Duration::from_secs(2);
 
@@ -62,23 +66,22 @@ impl Controller for NodeLifecycleController {
 
     fn new(shared: &Shared) -> Self {
         shared.config.informers.cache::<Pod>().add_index(BY_NODE);
+        shared.config.informers.cache::<Lease>().add_index(NAMING);
         Self { heard: Mutex::default() }
     }
 
     fn watches() -> Watches {
         // A renewal of what is known to be alive is no news: each node's own timer looks again.
         Watches::of::<Node>().reads::<Pod>().maps::<Lease>(|informers, change| {
-            let named = change.new.as_ref().map(|lease| nodes_of(lease)).unwrap_or_default();
-            let before = change.old.as_ref().map(|lease| nodes_of(lease)).unwrap_or_default();
+            let named: BTreeSet<&str> = change.new.iter().flat_map(|lease| names_of(lease)).collect();
+            let before: BTreeSet<&str> = change.old.iter().flat_map(|lease| names_of(lease)).collect();
             let nodes = informers.cache::<Node>();
-            let is_news = |name: &&String| {
-                !before.contains(*name)
-                    || nodes
-                        .get(&ObjectKey::cluster(name.as_str()))
-                        .is_some_and(|node| !plan::is_ready(&node))
+            let is_news = |name: &&&str| {
+                !before.contains(**name)
+                    || nodes.get(&ObjectKey::cluster(**name)).is_some_and(|node| !plan::is_ready(&node))
             };
-            let dropped = before.iter().filter(|name| !named.contains(name));
-            named.iter().filter(is_news).chain(dropped).map(ObjectKey::cluster).collect()
+            let dropped = before.difference(&named);
+            named.iter().filter(is_news).chain(dropped).map(|name| ObjectKey::cluster(*name)).collect()
         })
     }
 
@@ -99,9 +102,8 @@ impl NodeLifecycleController {
     /// When a gateway last heard from the node, as far as this term knows.
     fn heard(&self, cx: &Context, name: &str) -> Instant {
         let leases = cx.cache::<Lease>();
-        let all = leases.in_namespace(LEASE_NAMESPACE);
-        let naming = all.iter().filter(|lease| nodes_of(lease).iter().any(|named| *named == *name));
-        let renewed = naming.filter_map(|lease| leases.changed_at(&lease.key())).max();
+        let naming = leases.by_index(NAMING.name, name);
+        let renewed = naming.iter().filter_map(|lease| leases.changed_at(&lease.key())).max();
         let mut heard = self.lock();
         let known = heard.get(name).copied();
         let now = match (renewed, known) {
@@ -123,13 +125,11 @@ impl NodeLifecycleController {
     }
 }
 
-/// Empty for leases that are not a gateway's.
-fn nodes_of(lease: &Lease) -> Vec<String> {
-    if lease.namespace() != LEASE_NAMESPACE || !lease.name().starts_with(LEASE_PREFIX) {
-        return Vec::new();
-    }
-    let names = lease.annotation(NODES_ANNOTATION).unwrap_or_default().split(',').map(str::trim);
-    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+/// Nothing for leases that are not a gateway's.
+fn names_of(lease: &Lease) -> impl Iterator<Item = &str> {
+    let is_gateways = lease.namespace() == LEASE_NAMESPACE && lease.name().starts_with(LEASE_PREFIX);
+    let names = if is_gateways { lease.annotation(NODES_ANNOTATION).unwrap_or_default() } else { "" };
+    names.split(',').map(str::trim).filter(|name| !name.is_empty())
 }
 
 impl crate::context::Action for (Arc<Node>, Action) {

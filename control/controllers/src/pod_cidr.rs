@@ -1,10 +1,10 @@
 //! Gives each node its part of the cluster's pod addresses, a /24, once and for good.
 
-use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use client::{EventKind, HasMetadata, ObjectKey};
+use client::{EventKind, HasMetadata, Index, ObjectKey};
 use k8s_openapi::api::core::v1::Node;
 use serde_json::json;
 use thiserror::Error;
@@ -53,19 +53,25 @@ impl FromStr for ClusterCidr {
 }
 
 impl ClusterCidr {
-    /// The first node network that is not in `taken`.
-    fn free(self, taken: &BTreeSet<String>) -> Option<String> {
+    /// The first node network from the `start`th on, and then from the first on, that is not taken; and its number.
+    fn free(self, start: u32, is_taken: impl Fn(&str) -> bool) -> Option<(u32, String)> {
         let count = 1_u32 << (NODE_PREFIX_BITS - self.bits);
-        let networks = (0..count).map(|n| {
-            let address = Ipv4Addr::from(self.network + (n << (32 - NODE_PREFIX_BITS)));
-            format!("{address}/{NODE_PREFIX_BITS}")
+        let networks = (0..count).map(|step| {
+            let number = (start % count + step) % count;
+            let address = Ipv4Addr::from(self.network + (number << (32 - NODE_PREFIX_BITS)));
+            (number, format!("{address}/{NODE_PREFIX_BITS}"))
         });
-        networks.into_iter().find(|network| !taken.contains(network))
+        networks.into_iter().find(|(_, network)| !is_taken(network))
     }
 }
 
+/// Nodes by the network that they have.
+const BY_CIDR: Index<Node> = Index { name: "pod network", values: |node| cidr(node).into_iter().collect() };
+
 pub(crate) struct PodCidrController {
     cluster: ClusterCidr,
+    /// Where the search for the next network begins: those before it are most likely taken.
+    next: AtomicU32,
 }
 
 impl Controller for PodCidrController {
@@ -75,7 +81,8 @@ impl Controller for PodCidrController {
     const WORKERS: usize = 1;
 
     fn new(shared: &Shared) -> Self {
-        Self { cluster: shared.config.cluster_cidr }
+        shared.config.informers.cache::<Node>().add_index(BY_CIDR);
+        Self { cluster: shared.config.cluster_cidr, next: AtomicU32::new(0) }
     }
 
     fn watches() -> Watches {
@@ -95,8 +102,8 @@ impl Controller for PodCidrController {
         if cidr(&node).is_some() {
             return Ok(Next::Done);
         }
-        let taken = nodes.list().iter().filter_map(|node| cidr(node)).collect();
-        let Some(network) = self.cluster.free(&taken) else {
+        let is_taken = |network: &str| !nodes.by_index(BY_CIDR.name, network).is_empty();
+        let Some((number, network)) = self.cluster.free(self.next.load(Ordering::Relaxed), is_taken) else {
             let message = format!("Node {} status is now: CIDRNotAvailable", node.name());
             cx.recorder.record(&*node, EventKind::Normal, "CIDRNotAvailable", message);
             return Ok(Next::Done);
@@ -106,6 +113,7 @@ impl Controller for PodCidrController {
             "spec": { "podCIDR": network, "podCIDRs": [network] },
         });
         let written = cx.client.merge_patch::<Node>(key, &patch).await?;
+        self.next.store(number + 1, Ordering::Relaxed);
         info!(node = node.name(), %network, "gave the node its pod network");
         // The next node's turn comes when this one's network is known to be taken.
         nodes.wait_until(|nodes| nodes.has_seen(written.revision())).await;
@@ -121,19 +129,25 @@ fn cidr(node: &Node) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn check(cluster: &str, taken: &[&str]) -> Option<String> {
+    fn check(cluster: &str, start: u32, taken: &[&str]) -> Option<String> {
         let cluster: ClusterCidr = cluster.parse().expect("a network");
-        cluster.free(&taken.iter().map(|network| (*network).to_owned()).collect())
+        cluster.free(start, |network| taken.contains(&network)).map(|(_, network)| network)
     }
 
     #[test]
     fn the_first_free_network_is_given() {
-        assert_eq!(check("10.244.0.0/16", &[]).as_deref(), Some("10.244.0.0/24"));
-        assert_eq!(
-            check("10.244.0.0/16", &["10.244.0.0/24", "10.244.2.0/24"]).as_deref(),
-            Some("10.244.1.0/24")
-        );
-        assert_eq!(check("10.1.2.0/24", &["10.1.2.0/24"]), None);
+        assert_eq!(check("10.244.0.0/16", 0, &[]).as_deref(), Some("10.244.0.0/24"));
+        let taken = ["10.244.0.0/24", "10.244.2.0/24"];
+        assert_eq!(check("10.244.0.0/16", 0, &taken).as_deref(), Some("10.244.1.0/24"));
+        assert_eq!(check("10.1.2.0/24", 0, &["10.1.2.0/24"]), None);
+    }
+
+    #[test]
+    fn the_search_goes_on_where_it_ended_and_comes_round() {
+        let taken = ["10.244.2.0/24", "10.244.255.0/24"];
+        assert_eq!(check("10.244.0.0/16", 2, &taken).as_deref(), Some("10.244.3.0/24"));
+        assert_eq!(check("10.244.0.0/16", 255, &taken).as_deref(), Some("10.244.0.0/24"));
+        assert_eq!(check("10.244.0.0/16", 256, &taken).as_deref(), Some("10.244.0.0/24"));
     }
 
     #[test]
