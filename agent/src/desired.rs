@@ -4,7 +4,7 @@
 //! Nothing here knows how either travels, and nothing blocks on the control plane: while no server answers,
 //! `Desired` stands still and reports are coalesced by the gateway client.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -57,8 +57,8 @@ pub struct Desired {
     pub claims: BTreeMap<ObjectKey, Arc<PersistentVolumeClaim>>,
     /// The volumes that these claims are bound to; their keys have no namespace.
     pub volumes: BTreeMap<ObjectKey, Arc<PersistentVolume>>,
-    /// The other nodes of the pod network.
-    pub peers: BTreeSet<Peer>,
+    /// The other nodes of the pod network, by name.
+    pub peers: Arc<BTreeMap<String, Peer>>,
     /// This node's part of the pod network; `None` until the control plane has assigned one.
     pub pod_cidr: Option<Subnet>,
     /// The pod network of the whole cluster.

@@ -167,7 +167,7 @@ async fn reconcile(settings: &NetworkSettings, desired: &Desired) -> Result<Netw
         return Ok(NetworkHealth::NotReady("no pod network has been assigned to the node yet".into()));
     };
     sysctl::set("ip_forward", "1")?;
-    let peers = desired.peers.iter().filter(|peer| peer.node != settings.node_name);
+    let peers = desired.peers.values().filter(|peer| peer.node != settings.node_name);
     let wanted = overlay::Entries::wanted(peers);
     let node_ip = settings.node_ip;
     let mtu = netlink::connected(|netlink| async move {

@@ -18,6 +18,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use conditions::Conditions;
@@ -29,8 +30,10 @@ use crate::network::NetworkHealth;
 use crate::pods::Circumstances;
 use crate::reclaim::{Signal, Thresholds};
 
-/// How often the node reports although nothing changed, and how often pressure is measured.
-const REPORT_EVERY: Duration = Duration::from_secs(10);
+/// How often pressure is measured. What is no news is not reported.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often the node reports although nothing changed, like a kubelet: a net below what servers ask for.
+const REPORT_EVERY: Duration = Duration::from_secs(300);
 /// Kubernetes' default.
 const PODS_MAX: u32 = 110;
 /// Kubernetes' limit: more would make the Node object large.
@@ -85,6 +88,7 @@ impl Reporter {
     async fn run(mut self, stop: CancellationToken) {
         let facts = Facts::read();
         let mut conditions = Conditions::lasting(self.settings.thresholds.transition);
+        let mut told: Option<(NodeStatus, Instant)> = None;
         loop {
             let usage = Usage::read(&self.settings.data_dir);
             let runtime = self.runtime.borrow_and_update().clone();
@@ -93,16 +97,31 @@ impl Reporter {
             conditions.observe(self.clock.now(), &crossed, &runtime, &network);
             self.circumstances.send_modify(|it| it.pressures = conditions.pressures());
             let status = status(&self.settings, &facts, &usage, &runtime, &conditions);
-            self.reports.node(status, labels(&self.settings)).await;
+            let is_known = |(told, at): &(NodeStatus, Instant)| {
+                at.elapsed() < REPORT_EVERY && without_heartbeats(told) == without_heartbeats(&status)
+            };
+            if !told.as_ref().is_some_and(is_known) {
+                told = Some((status.clone(), Instant::now()));
+                self.reports.node(status, labels(&self.settings)).await;
+            }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 changed = self.runtime.changed() => if changed.is_err() { return },
                 Ok(()) = self.network.changed() => {}
-                () = tokio::time::sleep(REPORT_EVERY) => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
     }
+}
+
+/// What makes a status news.
+fn without_heartbeats(status: &NodeStatus) -> NodeStatus {
+    let mut status = status.clone();
+    for condition in status.conditions.iter_mut().flatten() {
+        condition.last_heartbeat_time = None;
+    }
+    status
 }
 
 fn labels(settings: &NodeSettings) -> BTreeMap<String, String> {
@@ -135,7 +154,7 @@ fn status(
         allocatable: Some(for_pods(facts, usage, &settings.thresholds)),
         conditions: Some(conditions.list()),
         daemon_endpoints: Some(NodeDaemonEndpoints::default()),
-        images: Some(largest(&runtime.images)),
+        images: Some(largest(&runtime.images)).filter(|images| !images.is_empty()),
         node_info: Some(NodeSystemInfo {
             architecture: facts::ARCHITECTURE.into(),
             boot_id: facts.boot_id.clone(),
@@ -246,8 +265,27 @@ mod tests {
         };
         assert_eq!(ready().await, "True");
         runtime.send_replace(RuntimeHealth { problem: Some("gone".into()), ..RuntimeHealth::default() });
-        let told = tokio::time::timeout(REPORT_EVERY / 2, ready()).await;
-        assert_eq!(told.expect("well before the next periodic report"), "False");
+        let told = tokio::time::timeout(LOOK_EVERY / 2, ready()).await;
+        assert_eq!(told.expect("well before the next look"), "False");
+        tasks.stop().cancel();
+        tasks.join(Duration::from_secs(5)).await.expect("no task failed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_news_is_reported_rarely() {
+        let (reports, mut inbox) = Reports::channel();
+        let tasks = Tasks::new(CancellationToken::new());
+        let (runtime, runtime_rx) = watch::channel(RuntimeHealth::default());
+        let clock = Arc::new(ManualClock::at(base::Timestamp::UNIX_EPOCH));
+        // No threshold: what this machine has free is no news either.
+        let settings = NodeSettings { thresholds: Thresholds::parse("").expect("none"), ..settings() };
+        start(settings, runtime_rx, crate::network::absent(), reports, clock.clone(), &tasks);
+        inbox.next().await.expect("the first");
+        let began = Instant::now();
+        runtime.send_replace(RuntimeHealth::default());
+        clock.advance(Duration::from_secs(60));
+        inbox.next().await.expect("the same again");
+        assert!(began.elapsed() >= REPORT_EVERY - LOOK_EVERY, "{:?}", began.elapsed());
         tasks.stop().cancel();
         tasks.join(Duration::from_secs(5)).await.expect("no task failed");
     }

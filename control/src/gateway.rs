@@ -6,18 +6,21 @@
 mod heartbeat;
 mod listener;
 mod liveness;
+mod node_report;
+mod peers;
 mod report;
 mod sessions;
 mod tokens;
 mod tunnels;
 mod view;
+mod wakes;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Clock, Entropy, Tasks};
 use client::{Client, Informers};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use proto::agent::{
     PollRequest, PollResponse, ReportRequest, ReportResponse, TokenRequest, TokenResponse, gateway_server,
 };
@@ -26,10 +29,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use liveness::Liveness;
+use peers::PeerNews;
 use report::Reporter;
 use sessions::{Sessions, Wanted};
 pub(crate) use tunnels::Tunnels;
 use view::View;
+use wakes::Changes;
 
 /// How long a poll waits for news before it is answered empty.
 const POLL_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -71,6 +76,7 @@ impl Gateway {
     /// Starts the heartbeat; [`Gateway::serve`] then lets agents in.
     pub(crate) fn start(config: GatewayConfig, tasks: &Tasks) -> Self {
         let view = Arc::new(View::of(&config.informers, config.cluster_cidr));
+        tasks.spawn_infallible("gateway peers", view.peers().keep_telling(tasks.stop().clone()));
         let liveness = Arc::new(Liveness::default());
         let heartbeat = heartbeat::Heartbeat {
             client: config.client.clone(),
@@ -87,6 +93,7 @@ impl Gateway {
             nodes: view.nodes(),
             pods: view.pods(),
             own_writes: report::OwnWrites::default(),
+            told: node_report::ToldNodes::default(),
             entropy: config.entropy,
         };
         Self {
@@ -100,6 +107,19 @@ impl Gateway {
             tunnels: config.tunnels,
             stop: tasks.stop().clone(),
         }
+    }
+
+    /// Of an older agent's peers something is news, or nothing: it takes all of them or keeps what it has.
+    fn peer_news(&self, request: &PollRequest, changes: &Changes) -> Option<PeerNews> {
+        let news = self.view.peer_news(&request.node, self.sessions.page(request), changes)?;
+        Some(if request.takes_peer_changes { news } else { self.view.peers().all(&request.node) })
+    }
+
+    /// An answer that leaves everything as it is.
+    fn no_news(&self, request: &PollRequest) -> PollResponse {
+        let wanted = self.view.wanted_by(&request.node);
+        let peers = (!request.takes_peer_changes).then(|| self.view.peers().all(&request.node));
+        self.sessions.empty_answer(request.seen_revision, &wanted, peers)
     }
 
     /// Waits until the caches hold at least what a linearizable list holds now. Without it, a server that
@@ -144,12 +164,17 @@ impl gateway_server::Gateway for Gateway {
         if !self.sessions.continues(&request) {
             self.catch_up(&node).await?;
         }
-        let mut changes = self.view.changes();
+        let mut changes = self.view.changes(&node);
         loop {
             changes.mark_unchanged();
             let wanted: Wanted = self.view.wanted_by(&node);
-            if let Some(answer) = self.sessions.answer(&request, wanted) {
-                return Ok(Response::new(answer));
+            let peers = self.peer_news(&request, &changes);
+            let repeat_node = self.reporter.wants_repeat(&node);
+            if let Some(answer) = self.sessions.answer(&request, wanted, peers) {
+                return Ok(Response::new(PollResponse { repeat_node, ..answer }));
+            }
+            if repeat_node {
+                return Ok(Response::new(PollResponse { repeat_node, ..self.no_news(&request) }));
             }
             tokio::select! {
                 biased;
@@ -158,10 +183,9 @@ impl gateway_server::Gateway for Gateway {
                     return Err(Status::unavailable("this server cannot reach the cluster's leader"));
                 }
                 () = tokio::time::sleep_until(until) => {
-                    let revision = request.seen_revision;
-                    return Ok(Response::new(self.sessions.empty_answer(revision, &self.view.wanted_by(&node))));
+                    return Ok(Response::new(self.no_news(&request)));
                 }
-                _ = changes.changed() => {}
+                () = changes.changed() => {}
             }
         }
     }
@@ -178,17 +202,4 @@ impl gateway_server::Gateway for Gateway {
         self.view.synced().await;
         self.issue(&node, request.into_inner()).await.map(Response::new)
     }
-}
-
-/// Whether two nodes differ in more than the times of their heartbeats.
-fn same_but_for_heartbeats(a: &Node, b: &Node) -> bool {
-    let quiet = |node: &Node| {
-        let mut status = node.status.clone().unwrap_or_default();
-        for condition in status.conditions.iter_mut().flatten() {
-            condition.last_heartbeat_time = None;
-            condition.last_transition_time = None;
-        }
-        status
-    };
-    a.metadata.labels == b.metadata.labels && quiet(a) == quiet(b)
 }

@@ -22,6 +22,7 @@ pub(super) struct Assignments {
     services: BTreeMap<ObjectKey, Held<Service>>,
     claims: BTreeMap<ObjectKey, Held<PersistentVolumeClaim>>,
     volumes: BTreeMap<ObjectKey, Held<PersistentVolume>>,
+    peers: Arc<BTreeMap<String, Peer>>,
 }
 
 /// One object. `object` is absent when its JSON could not be read, so that it is not asked for again and
@@ -45,6 +46,7 @@ impl Assignments {
             services: BTreeMap::new(),
             claims: BTreeMap::new(),
             volumes: BTreeMap::new(),
+            peers: Arc::default(),
         }
     }
 
@@ -75,7 +77,24 @@ impl Assignments {
         if !consistent {
             info!("the server lists objects that we do not hold, asking for everything");
         }
-        self.publish(&answer.peers, answer.settings.as_ref());
+        self.take_peers(&answer.peers, &answer.peers_gone, answer.peers_are_changes);
+        self.publish(answer.settings.as_ref());
+    }
+
+    fn take_peers(&mut self, told: &[WirePeer], gone: &[String], are_changes: bool) {
+        let known = told.iter().filter_map(|told| Some((told.node.clone(), peer(told)?)));
+        if !are_changes {
+            let all: BTreeMap<String, Peer> = known.collect();
+            if all != *self.peers {
+                self.peers = Arc::new(all);
+            }
+        } else if !told.is_empty() || !gone.is_empty() {
+            let peers = Arc::make_mut(&mut self.peers);
+            for name in gone.iter().chain(told.iter().map(|told| &told.node)) {
+                peers.remove(name);
+            }
+            peers.extend(known);
+        }
     }
 
     fn take(&mut self, object: Object) {
@@ -100,7 +119,7 @@ impl Assignments {
         }
     }
 
-    fn publish(&self, peers: &[WirePeer], settings: Option<&Settings>) {
+    fn publish(&self, settings: Option<&Settings>) {
         let settings = settings.cloned().unwrap_or_default();
         let next = Desired {
             pods: readable(&self.pods),
@@ -109,7 +128,7 @@ impl Assignments {
             services: readable(&self.services),
             claims: readable(&self.claims),
             volumes: readable(&self.volumes),
-            peers: peers.iter().filter_map(peer).collect(),
+            peers: self.peers.clone(),
             pod_cidr: subnet(&settings.pod_cidr),
             cluster_cidr: subnet(&settings.cluster_cidr),
             node_labels: settings.node_labels.into_iter().collect(),
@@ -217,8 +236,6 @@ fn same_objects<K>(a: &BTreeMap<ObjectKey, Arc<K>>, b: &BTreeMap<ObjectKey, Arc<
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
-    use std::collections::BTreeSet;
-
     use proto::agent::Object;
 
     use super::*;
@@ -238,7 +255,7 @@ mod tests {
         let live = live.iter().map(|(name, uid)| id(ObjectKind::Pod, name, uid)).collect();
         let (pod_cidr, cluster_cidr) = ("10.1.0.0/24".into(), "10.1.0.0/16".into());
         let settings = Settings { pod_cidr, cluster_cidr, ..Settings::default() };
-        PollResponse { revision, changed, live, peers: Vec::new(), settings: Some(settings) }
+        PollResponse { revision, changed, live, settings: Some(settings), ..PollResponse::default() }
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "expect! makes values")]
@@ -344,8 +361,36 @@ mod tests {
         let peers = vec![wire("a", "10.0.0.1", "10.1.1.0/24"), wire("b", "", ""), wire("c", "10.0.0.3", "")];
         assignments.apply(PollResponse { peers, ..answer(1, vec![], &[]) });
         let desired = rx.borrow().clone();
-        let names: BTreeSet<&str> = desired.peers.iter().map(|peer| peer.node.as_str()).collect();
-        assert_eq!(names, BTreeSet::from(["a"]));
+        assert_eq!(desired.peers.keys().collect::<Vec<_>>(), ["a"]);
         assert_eq!(desired.pod_cidr.map(|cidr| cidr.to_string()).as_deref(), Some("10.1.0.0/24"));
+    }
+
+    #[test]
+    fn peers_come_all_at_once_or_as_changes() {
+        let (tx, mut rx) = Desired::channel();
+        let mut assignments = Assignments::new(tx);
+        let mut told = |peers: &[(&str, &str)], gone: &[&str], peers_are_changes: bool| {
+            let peers = peers.iter().map(|(node, cidr)| WirePeer {
+                node: (*node).into(),
+                internal_ip: "10.0.0.1".into(),
+                pod_cidr: (*cidr).into(),
+            });
+            assignments.apply(PollResponse {
+                peers: peers.collect(),
+                peers_gone: gone.iter().map(|name| (*name).to_owned()).collect(),
+                peers_are_changes,
+                ..answer(1, vec![], &[])
+            });
+            let woken = rx.has_changed().expect("the sender lives");
+            let desired = rx.borrow_and_update().clone();
+            let shown = desired.peers.values().map(|peer| format!("{}={}", peer.node, peer.pod_cidr));
+            (woken, shown.collect::<Vec<_>>().join(" "))
+        };
+        let (a, b, c) = (("a", "10.1.1.0/24"), ("b", "10.1.2.0/24"), ("c", "10.1.3.0/24"));
+        assert_eq!(told(&[a, b], &[], false).1, "a=10.1.1.0/24 b=10.1.2.0/24");
+        assert_eq!(told(&[], &[], true), (false, "a=10.1.1.0/24 b=10.1.2.0/24".to_owned()));
+        assert_eq!(told(&[c], &["a"], true).1, "b=10.1.2.0/24 c=10.1.3.0/24");
+        assert_eq!(told(&[("b", "")], &[], true).1, "c=10.1.3.0/24");
+        assert_eq!(told(&[c], &[], false), (false, "c=10.1.3.0/24".to_owned()));
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use proto::agent::gateway_client::GatewayClient;
 use proto::agent::{PollRequest, ReportRequest};
+use tokio::sync::Notify;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tracing::{debug, error};
@@ -52,6 +53,8 @@ pub(super) struct Session {
     client: GatewayClient<Channel>,
     node: String,
     instance: String,
+    /// The server asked for the node's report once more.
+    repeat: Notify,
 }
 
 impl Session {
@@ -77,7 +80,7 @@ impl Session {
             .await
             .map_err(|error| DialError::Http { server: server.to_owned(), source: error.into() })?;
         let client = GatewayClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-        Ok(Self { client, node: node.to_owned(), instance: instance.to_owned() })
+        Ok(Self { client, node: node.to_owned(), instance: instance.to_owned(), repeat: Notify::new() })
     }
 
     pub(super) fn caller(&self) -> Caller {
@@ -92,6 +95,7 @@ impl Session {
                 node: self.node.clone(),
                 instance: self.instance.clone(),
                 seen_revision: assignments.seen_revision(),
+                takes_peer_changes: true,
             };
             let asked = request.seen_revision;
             let began = tokio::time::Instant::now();
@@ -103,7 +107,13 @@ impl Session {
                     assignments.forget_cursor();
                 }
                 Ok(Err(status)) => return SessionEnd::Refused(status),
-                Ok(Ok(answer)) => assignments.apply(answer.into_inner()),
+                Ok(Ok(answer)) => {
+                    let answer = answer.into_inner();
+                    if answer.repeat_node {
+                        self.repeat.notify_one();
+                    }
+                    assignments.apply(answer);
+                }
             }
             tokio::time::sleep_until(began + POLL_PAUSE).await;
         }
@@ -116,9 +126,13 @@ impl Session {
                 outbox.add(report);
             }
             let Some(batch) = outbox.batch() else {
-                match inbox.next().await {
-                    Some(report) => outbox.add(report),
-                    None => return SessionEnd::NothingToReport,
+                tokio::select! {
+                    biased;
+                    report = inbox.next() => match report {
+                        Some(report) => outbox.add(report),
+                        None => return SessionEnd::NothingToReport,
+                    },
+                    () = self.repeat.notified() => outbox.repeat_node(),
                 }
                 continue;
             };

@@ -59,8 +59,8 @@ impl GatewayService for FakeGateway {
             revision: 7,
             changed: vec![Object { id: Some(id.clone()), json: json.into() }],
             live: vec![id],
-            peers: Vec::new(),
             settings: Some(Settings::default()),
+            ..PollResponse::default()
         }))
     }
 

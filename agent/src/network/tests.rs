@@ -1,7 +1,7 @@
 //! The pod network on the real kernel: two nodes on a bridge, pods connected by the plugin's own code.
 //! Needs root. Every name is unique to the test, and everything is removed, also when an assertion fails.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -69,9 +69,10 @@ impl World {
             internal_ip: self.uplink.attachments[other].address,
             pod_cidr: Self::pod_cidr(other),
         };
-        let peers: BTreeSet<Peer> = if with_peer { [peer(1 - node)].into() } else { BTreeSet::new() };
+        let peers: BTreeMap<String, Peer> =
+            with_peer.then(|| peer(1 - node)).into_iter().map(|peer| (peer.node.clone(), peer)).collect();
         Desired {
-            peers,
+            peers: Arc::new(peers),
             pod_cidr: Some(Self::pod_cidr(node)),
             cluster_cidr: Some(self.cluster),
             synced: true,

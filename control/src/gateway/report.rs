@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 use tonic::Status;
 use tracing::{debug, info, warn};
 
-use super::{ActAsNode, same_but_for_heartbeats};
+use super::ActAsNode;
+use super::node_report::{Told, ToldNodes, as_reported, same_but_for_heartbeats};
 
 /// How often a status is written anew after somebody else wrote first.
 const CONFLICTS_MAX: usize = 5;
@@ -26,6 +27,7 @@ pub(crate) struct Reporter {
     pub(crate) nodes: Cache<Node>,
     pub(crate) pods: Cache<Pod>,
     pub(crate) own_writes: OwnWrites,
+    pub(crate) told: ToldNodes,
     pub(crate) entropy: Arc<dyn Entropy>,
 }
 
@@ -93,6 +95,8 @@ impl Reporter {
     async fn node(&self, name: &str, report: NodeReport) -> Result<(), Status> {
         let key = ObjectKey::cluster(name);
         let status: NodeStatus = decode(&report.status_json, "node status")?;
+        let told = Told { status, labels: report.labels.into_iter().collect() };
+        self.told.note(name, told.clone());
         let cached = self.nodes.get(&key);
         let cached = cached.filter(|node| !self.own_writes.nodes.is_ahead_of(&key, &node.metadata));
         let mut current = match cached {
@@ -100,19 +104,15 @@ impl Reporter {
             None => match self.client.get::<Node>(&key).await {
                 Err(error) if error.is_not_found() => {
                     info!(node = %name, "a new node joined");
-                    let labels = Some(report.labels.clone().into_iter().collect());
-                    let metadata =
-                        ObjectMeta { name: Some(name.to_owned()), labels, ..ObjectMeta::default() };
-                    let node = Node { metadata, ..Node::default() };
+                    let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+                    let node = as_reported(&Node { metadata, ..Node::default() }, &told);
                     self.client.create(&node).await.map_err(|error| unavailable("create the node", &error))?
                 }
                 found => found.map_err(|error| unavailable("read the node", &error))?,
             },
         };
         for _ in 0..CONFLICTS_MAX {
-            let mut wanted = current.clone();
-            wanted.metadata.labels.get_or_insert_default().extend(report.labels.clone());
-            wanted.status = Some(status.clone());
+            let wanted = as_reported(&current, &told);
             if same_but_for_heartbeats(&current, &wanted) {
                 return Ok(());
             }
@@ -126,6 +126,15 @@ impl Reporter {
             }
         }
         Err(Status::unavailable("the node is written by others all the time"))
+    }
+
+    /// Whether a node that polls here should report itself once more: somebody else has written, or deleted, it.
+    pub(crate) fn wants_repeat(&self, name: &str) -> bool {
+        let key = ObjectKey::cluster(name);
+        let cached = self.nodes.get(&key);
+        let is_behind =
+            cached.as_ref().is_some_and(|node| self.own_writes.nodes.is_ahead_of(&key, &node.metadata));
+        !is_behind && self.told.wants_repeat(name, cached.as_deref())
     }
 
     async fn write_node(&self, current: &Node, wanted: &Node) -> Result<(), ClientError> {

@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service};
-use proto::agent::{Object, ObjectId, Peer, PollRequest, PollResponse, Settings};
+use proto::agent::{Object, ObjectId, PollRequest, PollResponse, Settings};
 
-/// Everything that a node should know now.
+use super::peers::{Page, PeerNews};
+
+/// Everything that a node should know now, but for its peers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
     /// By kind, namespace and name.
     pub(crate) objects: BTreeMap<(i32, String, String), WantedObject>,
-    pub(crate) peers: Vec<Peer>,
     pub(crate) settings: Settings,
 }
 
@@ -63,7 +64,8 @@ struct Session {
     cursor: i64,
     /// uid and resourceVersion of what was sent.
     sent: BTreeMap<(i32, String, String), (String, String)>,
-    peers: Vec<Peer>,
+    /// How far the node has read of its peers.
+    page: Page,
     settings: Settings,
 }
 
@@ -73,8 +75,21 @@ impl Sessions {
         self.lock().get(&request.node).is_some_and(|session| session.is_at(request))
     }
 
-    /// The answer, if there is news.
-    pub(crate) fn answer(&self, request: &PollRequest, wanted: Wanted) -> Option<PollResponse> {
+    /// How far the node has read of its peers; 0 when this request does not go on where an answer of ours ended.
+    pub(crate) fn page(&self, request: &PollRequest) -> Page {
+        self.lock()
+            .get(&request.node)
+            .filter(|session| session.is_at(request))
+            .map_or(0, |session| session.page)
+    }
+
+    /// The answer, if there is news: of objects, settings or, as the caller knows, of peers.
+    pub(crate) fn answer(
+        &self,
+        request: &PollRequest,
+        wanted: Wanted,
+        peers: Option<PeerNews>,
+    ) -> Option<PollResponse> {
         let mut nodes = self.lock();
         let known = nodes.get(&request.node).filter(|session| session.is_at(request));
         let is_news = |key: &(i32, String, String), object: &WantedObject| {
@@ -90,22 +105,24 @@ impl Sessions {
             .collect();
         let unchanged = known.is_some_and(|session| {
             changed.is_empty()
+                && peers.is_none()
                 && session.sent.len() == wanted.objects.len()
-                && session.peers == wanted.peers
                 && session.settings == wanted.settings
         });
         if unchanged {
             return None;
         }
         let cursor = request.seen_revision.max(known.map_or(0, |session| session.cursor)) + 1;
-        let answer = PollResponse { changed, ..frame(cursor, &wanted) };
-        nodes.insert(request.node.clone(), Session::after(request, cursor, wanted));
+        let page =
+            peers.as_ref().map(|news| news.page).or(known.map(|session| session.page)).unwrap_or_default();
+        let answer = PollResponse { changed, ..frame(cursor, &wanted, peers) };
+        nodes.insert(request.node.clone(), Session::after(request, cursor, page, wanted));
         Some(answer)
     }
 
-    /// No news: the same cursor again.
-    pub(crate) fn empty_answer(&self, cursor: i64, wanted: &Wanted) -> PollResponse {
-        frame(cursor, wanted)
+    /// No news: the same cursor again. `peers` are for an agent that wants all of them each time.
+    pub(crate) fn empty_answer(&self, cursor: i64, wanted: &Wanted, peers: Option<PeerNews>) -> PollResponse {
+        frame(cursor, wanted, peers)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Session>> {
@@ -120,27 +137,31 @@ impl Session {
             && self.instance == request.instance
     }
 
-    fn after(request: &PollRequest, cursor: i64, wanted: Wanted) -> Self {
+    fn after(request: &PollRequest, cursor: i64, page: Page, wanted: Wanted) -> Self {
         let sent =
             wanted.objects.into_iter().map(|(key, object)| (key, (object.id.uid, object.resource_version)));
         Self {
             instance: request.instance.clone(),
             cursor,
             sent: sent.collect(),
-            peers: wanted.peers,
+            page,
             settings: wanted.settings,
         }
     }
 }
 
 /// All of an answer but the objects that changed.
-fn frame(cursor: i64, wanted: &Wanted) -> PollResponse {
+fn frame(cursor: i64, wanted: &Wanted, peers: Option<PeerNews>) -> PollResponse {
+    let peers = peers.unwrap_or_default();
     PollResponse {
         revision: cursor,
         changed: Vec::new(),
         live: wanted.objects.values().map(|object| object.id.clone()).collect(),
-        peers: wanted.peers.clone(),
+        peers: peers.peers,
         settings: Some(wanted.settings.clone()),
+        peers_are_changes: !peers.is_all,
+        peers_gone: peers.gone,
+        repeat_node: false,
     }
 }
 
@@ -163,7 +184,7 @@ mod tests {
     }
 
     fn poll(instance: &str, seen_revision: i64) -> PollRequest {
-        PollRequest { node: "n".into(), instance: instance.into(), seen_revision }
+        PollRequest { node: "n".into(), instance: instance.into(), seen_revision, takes_peer_changes: true }
     }
 
     fn names(answer: &PollResponse) -> Vec<&str> {
@@ -173,10 +194,13 @@ mod tests {
     #[test]
     fn an_answer_holds_only_the_news() {
         let sessions = Sessions::default();
-        let first = sessions.answer(&poll("i", 0), wanted(&[("a", "1"), ("b", "1")])).unwrap();
+        let first = sessions.answer(&poll("i", 0), wanted(&[("a", "1"), ("b", "1")]), None).unwrap();
         assert_eq!(names(&first), ["a", "b"]);
-        assert!(sessions.answer(&poll("i", first.revision), wanted(&[("a", "1"), ("b", "1")])).is_none());
-        let second = sessions.answer(&poll("i", first.revision), wanted(&[("a", "2"), ("b", "1")])).unwrap();
+        assert!(
+            sessions.answer(&poll("i", first.revision), wanted(&[("a", "1"), ("b", "1")]), None).is_none()
+        );
+        let second =
+            sessions.answer(&poll("i", first.revision), wanted(&[("a", "2"), ("b", "1")]), None).unwrap();
         assert_eq!(names(&second), ["a"]);
         assert_eq!(second.live.len(), 2);
     }
@@ -184,8 +208,8 @@ mod tests {
     #[test]
     fn what_is_gone_is_news() {
         let sessions = Sessions::default();
-        let first = sessions.answer(&poll("i", 0), wanted(&[("a", "1"), ("b", "1")])).unwrap();
-        let second = sessions.answer(&poll("i", first.revision), wanted(&[("a", "1")])).unwrap();
+        let first = sessions.answer(&poll("i", 0), wanted(&[("a", "1"), ("b", "1")]), None).unwrap();
+        let second = sessions.answer(&poll("i", first.revision), wanted(&[("a", "1")]), None).unwrap();
         assert!(names(&second).is_empty());
         assert_eq!(second.live.len(), 1);
     }
@@ -193,19 +217,33 @@ mod tests {
     #[test]
     fn a_cursor_of_somebody_else_gets_everything() {
         let sessions = Sessions::default();
-        let first = sessions.answer(&poll("i", 0), wanted(&[("a", "1")])).unwrap();
+        let first = sessions.answer(&poll("i", 0), wanted(&[("a", "1")]), None).unwrap();
         for stranger in [poll("j", first.revision), poll("i", first.revision + 7), poll("i", 0)] {
             assert!(!sessions.continues(&stranger));
         }
         assert!(sessions.continues(&poll("i", first.revision)));
-        let again = sessions.answer(&poll("j", first.revision), wanted(&[("a", "1")])).unwrap();
+        let again = sessions.answer(&poll("j", first.revision), wanted(&[("a", "1")]), None).unwrap();
         assert_eq!(names(&again), ["a"]);
         assert!(again.revision > first.revision);
     }
 
     #[test]
+    fn news_of_peers_are_an_answer_and_told_once() {
+        let sessions = Sessions::default();
+        let news = |page, is_all| Some(PeerNews { page, is_all, ..PeerNews::default() });
+        let first = sessions.answer(&poll("i", 0), Wanted::default(), news(4, true)).unwrap();
+        assert!(!first.peers_are_changes);
+        assert_eq!((sessions.page(&poll("i", first.revision)), sessions.page(&poll("i", 0))), (4, 0));
+        assert!(sessions.answer(&poll("i", first.revision), Wanted::default(), None).is_none());
+        let second = sessions.answer(&poll("i", first.revision), Wanted::default(), news(5, false)).unwrap();
+        assert!(second.peers_are_changes);
+        let third = sessions.answer(&poll("i", second.revision), wanted(&[("a", "1")]), None).unwrap();
+        assert_eq!(sessions.page(&poll("i", third.revision)), 5);
+    }
+
+    #[test]
     fn a_first_answer_comes_even_when_nothing_is_wanted() {
         let sessions = Sessions::default();
-        assert!(sessions.answer(&poll("i", 0), Wanted::default()).is_some());
+        assert!(sessions.answer(&poll("i", 0), Wanted::default(), None).is_some());
     }
 }

@@ -9,9 +9,10 @@ use k8s_openapi::api::core::v1::{
     Service, Volume,
 };
 use proto::agent::{ObjectId, ObjectKind, Peer, Settings};
-use tokio::sync::watch;
 
+use super::peers::{Page, PeerNews, Peers};
 use super::sessions::{Source, Wanted, WantedObject};
+use super::wakes::{Changes, Wakes};
 
 /// The Service of the API itself, which every container's environment names.
 const API_SERVICE: (&str, &str) = ("default", "kubernetes");
@@ -30,13 +31,13 @@ pub(crate) struct View {
     volumes: Cache<PersistentVolume>,
     nodes: Cache<Node>,
     cluster_cidr: String,
-    changes: watch::Receiver<u64>,
+    wakes: Arc<Wakes>,
+    peers: Arc<Peers>,
 }
 
 impl View {
     pub(crate) fn of(informers: &Informers, cluster_cidr: String) -> Self {
-        let view_changes = watch::Sender::new(0);
-        let changes = view_changes.subscribe();
+        let (wakes, peers) = (Arc::new(Wakes::default()), Peers::new());
         let view = Self {
             pods: informers.cache(),
             config_maps: informers.cache(),
@@ -46,18 +47,32 @@ impl View {
             volumes: informers.cache(),
             nodes: informers.cache(),
             cluster_cidr,
-            changes,
+            wakes: wakes.clone(),
+            peers: peers.clone(),
         };
         view.pods.add_index(BY_NODE);
-        let bump = Arc::new(move || view_changes.send_modify(|count| *count += 1));
-        moves(&view.pods, &bump);
-        moves(&view.config_maps, &bump);
-        moves(&view.secrets, &bump);
-        moves(&view.services, &bump);
-        moves(&view.claims, &bump);
-        moves(&view.volumes, &bump);
-        moves(&view.nodes, &bump);
+        wakes_all(&view.config_maps, &wakes);
+        wakes_all(&view.secrets, &wakes);
+        wakes_all(&view.services, &wakes);
+        wakes_all(&view.claims, &wakes);
+        wakes_all(&view.volumes, &wakes);
+        let of_pods = wakes.clone();
+        view.pods.on_change(move |change| {
+            for pod in change.old.iter().chain(&change.new) {
+                pod.spec.iter().flat_map(|spec| &spec.node_name).for_each(|node| of_pods.node(node));
+            }
+        });
+        view.nodes.on_change(move |change| {
+            let Some(node) = change.latest() else { return };
+            peers.set(node.name(), change.new.as_ref().and_then(|node| peer(node)));
+            wakes.node(node.name());
+        });
         view
+    }
+
+    /// The nodes as each other's peers.
+    pub(crate) fn peers(&self) -> Arc<Peers> {
+        self.peers.clone()
     }
 
     pub(crate) fn nodes(&self) -> Cache<Node> {
@@ -75,9 +90,18 @@ impl View {
         self.pods.clone()
     }
 
-    /// Moves with every change of any cache.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.clone()
+    /// Moves with every change that may be news to this node.
+    pub(crate) fn changes(&self, node: &str) -> Changes {
+        self.wakes.changes(node, self.peers.snapshots())
+    }
+
+    /// What a node should be told of its peers that has read up to `page`.
+    pub(crate) fn peer_news(&self, node: &str, page: Page, changes: &Changes) -> Option<PeerNews> {
+        if page == 0 {
+            return Some(self.peers.all(node));
+        }
+        let book = changes.peers();
+        book.has_news(page, node).then(|| book.since(page, node))
     }
 
     /// Waits for the first list of every kind.
@@ -122,12 +146,9 @@ impl View {
         for service in linked.iter().flat_map(|namespace| self.services.in_namespace(namespace)) {
             add(&mut wanted, ObjectKind::Service, Some(service), Source::Service);
         }
-        let nodes = self.nodes.list();
-        wanted.peers =
-            nodes.iter().filter(|other| other.name() != node).filter_map(|other| peer(other)).collect();
-        let own = nodes.iter().find(|other| other.name() == node);
+        let own = self.nodes.get(&ObjectKey::cluster(node));
         wanted.settings = Settings {
-            pod_cidr: own.and_then(|own| pod_cidr(own)).unwrap_or_default(),
+            pod_cidr: own.as_ref().and_then(|own| pod_cidr(own)).unwrap_or_default(),
             cluster_cidr: self.cluster_cidr.clone(),
             node_labels: own.and_then(|own| own.metadata.labels.clone()).into_iter().flatten().collect(),
         };
@@ -154,13 +175,10 @@ impl View {
     }
 }
 
-/// Lets every change of a cache be noticed.
-fn moves<K: HasMetadata + Send + Sync + 'static>(
-    cache: &Cache<K>,
-    bump: &Arc<impl Fn() + Send + Sync + 'static>,
-) {
-    let bump = bump.clone();
-    cache.on_change(move |_| bump());
+/// For what any pod may use: whose these are would be dearer to find out.
+fn wakes_all<K: HasMetadata + Send + Sync + 'static>(cache: &Cache<K>, wakes: &Arc<Wakes>) {
+    let wakes = wakes.clone();
+    cache.on_change(move |_| wakes.everybody());
 }
 
 fn add<K: HasMetadata>(
