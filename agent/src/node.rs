@@ -279,7 +279,9 @@ mod tests {
         let clock = Arc::new(ManualClock::at(base::Timestamp::UNIX_EPOCH));
         // No threshold: what this machine has free is no news either.
         let settings = NodeSettings { thresholds: Thresholds::parse("").expect("none"), ..settings() };
-        start(settings, runtime_rx, crate::network::absent(), reports, clock.clone(), &tasks);
+        let (circumstances, _) = watch::channel(Circumstances::default());
+        let health = (runtime_rx, crate::network::absent());
+        start(settings, health, reports, circumstances, clock.clone(), &tasks);
         inbox.next().await.expect("the first");
         let began = Instant::now();
         runtime.send_replace(RuntimeHealth::default());

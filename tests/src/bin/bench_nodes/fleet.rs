@@ -40,6 +40,7 @@ impl Plan {
             reclaim: ReclaimPolicy::default(),
             shutdown: ShutdownPolicy::default(),
             executable: "/proc/self/exe".into(),
+            hosts_dirs: Vec::new(),
             purge_on_stop: false,
         };
         Self((1..=nodes).map(config).collect())
@@ -50,8 +51,10 @@ impl Plan {
         let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) =
             (Arc::new(SystemClock), Arc::new(SystemEntropy));
         for config in self.0 {
-            let stop = tasks.stop().child_token();
-            tasks.spawn(config.node_name.clone(), agent::run(config, clock.clone(), entropy.clone(), stop));
+            let (name, stop) = (config.node_name.clone(), tasks.stop().child_token());
+            // Nobody asks this process for metrics.
+            let run = agent::run(config, clock.clone(), entropy.clone(), Arc::new(String::new), stop);
+            tasks.spawn(name, run);
         }
         Fleet(tasks)
     }
