@@ -24,7 +24,6 @@ use crate::runtime::builtin::{self, BuiltinError, BuiltinRuntime};
 use crate::runtime::hollow::HollowRuntime;
 use crate::runtime::{Runtime, RuntimeError, Which};
 use crate::tokens::{TokenSource, Tokens};
-use crate::usage::{self, Usage};
 
 /// Evictions that wait for the manager of the pods, which takes them at once.
 const EVICTIONS_WAITING_MAX: usize = 64;
@@ -63,8 +62,6 @@ pub struct RunningPods {
     pub runtime: Arc<dyn Runtime>,
     /// `containerd://1.6.20`.
     pub runtime_version: String,
-    /// What containers use; a node that runs nothing has nothing to measure.
-    pub usage: Option<Usage>,
     pub(crate) evictions: mpsc::Sender<Eviction>,
     /// What new pods are judged by.
     pub(crate) circumstances: watch::Sender<Circumstances>,
@@ -111,12 +108,9 @@ pub async fn start_pods(
     });
     let (problem, health) = watch::channel(None);
     let (evictions, evicted) = mpsc::channel(EVICTIONS_WAITING_MAX);
-    let is_real = backend != Backend::Hollow;
-    let usage = is_real.then(|| usage::start(&config.node_name, runtime.clone(), node.clock.clone(), tasks));
-    if let Some(sampled) = usage.clone() {
+    if backend != Backend::Hollow {
         let (policy, data_dir) = (config.reclaim.clone(), config.data_dir.clone());
-        let (wanted, evictions) = (desired.clone(), evictions.clone());
-        let reclaimer = Reclaimer::new(node.clone(), wanted, sampled, evictions, policy, data_dir);
+        let reclaimer = Reclaimer::new(node.clone(), desired.clone(), evictions.clone(), policy, data_dir);
         tasks.spawn_infallible("reclaim", reclaimer.run(tasks.stop().clone()));
         let rotation = Rotation { paths: log_paths, runtime: runtime.clone(), clock: node.clock.clone() };
         tasks.spawn_infallible("log rotation", rotation.run(tasks.stop().clone()));
@@ -124,8 +118,7 @@ pub async fn start_pods(
     let stop = tasks.stop().clone();
     let (circumstances, judged_by) = watch::channel(Circumstances::default());
     tasks.spawn_infallible("pods", Pods::new(node, desired, evicted, judged_by, problem).run(stop));
-    let runtime_version = version;
-    Ok(RunningPods { health, runtime, runtime_version, usage, evictions, circumstances, probe_counts })
+    Ok(RunningPods { health, runtime, runtime_version: version, evictions, circumstances, probe_counts })
 }
 
 /// The runtime and its version, `containerd://1.6.20`.

@@ -18,7 +18,7 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 pub use images::ImagePolicy;
 pub(crate) use thresholds::{Crossed, Signal};
@@ -28,7 +28,7 @@ pub(crate) use usage::bytes_below;
 use crate::desired::Desired;
 use crate::node::Usage;
 use crate::pods::{Ended, Eviction, Host, Node, has_ended};
-use crate::runtime::{ContainerUsage, NamedImage, PodRuntime, RuntimeError, Which};
+use crate::runtime::{NamedImage, PodRuntime, RuntimeError, Which};
 use rank::Candidate;
 use usage::Folders;
 
@@ -47,8 +47,6 @@ pub struct ReclaimPolicy {
 pub(crate) struct Reclaimer {
     node: Arc<Node>,
     desired: watch::Receiver<Arc<Desired>>,
-    /// What containers use; who samples it does so anyway.
-    sampled: crate::usage::Usage,
     evictions: mpsc::Sender<Eviction>,
     policy: ReclaimPolicy,
     data_dir: PathBuf,
@@ -70,7 +68,6 @@ impl Reclaimer {
     pub(crate) fn new(
         node: Arc<Node>,
         desired: watch::Receiver<Arc<Desired>>,
-        sampled: crate::usage::Usage,
         evictions: mpsc::Sender<Eviction>,
         policy: ReclaimPolicy,
         data_dir: PathBuf,
@@ -78,7 +75,6 @@ impl Reclaimer {
         Self {
             node,
             desired,
-            sampled,
             evictions,
             policy,
             data_dir,
@@ -146,11 +142,7 @@ impl Reclaimer {
         if to_measure.is_empty() {
             return Ok(());
         }
-        let Some(used) = self.sampled.of_containers() else {
-            debug!("nobody knows what containers use: nothing is stopped for it");
-            return Ok(());
-        };
-        let candidates = measure(host, scene, to_measure, used).await?;
+        let candidates = self.measure(host, scene, to_measure).await?;
         let mut grown = Vec::new();
         for candidate in &candidates {
             if let Some(message) = candidate.over_its_limits() {
@@ -175,6 +167,30 @@ impl Reclaimer {
             }
         }
         Ok(())
+    }
+
+    async fn measure(
+        &self,
+        host: &Host,
+        scene: &Scene,
+        pods: Vec<Arc<Pod>>,
+    ) -> Result<Vec<Candidate>, RuntimeError> {
+        let stats = self.node.runtime.usage().await?;
+        let subjects: Vec<_> = pods
+            .into_iter()
+            .map(|pod| {
+                let runtime = scene.pods.get(pod.metadata.uid.as_deref().unwrap_or_default()).cloned();
+                (Folders::of(&host.paths, &pod), pod, runtime)
+            })
+            .collect();
+        let measured = tokio::task::spawn_blocking(move || {
+            let one = |(folders, pod, runtime): (Folders, Arc<Pod>, Option<PodRuntime>)| {
+                let usage = usage::measure(&pod, runtime.as_ref(), &stats, &folders);
+                Candidate { pod, usage }
+            };
+            subjects.into_iter().map(one).collect()
+        });
+        measured.await.map_err(|error| RuntimeError::Refused { message: error.to_string() })
     }
 
     /// `short` is what the node needs; `None` when the pod has only itself to blame.
@@ -234,28 +250,4 @@ impl Reclaimer {
         }
         freed
     }
-}
-
-/// What the pods use of memory, as sampled, and of the disk, as it is now; `used` is by the runtime's id.
-async fn measure(
-    host: &Host,
-    scene: &Scene,
-    pods: Vec<Arc<Pod>>,
-    used: BTreeMap<String, ContainerUsage>,
-) -> Result<Vec<Candidate>, RuntimeError> {
-    let subjects: Vec<_> = pods
-        .into_iter()
-        .map(|pod| {
-            let runtime = scene.pods.get(pod.metadata.uid.as_deref().unwrap_or_default()).cloned();
-            (Folders::of(&host.paths, &pod), pod, runtime)
-        })
-        .collect();
-    let measured = tokio::task::spawn_blocking(move || {
-        let one = |(folders, pod, runtime): (Folders, Arc<Pod>, Option<PodRuntime>)| {
-            let usage = usage::measure(&pod, runtime.as_ref(), &used, &folders);
-            Candidate { pod, usage }
-        };
-        subjects.into_iter().map(one).collect()
-    });
-    measured.await.map_err(|error| RuntimeError::Refused { message: error.to_string() })
 }

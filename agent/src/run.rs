@@ -20,6 +20,7 @@ use crate::shutdown::shut_down;
 use crate::statics;
 use crate::streams::Sessions;
 use crate::tunnel::{self, NodeApi, TunnelSettings};
+use crate::usage;
 
 /// How long the parts of an agent may take to stop.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -102,7 +103,6 @@ async fn start(
     let pods = start_pods(config, desired.clone(), reports.clone(), tokens, sources, tasks).await?;
     info!(node = %config.node_name, runtime = %pods.runtime_version, "the agent runs");
     let sessions = Sessions::new(pods.runtime.clone(), desired.clone(), config.node_ip, tasks.clone());
-    let usage = pods.usage.clone();
     let (health, runtime_health) = watch::channel(RuntimeHealth::default());
     let (circumstances, probe_counts) = (pods.circumstances.clone(), pods.probe_counts.clone());
     let pods = Arc::new(pods);
@@ -130,7 +130,8 @@ async fn start(
         thresholds: config.reclaim.thresholds.clone(),
     };
     node::start(settings, (runtime_health, network), reports, circumstances, clock.clone(), tasks);
-    if let Some(usage) = usage {
+    if config.runtime.is_real() {
+        let usage = usage::start(&config.node_name, sessions.runtime(), clock.clone(), tasks);
         let logs = Logs::new(paths.logs_dir(), desired, gateway.statuses.clone(), clock);
         let api = NodeApi::new(logs, sessions, usage, probe_counts, render_metrics);
         let settings = TunnelSettings { servers: config.servers.clone(), identity: identity(config) };

@@ -67,6 +67,11 @@ impl Sessions {
         Self { runtime, desired, node_ip, tasks }
     }
 
+    /// What runs the containers.
+    pub(crate) fn runtime(&self) -> Arc<dyn Runtime> {
+        self.runtime.clone()
+    }
+
     /// A new process in a container.
     ///
     /// # Errors

@@ -1,7 +1,6 @@
 //! What the node and its containers use: sampled every few seconds, told as rates between the last two samples.
 //!
-//! Nobody else measures: who makes room on the node reads the same sample. Nothing is sent anywhere: who wants to know
-//! asks over the tunnel, and gets the same from whichever server it asked
+//! Nothing is sent anywhere: who wants to know asks over the tunnel, and gets the same from whichever server it asked
 //! (`control/apiserver/design/0009-proxies-and-measures.md`). A restarted agent knows rates again after one period.
 
 mod cadvisor;
@@ -28,19 +27,11 @@ use rates::Measured;
 /// The kubelet's, and short enough for who scales by it.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// The newest sample and the newest rates. Clones read the same.
+/// The newest rates. Clones read the same.
 #[derive(Clone)]
 pub struct Usage {
     node: Arc<str>,
-    /// `None` while the runtime does not say.
-    sample: watch::Receiver<Option<Arc<Sample>>>,
     measured: watch::Receiver<Arc<Measured>>,
-}
-
-/// Where the sampler puts what it finds.
-struct Findings {
-    sample: watch::Sender<Option<Arc<Sample>>>,
-    measured: watch::Sender<Arc<Measured>>,
 }
 
 /// Everything at one moment.
@@ -72,39 +63,33 @@ struct PodName {
 
 /// Samples until `tasks` end.
 pub fn start(node: &str, runtime: Arc<dyn Runtime>, clock: Arc<dyn Clock>, tasks: &Tasks) -> Usage {
-    let (found, sample) = watch::channel(None);
     let (publish, measured) = watch::channel(Arc::default());
-    let findings = Findings { sample: found, measured: publish };
     let stop = tasks.stop().clone();
     tasks.spawn_infallible("usage", async move {
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
-            () = keep_sampling(runtime.as_ref(), clock.as_ref(), &findings) => {}
+            () = keep_sampling(runtime.as_ref(), clock.as_ref(), &publish) => {}
         }
     });
-    Usage { node: node.into(), sample, measured }
+    Usage { node: node.into(), measured }
 }
 
-async fn keep_sampling(runtime: &dyn Runtime, clock: &dyn Clock, findings: &Findings) {
+async fn keep_sampling(runtime: &dyn Runtime, clock: &dyn Clock, publish: &watch::Sender<Arc<Measured>>) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut before: Option<Arc<Sample>> = None;
+    let mut before: Option<Sample> = None;
     loop {
         ticks.tick().await;
-        match Sample::take(runtime, clock).await.map(Arc::new) {
+        match Sample::take(runtime, clock).await {
             Ok(now) => {
                 if let Some(before) = &before {
-                    findings.measured.send_replace(Arc::new(rates::between(before, &now)));
+                    publish.send_replace(Arc::new(rates::between(before, &now)));
                 }
-                findings.sample.send_replace(Some(now.clone()));
                 before = Some(now);
             }
-            Err(error) => {
-                // The runtime's health is told elsewhere, louder.
-                debug!(error = %in_full(&error), "no sample of what containers use");
-                findings.sample.send_replace(None);
-            }
+            // The runtime's health is told elsewhere, louder.
+            Err(error) => debug!(error = %in_full(&error), "no sample of what containers use"),
         }
     }
 }
@@ -129,13 +114,6 @@ impl Sample {
 }
 
 impl Usage {
-    /// What each container used when it was last looked at, by the runtime's id; `None` when that failed, or was not
-    /// done yet.
-    pub(crate) fn of_containers(&self) -> Option<BTreeMap<String, ContainerUsage>> {
-        let sample = self.sample.borrow().clone()?;
-        Some(sample.containers.iter().map(|(id, running)| (id.clone(), running.usage)).collect())
-    }
-
     /// For the API server, which makes metrics.k8s.io of it.
     pub(crate) fn brief(&self) -> Value {
         let measured = self.measured.borrow().clone();

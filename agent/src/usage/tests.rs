@@ -27,16 +27,7 @@ fn measured() -> Usage {
     let mut next = sample(10, &[("a/x", 3_000_000_000), ("a/y", 7), ("b/x", 4), ("c/x", 0)]);
     next.instant = base.instant + Duration::from_secs(10);
     let (_, measured) = watch::channel(Arc::new(rates::between(&base, &next)));
-    let (_, sample) = watch::channel(Some(Arc::new(next)));
-    Usage { node: "n1".into(), sample, measured }
-}
-
-#[test]
-fn who_makes_room_reads_the_newest_sample() {
-    let used = measured().of_containers().expect("sampled");
-    let expected = ContainerUsage { cpu_nanos: 3_000_000_000, memory_bytes: 4096, layer_bytes: 1 };
-    assert_eq!(used.get("a/x"), Some(&expected));
-    assert_eq!(used.len(), 4);
+    Usage { node: "n1".into(), measured }
 }
 
 /// One whose counter went back, and one that is new, are not told as used.
@@ -120,9 +111,7 @@ fn summary_and_exposition_are_a_kubelets() {
 #[test]
 fn before_the_second_sample_nothing_is_known() {
     let (_, measured) = watch::channel(Arc::default());
-    let (_, sample) = watch::channel(None);
-    let usage = Usage { node: "n1".into(), sample, measured };
-    assert_eq!(usage.of_containers(), None);
+    let usage = Usage { node: "n1".into(), measured };
     assert_eq!(usage.brief(), json!({"pods": []}));
     assert_eq!(usage.summary(), json!({"node": {"nodeName": "n1"}, "pods": []}));
     assert!(usage.exposition().ends_with("scrape_error 1\n"));
