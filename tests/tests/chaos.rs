@@ -155,6 +155,11 @@ fn a_kubeconfig_is_enough_and_a_namespace_of_its_own_is_all_that_is_used() {
     let cluster = Cluster::start(Size { servers: 3, agents: 0 });
     let kubectl = cluster.kubectl("1.36");
     kubectl.ok("create configmap chaos-0 --from-literal=own=untouched");
+    eventually(NAMESPACE_SEEN, "every namespace has what controllers put there", || {
+        let namespaces = kubectl.ok("get namespaces -o name");
+        let roots = kubectl.ok("get configmaps -A -o name --field-selector metadata.name=kube-root-ca.crt");
+        expect_that(roots.lines().count() == namespaces.lines().count(), format!("{namespaces}{roots}"))
+    });
     let before = kubectl.ok("get configmaps -A -o json");
     let (kubeconfig, runs) = (cluster.dir().join("kubeconfig"), tempfile::tempdir().expect("a folder"));
     let (code, said, noted) =
