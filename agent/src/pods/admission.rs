@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use client::node_affinity;
-use k8s_openapi::api::core::v1::{Container, ContainerPort, Node, Pod, Taint, Toleration};
+use client::tolerations::tolerates;
+use k8s_openapi::api::core::v1::{Container, ContainerPort, Node, Pod, Taint};
 
 use super::configuration::Refused;
 use super::fields::Allocatable;
@@ -80,16 +81,6 @@ fn tolerates_memory_pressure(pod: &Pod) -> bool {
         ..Taint::default()
     };
     pod.spec.iter().flat_map(|spec| spec.tolerations.iter().flatten()).any(|it| tolerates(it, &taint))
-}
-
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let key = toleration.key.as_deref().unwrap_or_default();
-    let effect = toleration.effect.as_deref().unwrap_or_default();
-    let exists = toleration.operator.as_deref() == Some("Exists");
-    let same_value = toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or("");
-    (effect.is_empty() || effect == taint.effect)
-        && (key == taint.key || key.is_empty() && exists)
-        && (exists || same_value)
 }
 
 fn other_system(pod: &Pod) -> Result<(), Refused> {

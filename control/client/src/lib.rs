@@ -17,6 +17,7 @@ pub mod node_affinity;
 mod object;
 mod resource;
 mod selector;
+pub mod tolerations;
 mod transport;
 mod watch;
 mod workqueue;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
+use client::tolerations::tolerates;
 use client::{Delete, EventKind, HasMetadata, ObjectKey};
-use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use tracing::info;
 
 use crate::Shared;
@@ -102,20 +103,6 @@ fn plan(pod: &Pod, taints: &[Taint], now: Timestamp) -> Verdict {
         };
     }
     verdict
-}
-
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    if set(&toleration.effect).is_some_and(|effect| effect != taint.effect) {
-        return false;
-    }
-    if set(&toleration.key).is_some_and(|key| key != taint.key) {
-        return false;
-    }
-    match toleration.operator.as_deref() {
-        Some("Exists") => true,
-        _ => set(&toleration.key).is_some() && set(&toleration.value) == set(&taint.value),
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::ops::{AddAssign, SubAssign};
 use std::sync::Arc;
 
 use client::{HasMetadata, ObjectKey, controller_of};
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, Taint};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kinds::quantity;
 
@@ -185,17 +185,8 @@ pub(crate) fn is_to_be_scheduled(pod: &Pod) -> bool {
     is_unbound && is_ours && !is_gated && !pod.is_terminating() && holds_resources(pod)
 }
 
-/// Whether `toleration`s of the pod cover a taint: by key, value and effect, empty meaning any.
-pub(crate) fn tolerates(pod: &Pod, taint: &k8s_openapi::api::core::v1::Taint) -> bool {
-    let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let tolerations = pod.spec.iter().flat_map(|spec| spec.tolerations.iter().flatten());
-    tolerations.into_iter().any(|toleration| {
-        let key = set(&toleration.key);
-        set(&toleration.effect).is_none_or(|effect| effect == taint.effect)
-            && key.as_ref().is_none_or(|key| *key == taint.key)
-            && match toleration.operator.as_deref() {
-                Some("Exists") => true,
-                _ => key.is_some() && set(&toleration.value) == set(&taint.value),
-            }
-    })
+/// Whether one of the pod's tolerations covers a taint.
+pub(crate) fn tolerates(pod: &Pod, taint: &Taint) -> bool {
+    let mut tolerations = pod.spec.iter().flat_map(|spec| spec.tolerations.iter().flatten());
+    tolerations.any(|toleration| client::tolerations::tolerates(toleration, taint))
 }
