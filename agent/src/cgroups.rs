@@ -193,7 +193,7 @@ impl Cgroups {
 }
 
 /// The kubelet's layout (cgroupfs driver).
-fn pod_below(uid: &str, class: QosClass) -> String {
+pub(crate) fn pod_below(uid: &str, class: QosClass) -> String {
     match class {
         QosClass::Guaranteed => format!("kubepods/pod{uid}"),
         QosClass::Burstable => format!("kubepods/burstable/pod{uid}"),

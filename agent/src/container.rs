@@ -14,7 +14,7 @@ mod filling;
 mod inside;
 mod kernel;
 mod mounts;
-mod overlay;
+pub(crate) mod overlay;
 mod process;
 mod program;
 mod reaper;

@@ -7,6 +7,20 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 /// What was counted in this process so far, in Prometheus' text format.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// A page in Prometheus' text format, as far as it is written.
+#[derive(Default)]
+pub(crate) struct Page(pub(crate) String);
+
+impl Page {
+    pub(crate) fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.0.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+    }
+
+    pub(crate) fn line(&mut self, name: &str, labels: &str, value: &str, at: &str) {
+        self.0.push_str(&format!("{name}{labels} {value}{at}\n"));
+    }
+}
+
 /// From the first sight of a pod to its containers running, image pulls included.
 pub const POD_START_DURATION: &str = "kubelet_pod_start_duration_seconds";
 /// One pass of a pod's worker, by `operation_type`: sync or terminate.

@@ -97,11 +97,9 @@ impl Reporter {
             conditions.observe(self.clock.now(), &crossed, &runtime, &network);
             self.circumstances.send_modify(|it| it.pressures = conditions.pressures());
             let status = status(&self.settings, &facts, &usage, &runtime, &conditions);
-            let is_known = |(told, at): &(NodeStatus, Instant)| {
-                at.elapsed() < REPORT_EVERY && without_heartbeats(told) == without_heartbeats(&status)
-            };
-            if !told.as_ref().is_some_and(is_known) {
-                told = Some((status.clone(), Instant::now()));
+            let news = without_heartbeats(&status);
+            if !told.as_ref().is_some_and(|(told, at)| at.elapsed() < REPORT_EVERY && *told == news) {
+                told = Some((news, Instant::now()));
                 self.reports.node(status, labels(&self.settings)).await;
             }
             tokio::select! {

@@ -339,17 +339,19 @@ impl Pods {
                 handle.wake.notify_one();
             }
         }
-        self.seen = Some(all.clone());
+        self.seen = Some(all);
         // What is wanted may have become known while the runtime was asked.
         let desired = self.apply(stop);
         if desired.synced {
-            for (uid, pod) in &all {
-                if !self.workers.contains_key(uid) {
-                    let key = PodKey::new(&pod.namespace, &pod.name);
-                    info!(pod = %key, %uid, "a pod runs that nobody wants");
-                    let order = Order { pod: None, gone: true, desired: desired.clone() };
-                    self.start(key, uid.clone(), order, None, stop);
-                }
+            let seen = self.seen.iter().flatten();
+            let unwanted: Vec<(String, PodKey)> = seen
+                .filter(|(uid, _)| !self.workers.contains_key(*uid))
+                .map(|(uid, pod)| (uid.clone(), PodKey::new(&pod.namespace, &pod.name)))
+                .collect();
+            for (uid, key) in unwanted {
+                info!(pod = %key, %uid, "a pod runs that nobody wants");
+                let order = Order { pod: None, gone: true, desired: desired.clone() };
+                self.start(key, uid, order, None, stop);
             }
         }
     }

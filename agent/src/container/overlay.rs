@@ -52,27 +52,42 @@ fn mount_overlay(root: &Root) -> Result<(), StartFailure> {
 
 /// Linux 6.7 and newer: any number of layers, each named whole.
 fn layer_by_layer(root: &Root) -> KernelResult<OwnedFd> {
-    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_string(&context, "source", "overlay")?;
-    for layer in &root.layers {
-        fsconfig_set_string(&context, "lowerdir+", layer)?;
-    }
+    let context = over_layers("overlay", root.layers.iter().map(PathBuf::as_path))?;
     fsconfig_set_string(&context, "upperdir", escaped(&root.upper, b"\\"))?;
     fsconfig_set_string(&context, "workdir", escaped(&root.work, b"\\"))?;
     fsconfig_create(&context)?;
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
 }
 
+/// An overlay that is still to be made of these layers, the uppermost first.
+pub(crate) fn over_layers<'a>(
+    source: &str,
+    layers: impl IntoIterator<Item = &'a Path>,
+) -> KernelResult<OwnedFd> {
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&context, "source", source)?;
+    for layer in layers {
+        fsconfig_set_string(&context, "lowerdir+", layer)?;
+    }
+    Ok(context)
+}
+
+/// The same layers as the setting that any kernel takes.
+pub(crate) fn lowerdir<'a>(layers: impl IntoIterator<Item = &'a Path>) -> Vec<u8> {
+    let mut setting = b"lowerdir=".to_vec();
+    for (index, layer) in layers.into_iter().enumerate() {
+        if index > 0 {
+            setting.push(b':');
+        }
+        setting.extend(escaped(layer, b"\\:,"));
+    }
+    setting
+}
+
 /// The folder above all layers, and the settings with layers named from there: short names leave room for many.
 fn settings(root: &Root) -> (PathBuf, Vec<u8>) {
     let above = common_folder(&root.layers);
-    let mut settings = b"lowerdir=".to_vec();
-    for (index, layer) in root.layers.iter().enumerate() {
-        if index > 0 {
-            settings.push(b':');
-        }
-        settings.extend(escaped(layer.strip_prefix(&above).unwrap_or(layer), b"\\:,"));
-    }
+    let mut settings = lowerdir(root.layers.iter().map(|layer| layer.strip_prefix(&above).unwrap_or(layer)));
     for (name, path) in [(",upperdir=", &root.upper), (",workdir=", &root.work)] {
         settings.extend(name.as_bytes());
         settings.extend(escaped(path, b"\\,"));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::desired::PodKey;
-use crate::metrics::PROBES;
+use crate::metrics::{PROBES, Page};
 
 /// Those of all pods of a node.
 #[derive(Clone, Debug, Default)]
@@ -51,20 +51,20 @@ impl ProbeCounts {
 
     /// In Prometheus' text format.
     pub(crate) fn exposition(&self) -> String {
-        let mut page = format!(
-            "# HELP {PROBES} Cumulative number of a liveness, readiness or startup probe for a container by result.\n\
-             # TYPE {PROBES} counter\n"
-        );
+        let mut page = Page::default();
+        let help = "Cumulative number of a liveness, readiness or startup probe for a container by result.";
+        page.family(PROBES, "counter", help);
         for (uid, pod) in self.lock().iter() {
             let PodKey { namespace, name } = &pod.pod;
             for ((container, kind, result), count) in &pod.counts {
-                page += &format!(
-                    "{PROBES}{{container=\"{container}\",namespace=\"{namespace}\",pod=\"{name}\",\
-                     pod_uid=\"{uid}\",probe_type=\"{kind}\",result=\"{result}\"}} {count}\n"
+                let labels = format!(
+                    "{{container=\"{container}\",namespace=\"{namespace}\",pod=\"{name}\",pod_uid=\"{uid}\",\
+                     probe_type=\"{kind}\",result=\"{result}\"}}"
                 );
+                page.line(PROBES, &labels, &count.to_string(), "");
             }
         }
-        page
+        page.0
     }
 }
 

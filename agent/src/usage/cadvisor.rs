@@ -10,8 +10,9 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::rates::{ContainerMeasured, Measured, PodMeasured};
-use super::text::{Page, seconds};
-use crate::cgroups::{QosClass, qos_class};
+use super::text::seconds;
+use crate::cgroups::{QosClass, pod_below, qos_class};
+use crate::metrics::Page;
 use crate::pods::named;
 
 /// One row: its labels and what was used.
@@ -95,12 +96,8 @@ fn one(measured: &PodMeasured, container: &ContainerMeasured, pod: Option<&Arc<P
 
 /// As seen from where the node's own pods begin.
 fn cgroup(uid: &str, pod: Option<&Arc<Pod>>) -> String {
-    let class = match pod.map(|pod| qos_class(pod)) {
-        Some(QosClass::BestEffort) => "/besteffort",
-        Some(QosClass::Burstable) => "/burstable",
-        Some(QosClass::Guaranteed) | None => "",
-    };
-    format!("/kubepods{class}/pod{uid}")
+    let class = pod.map_or(QosClass::Guaranteed, |pod| qos_class(pod));
+    format!("/{}", pod_below(uid, class))
 }
 
 fn labels(values: [&str; 6]) -> String {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::rates::{ContainerMeasured, Measured, PodMeasured};
+use crate::metrics::Page;
 
 pub(super) fn summary(node: &str, measured: &Measured) -> Value {
     let Some(window) = &measured.window else { return json!({"node": {"nodeName": node}, "pods": []}) };
@@ -107,19 +108,7 @@ pub(super) fn exposition(measured: &Measured) -> String {
     page.0
 }
 
-/// A page in Prometheus' text format, as far as it is written.
-#[derive(Default)]
-pub(super) struct Page(pub(super) String);
-
 impl Page {
-    pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
-        self.0.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
-    }
-
-    pub(super) fn line(&mut self, name: &str, labels: &str, value: &str, at: &str) {
-        self.0.push_str(&format!("{name}{labels} {value}{at}\n"));
-    }
-
     fn containers(&mut self, of: &Measured, name: &str, at: &str, value: fn(&ContainerMeasured) -> String) {
         for pod in &of.pods {
             let (namespace, pod_name) = (&pod.pod.namespace, &pod.pod.name);

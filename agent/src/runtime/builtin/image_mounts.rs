@@ -2,7 +2,6 @@
 //!
 //! The table of mounts is the only memory of which images are volumes.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -10,10 +9,10 @@ use std::path::{Path, PathBuf};
 use nix::mount::MsFlags;
 use rustix::fs::CWD;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, move_mount,
+    FsMountFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag, fsmount, move_mount,
 };
 
+use crate::container::overlay;
 use crate::images::StoredImage;
 
 /// Mounts the image at `target`, unless it is there. `nothing` is an empty folder, since it takes two for an overlay.
@@ -32,7 +31,7 @@ pub(super) fn mount(image: &StoredImage, nothing: &Path, target: &Path) -> io::R
         // Kernels before 6.7 take all layers in one text only.
         Err(rustix::io::Errno::INVAL) => {
             let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-            let settings = settings(&layers);
+            let settings = overlay::lowerdir(layers.iter().copied());
             Ok(nix::mount::mount(
                 Some(image.id.as_str()),
                 target,
@@ -52,11 +51,7 @@ pub(super) fn is_mounted(id: &str) -> bool {
 }
 
 fn layered(id: &str, layers: &[&Path]) -> rustix::io::Result<OwnedFd> {
-    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_string(&context, "source", id)?;
-    for layer in layers {
-        fsconfig_set_string(&context, "lowerdir+", *layer)?;
-    }
+    let context = overlay::over_layers(id, layers.iter().copied())?;
     fsconfig_set_flag(&context, "ro")?;
     fsconfig_create(&context)?;
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
@@ -64,21 +59,6 @@ fn layered(id: &str, layers: &[&Path]) -> rustix::io::Result<OwnedFd> {
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-}
-
-fn settings(layers: &[&Path]) -> OsString {
-    let mut settings = OsString::from("lowerdir=");
-    for (number, layer) in layers.iter().enumerate() {
-        if number > 0 {
-            settings.push(":");
-        }
-        let mut escaped = layer.display().to_string();
-        for special in ["\\", ":", ","] {
-            escaped = escaped.replace(special, &format!("\\{special}"));
-        }
-        settings.push(escaped);
-    }
-    settings
 }
 
 fn table() -> io::Result<String> {
@@ -112,7 +92,7 @@ mod tests {
 
     #[test]
     fn old_kernels_are_told_in_one_text() {
-        let text = settings(&[Path::new("/a:b"), Path::new("/c")]);
-        assert_eq!(text.to_str(), Some("lowerdir=/a\\:b:/c"));
+        let text = overlay::lowerdir([Path::new("/a:b"), Path::new("/c")]);
+        assert_eq!(str::from_utf8(&text), Ok("lowerdir=/a\\:b:/c"));
     }
 }
