@@ -3,6 +3,11 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::eventually::{eventually, expect_that};
 
 /// One version of kubectl against one cluster.
 #[derive(Clone, Debug)]
@@ -92,6 +97,30 @@ impl Kubectl {
         let said = self.with_input("apply -f -", manifest);
         assert!(said.ok, "kubectl apply: {}{}", said.stdout, said.stderr);
         said.stdout
+    }
+
+    /// A pod of the namespace `default`; null when there is none.
+    pub fn pod(&self, name: &str) -> Value {
+        let said = self.run(&format!("get pod {name} -o json"));
+        serde_json::from_str(&said.stdout).unwrap_or_default()
+    }
+
+    /// The pod, once `fits` holds of it.
+    ///
+    /// # Panics
+    /// When the deadline passes.
+    pub fn until_pod(
+        &self,
+        within: Duration,
+        name: &str,
+        what: &str,
+        fits: impl Fn(&Value) -> bool,
+    ) -> Value {
+        eventually(within, &format!("{name} is {what}"), || {
+            let pod = self.pod(name);
+            expect_that(fits(&pod), pod["status"].to_string())?;
+            Ok::<_, String>(pod)
+        })
     }
 
     /// The command itself, for who wants to read its output while it runs.

@@ -5,4 +5,5 @@ pub mod cluster;
 pub mod etcdctl;
 pub mod eventually;
 pub mod kubectl;
+pub mod process;
 pub mod registry;

@@ -27,9 +27,9 @@ fn pods_live_on_while_the_control_plane_is_away() {
     std::fs::create_dir(&witness.0).expect("a folder");
     kubectl.apply(&manifest(&witness.0));
     for name in PODS {
-        until(&kubectl, name, "ready", |pod| pod["status"]["containerStatuses"][0]["ready"] == true);
+        kubectl.until_pod(SOON, name, "ready", |pod| pod["status"]["containerStatuses"][0]["ready"] == true);
     }
-    let before: Vec<Value> = PODS.iter().map(|name| pod(&kubectl, name)).collect();
+    let before: Vec<Value> = PODS.iter().map(|name| kubectl.pod(name)).collect();
 
     SERVERS.iter().for_each(|server| cluster.signal(server, "KILL"));
     containers_are_restarted(&witness);
@@ -91,7 +91,7 @@ fn a_restarted_agent_leaves_them_alone(cluster: &mut Cluster, witness: &Witness)
 
 fn what_happened_is_told(kubectl: &Kubectl, witness: &Witness, before: &[Value]) {
     for (name, restarts) in [("crashes", 3), ("probed", 1), ("steady", 0)] {
-        let told = until(kubectl, name, "told of", |pod| {
+        let told = kubectl.until_pod(SOON, name, "told of", |pod| {
             let container = &pod["status"]["containerStatuses"][0];
             container["restartCount"] == restarts && container["ready"] == true
         });
@@ -102,21 +102,10 @@ fn what_happened_is_told(kubectl: &Kubectl, witness: &Witness, before: &[Value])
         assert_eq!(id(&told) == id(old), restarts == 0, "{name}");
         assert_eq!(witness.starts(name).len(), restarts + 1, "{name} was not started again by the return");
     }
-    until(kubectl, "static-agent-1", "shown", |pod| pod["status"]["containerStatuses"][0]["ready"] == true);
+    kubectl.until_pod(SOON, "static-agent-1", "shown", |pod| {
+        pod["status"]["containerStatuses"][0]["ready"] == true
+    });
     assert_eq!(witness.starts("static").len(), 1);
-}
-
-fn pod(kubectl: &Kubectl, name: &str) -> Value {
-    let said = kubectl.run(&format!("get pod {name} -o json"));
-    serde_json::from_str(&said.stdout).unwrap_or_default()
-}
-
-fn until(kubectl: &Kubectl, name: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
-    eventually(SOON, &format!("{name} is {what}"), || {
-        let pod = pod(kubectl, name);
-        expect_that(fits(&pod), pod["status"].to_string())?;
-        Ok::<_, String>(pod)
-    })
 }
 
 /// The folder where pods leave what they do, and find what to do.

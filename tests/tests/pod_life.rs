@@ -64,19 +64,6 @@ spec:
   containers: [{name: c, image: 'localhost/web:1'}]
 ";
 
-fn pod(kubectl: &Kubectl, name: &str) -> Value {
-    let said = kubectl.run(&format!("get pod {name} -o json"));
-    serde_json::from_str(&said.stdout).unwrap_or_default()
-}
-
-fn until(kubectl: &Kubectl, name: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
-    eventually(SOON, &format!("{name} is {what}"), || {
-        let pod = pod(kubectl, name);
-        expect_that(fits(&pod), pod["status"].to_string())?;
-        Ok::<_, String>(pod)
-    })
-}
-
 fn runs(pod: &Value) -> bool {
     pod["status"]["containerStatuses"][0]["ready"] == true
 }
@@ -91,12 +78,12 @@ fn nodes_run_pods_as_a_kubelet_does() {
     let kubectl = cluster.kubectl("1.36");
     kubectl.apply(PODS);
     resized(&kubectl);
-    let rules = until(&kubectl, "rules", "finished", |pod| pod["status"]["phase"] == "Succeeded");
+    let rules = kubectl.until_pod(SOON, "rules", "finished", |pod| pod["status"]["phase"] == "Succeeded");
     assert_eq!(rules["status"]["containerStatuses"][0]["restartCount"], 1);
-    let grows = until(&kubectl, "grows", "evicted", |pod| pod["status"]["reason"] == "Evicted");
+    let grows = kubectl.until_pod(SOON, "grows", "evicted", |pod| pod["status"]["reason"] == "Evicted");
     assert_eq!(grows["status"]["message"], "Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". ");
     assert_eq!(grows["status"]["phase"], "Failed");
-    let late = until(&kubectl, "late", "ended", |pod| pod["status"]["phase"] == "Failed");
+    let late = kubectl.until_pod(SOON, "late", "ended", |pod| pod["status"]["phase"] == "Failed");
     assert_eq!(late["status"]["reason"], "DeadlineExceeded");
     from_files(&cluster, &kubectl);
     not_taken(&kubectl);
@@ -105,7 +92,7 @@ fn nodes_run_pods_as_a_kubelet_does() {
 }
 
 fn resized(kubectl: &Kubectl) {
-    until(kubectl, "sized", "running", runs);
+    kubectl.until_pod(SOON, "sized", "running", runs);
     let resize = |cpu: &str| {
         let resources = json!({"requests": {"cpu": cpu}, "limits": {"cpu": cpu}});
         let patch = json!({"spec": {"containers": [{"name": "c", "resources": resources}]}});
@@ -113,23 +100,24 @@ fn resized(kubectl: &Kubectl) {
     };
     resize("200m");
     let given = |pod: &Value| pod["status"]["containerStatuses"][0]["resources"]["limits"]["cpu"].clone();
-    let sized = until(kubectl, "sized", "resized", |pod| given(pod) == "200m");
+    let sized = kubectl.until_pod(SOON, "sized", "resized", |pod| given(pod) == "200m");
     assert_eq!(sized["status"]["containerStatuses"][0]["allocatedResources"]["cpu"], "200m");
     assert_eq!(sized["status"]["containerStatuses"][0]["restartCount"], 0);
     assert_eq!(sized["status"]["observedGeneration"], sized["metadata"]["generation"]);
     resize("1000");
-    let refused = until(kubectl, "sized", "refused", |pod| condition(pod, "PodResizePending").is_some());
+    let refused =
+        kubectl.until_pod(SOON, "sized", "refused", |pod| condition(pod, "PodResizePending").is_some());
     assert_eq!(condition(&refused, "PodResizePending").expect("just seen")["reason"], "Infeasible");
     assert_eq!(given(&refused), "200m");
     resize("100m");
-    let back = until(kubectl, "sized", "resized again", |pod| given(pod) == "100m");
+    let back = kubectl.until_pod(SOON, "sized", "resized again", |pod| given(pod) == "100m");
     assert!(condition(&back, "PodResizePending").is_none(), "{back}");
 }
 
 fn from_files(cluster: &Cluster, kubectl: &Kubectl) {
     let file = cluster.dir().join("agent-1/manifests/static.yaml");
     std::fs::write(&file, STATIC).expect("a manifest");
-    let mirror = until(kubectl, "static-agent-1", "running", runs);
+    let mirror = kubectl.until_pod(SOON, "static-agent-1", "running", runs);
     assert_eq!(mirror["metadata"]["annotations"]["kubernetes.io/config.source"], "file");
     assert_eq!(
         mirror["metadata"]["ownerReferences"][0]["name"], "agent-1",
@@ -138,7 +126,8 @@ fn from_files(cluster: &Cluster, kubectl: &Kubectl) {
     let id = mirror["status"]["containerStatuses"][0]["containerID"].clone();
     kubectl.ok("delete pod static-agent-1 --wait=false");
     let uid = mirror["metadata"]["uid"].clone();
-    let again = until(kubectl, "static-agent-1", "back", |pod| runs(pod) && pod["metadata"]["uid"] != uid);
+    let again =
+        kubectl.until_pod(SOON, "static-agent-1", "back", |pod| runs(pod) && pod["metadata"]["uid"] != uid);
     assert_eq!(again["status"]["containerStatuses"][0]["containerID"], id, "only what shows it was deleted");
     let log = kubectl.ok("logs static-agent-1");
     assert!(log.contains("serving"), "{log}");
@@ -161,7 +150,7 @@ fn bound(name: &str, spec: &Value) -> String {
 
 /// The pod has failed for this reason, and an event says so; its status has this in its message.
 fn refused(kubectl: &Kubectl, name: &str, reason: &str, message: &str) {
-    let pod = until(kubectl, name, "refused", |pod| pod["status"]["phase"] == "Failed");
+    let pod = kubectl.until_pod(SOON, name, "refused", |pod| pod["status"]["phase"] == "Failed");
     assert_eq!(pod["status"]["reason"], reason, "{pod}");
     let told = pod["status"]["message"].as_str().unwrap_or_default();
     assert!(told.starts_with(&format!("Pod was rejected: {message}")), "{told}");
@@ -185,7 +174,7 @@ fn not_taken(kubectl: &Kubectl) {
     // Labels that somebody gives the node count at once.
     kubectl.ok("label node agent-1 zone=some");
     kubectl.apply(&bound("here", &json!({"nodeSelector": {"zone": "some"}})));
-    until(kubectl, "here", "running", runs);
+    kubectl.until_pod(SOON, "here", "running", runs);
 }
 
 /// A pod that stops is asked whether it is still ready, and not whether it should be restarted.
@@ -201,9 +190,9 @@ fn stopping(kubectl: &Kubectl) {
             "failureThreshold": 1, "initialDelaySeconds": 3},
         "lifecycle": {"preStop": hook}});
     kubectl.apply(&bound("drains", &json!({"containers": [container], "terminationGracePeriodSeconds": 15})));
-    let before = until(kubectl, "drains", "ready", runs);
+    let before = kubectl.until_pod(SOON, "drains", "ready", runs);
     kubectl.ok("delete pod drains --wait=false");
-    let drains = until(kubectl, "drains", "not ready any more", |pod| {
+    let drains = kubectl.until_pod(SOON, "drains", "not ready any more", |pod| {
         condition(pod, "Ready").is_some_and(|ready| ready["status"] == "False")
     });
     let container = &drains["status"]["containerStatuses"][0];
@@ -224,7 +213,7 @@ fn with_the_node(cluster: &mut Cluster, kubectl: &Kubectl) {
     let stubborn = json!([{"name": "c", "image": "localhost/web:1",
         "command": ["sh", "-c", "trap '' TERM; while true; do sleep 1; done"]}]);
     kubectl.apply(&bound("stubborn", &json!({"containers": stubborn, "terminationGracePeriodSeconds": 12})));
-    until(kubectl, "stubborn", "running", runs);
+    kubectl.until_pod(SOON, "stubborn", "running", runs);
     let file = cluster.dir().join("agent-1/config.yaml");
     let text = std::fs::read_to_string(&file).expect("a configuration");
     let mut config: Value = serde_json::from_str(&text).expect("JSON");
@@ -233,7 +222,7 @@ fn with_the_node(cluster: &mut Cluster, kubectl: &Kubectl) {
     std::fs::write(&file, config.to_string()).expect("a configuration");
     cluster.signal("agent-1", "KILL");
     cluster.restart("agent-1");
-    until(kubectl, "sized", "adopted", |pod| {
+    kubectl.until_pod(SOON, "sized", "adopted", |pod| {
         runs(pod) && pod["status"]["containerStatuses"][0]["restartCount"] == 0
     });
     eventually(SOON, "the node tells that it is short of something", || {
@@ -243,7 +232,7 @@ fn with_the_node(cluster: &mut Cluster, kubectl: &Kubectl) {
     kubectl.apply(&bound("unwelcome", &json!({})));
     refused(kubectl, "unwelcome", "Evicted", "The node had condition: [PIDPressure].");
     kubectl.apply(&bound("needed", &json!({"priorityClassName": "system-node-critical"})));
-    until(kubectl, "needed", "running, whatever the node is short of", runs);
+    kubectl.until_pod(SOON, "needed", "running, whatever the node is short of", runs);
     cluster.signal("agent-1", "TERM");
     eventually(SOON, "the node says that it goes down", || {
         let said =
@@ -252,7 +241,8 @@ fn with_the_node(cluster: &mut Cluster, kubectl: &Kubectl) {
     });
     kubectl.apply(&bound("late-comer", &json!({"priorityClassName": "system-node-critical"})));
     refused(kubectl, "late-comer", "NodeShutdown", "Pod was rejected as the node is shutting down.");
-    let sized = until(kubectl, "sized", "ended with its node", |pod| pod["status"]["phase"] == "Failed");
+    let sized =
+        kubectl.until_pod(SOON, "sized", "ended with its node", |pod| pod["status"]["phase"] == "Failed");
     assert_eq!(sized["status"]["reason"], "Terminated");
     assert_eq!(
         condition(&sized, "DisruptionTarget").expect("it is told why")["reason"],

@@ -68,9 +68,7 @@ fn runs(kubectl: &Kubectl, pod: &str) {
 }
 
 fn status(kubectl: &Kubectl, pod: &str) -> Value {
-    let said = kubectl.run(&format!("get pod {pod} -o json"));
-    let pod: Value = serde_json::from_str(&said.stdout).unwrap_or_default();
-    pod["status"]["containerStatuses"][0].clone()
+    kubectl.pod(pod)["status"]["containerStatuses"][0].clone()
 }
 
 fn events(kubectl: &Kubectl, pod: &str) -> String {

@@ -3,12 +3,13 @@
 //! Prints figures and judges none: they are one machine's, in one run.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use tests::cluster::{Cluster, Size};
 use tests::eventually::{eventually, expect_that};
+use tests::process::resident_kib;
 use tokio::time::Instant;
 
 const PODS: usize = 50;
@@ -18,7 +19,7 @@ const SOON: Duration = Duration::from_secs(60);
 fn main() {
     let mut cluster = Cluster::start(Size { servers: 3, agents: 2 });
     let weights = |names: &[&str]| {
-        let mib = names.iter().map(|name| resident_mib(cluster.pid(name)).to_string());
+        let mib = names.iter().map(|name| (resident_kib(&cluster.pid(name).to_string()) / 1024).to_string());
         mib.collect::<Vec<_>>().join(" ")
     };
     println!("idle RSS of the servers (MiB): {}", weights(&["server-1", "server-2", "server-3"]));
@@ -99,12 +100,4 @@ fn percentiles(mut times: Vec<Duration>) -> String {
     times.sort();
     let at = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)].as_millis();
     format!("p50 {} ms, p99 {} ms, max {} ms", at(50), at(99), at(100))
-}
-
-fn resident_mib(pid: i32) -> u64 {
-    let output =
-        Command::new("grep").arg("VmRSS").arg(format!("/proc/{pid}/status")).output().expect("grep runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let kib: u64 = text.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0);
-    kib / 1024
 }

@@ -66,7 +66,7 @@ impl Site {
 
     /// The resident memory of each process, in MiB.
     pub(crate) fn weights(&self) -> Vec<u64> {
-        self.pids.iter().map(|pid| resident_mib(*pid)).collect()
+        self.pids.iter().map(|pid| tests::process::resident_kib(&pid.to_string()) / 1024).collect()
     }
 
     pub(crate) async fn close(self) -> Result<()> {
@@ -76,11 +76,4 @@ impl Site {
         }
         Ok(())
     }
-}
-
-fn resident_mib(pid: i32) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("VmRSS"));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-    kib.unwrap_or_default() / 1024
 }

@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use tests::cluster::Cluster;
+use tests::process;
 
 /// What is told of the counters, and by which of their labels it is told apart.
 const COUNTERS: &[(&str, &[&str])] = &[
@@ -52,18 +53,11 @@ impl Servers {
 
 /// Processor time of a process so far; `self` is this one.
 pub(crate) fn cpu_seconds(process: &str) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-    let ticks: f64 = fields.iter().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
-    // USER_HZ is 100 on every Linux that we run on.
-    ticks / 100.0
+    process::cpu(process).as_secs_f64()
 }
 
 pub(crate) fn resident_mib(process: &str) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    let kib: f64 = line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or_default();
-    kib / 1024.0
+    process::resident_kib(process) as f64 / 1024.0
 }
 
 fn metrics_of(port: u16) -> String {

@@ -15,6 +15,7 @@ use rcgen::{
     KeyUsagePurpose,
 };
 use tempfile::TempDir;
+use tests::process;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::member::ORGANIZATION;
@@ -24,8 +25,6 @@ const MEMBERS: usize = 3;
 pub(crate) const CONNECTIONS: usize = 9;
 const START_TIME_MAX: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// The kernel counts processor time in these.
-const TICKS_PER_SECOND: u64 = 100;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -161,7 +160,7 @@ impl Fleet {
 
     /// The resident memory of each member, in bytes.
     pub(crate) fn resident(&self) -> Vec<u64> {
-        self.pids().map(resident_of).collect()
+        self.pids().map(|pid| process::resident_kib(&pid.to_string()) * 1024).collect()
     }
 
     pub(crate) async fn connect(&self, at: usize) -> Result<Client> {
@@ -180,7 +179,7 @@ impl Fleet {
 
     /// The processor time that the servers have used, all together.
     pub(crate) fn cpu(&self) -> Duration {
-        self.pids().map(cpu_of).sum()
+        self.pids().map(|pid| process::cpu(&pid.to_string())).sum()
     }
 
     fn pids(&self) -> impl Iterator<Item = u32> {
@@ -274,19 +273,4 @@ fn certify(dir: &Path) -> Result<ConnectOptions> {
         .ca_certificate(Certificate::from_pem(authority))
         .identity(Identity::from_pem(certificate, key.serialize_pem()));
     Ok(ConnectOptions::new().with_tls(tls))
-}
-
-/// User and system time of a process; zero once it is gone.
-pub(crate) fn cpu_of(pid: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    let ticks = after_name.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
-    Duration::from_millis(ticks.sum::<u64>() * 1000 / TICKS_PER_SECOND)
-}
-
-fn resident_of(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
 }

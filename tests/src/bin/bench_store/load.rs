@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use tests::process::cpu;
 use tokio::time::Instant;
 
-use crate::fleet::{Fleet, cpu_of};
+use crate::fleet::Fleet;
 
 /// One client; it shares a connection with others.
 pub(crate) trait Worker: Send + 'static {
@@ -37,9 +38,9 @@ pub(crate) async fn drive<W: Worker>(
         running.push(spawn(one(worker, warm, end)));
     }
     tokio::time::sleep_until(warm).await;
-    let before = (fleet.cpu(), cpu_of(std::process::id()));
+    let before = (fleet.cpu(), cpu("self"));
     tokio::time::sleep_until(end).await;
-    let after = (fleet.cpu(), cpu_of(std::process::id()));
+    let after = (fleet.cpu(), cpu("self"));
     let mut latencies = Vec::new();
     let mut workers = Vec::new();
     for worker in running {

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use etcd_client::{Client, KvClient, WatchOptions, WatchStream};
+use tests::process::cpu;
 use tokio::time::{Instant, timeout};
 
-use crate::fleet::{Fleet, cpu_of};
+use crate::fleet::Fleet;
 use crate::load::{Measured, percentile, spawn};
 use crate::workers::value;
 
@@ -57,7 +58,7 @@ pub(crate) async fn fan_out(
         writing.push(spawn(write(client, number, scene.clone())));
     }
     tokio::time::sleep((time / 5).max(Duration::from_secs(1))).await;
-    let usage = || (fleet.cpu(), cpu_of(std::process::id()));
+    let usage = || (fleet.cpu(), cpu("self"));
     let before = usage();
     scene.counts.store(true, Ordering::Relaxed);
     tokio::time::sleep(time).await;
