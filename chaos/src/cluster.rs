@@ -12,6 +12,7 @@ mod disk;
 mod endpoint;
 mod kernel;
 mod membership;
+pub(crate) mod memory;
 mod namespace;
 mod network;
 mod nodes;
@@ -38,6 +39,8 @@ use certificates::Certificates;
 use clock::FakeClock;
 pub use disk::Part;
 pub use endpoint::Endpoint;
+use memory::MemoryGroup;
+pub use memory::Squeezed;
 pub use namespace::{NetworkNamespace, enter_own_namespaces, in_own_namespaces};
 use network::Network;
 pub use network::{CLIENT, Link, Probed};
@@ -100,6 +103,8 @@ pub struct ClusterOptions {
     pub hold_syncs: bool,
     /// Whether the members' logs go through the harness's hands, and can be held up.
     pub gate_logs: bool,
+    /// Whether the members' memory can be limited.
+    pub own_memory: bool,
     /// Whether the members' clocks can be shifted; needs libfaketime.
     pub fake_clocks: bool,
     /// How many nodes there are that run nothing and say that all is well.
@@ -122,6 +127,7 @@ impl ClusterOptions {
             images: None,
             hold_syncs: false,
             gate_logs: false,
+            own_memory: false,
             fake_clocks: false,
             hollow_nodes: 0,
             seed: 0,
@@ -152,8 +158,9 @@ struct Member {
     seat: Seat,
     /// Of its log and its disk.
     dir: PathBuf,
-    // In this order: the process lets go of the disk and of the namespace.
+    // In this order: the process lets go of its memory, the disk and the namespace.
     process: Process,
+    memory: Option<MemoryGroup>,
     volume: Option<Volume>,
     namespace: NetworkNamespace,
     syncs: Option<HeldSyncs>,
@@ -227,12 +234,13 @@ impl Cluster {
             }
         };
         let syncs = if self.options.hold_syncs { Some(HeldSyncs::new()?) } else { None };
+        let memory = if self.options.own_memory { Some(MemoryGroup::create(name)?) } else { None };
         let clock = if self.options.fake_clocks { Some(FakeClock::create(dir.join("clock"))?) } else { None };
         let namespace = self.network.join(name, number).await?;
         let log = dir.join("log");
         let process =
             if self.options.gate_logs { Process::gated(name, log) } else { Process::new(name, log) };
-        let member = Member { address, seat, dir, process, volume, namespace, syncs, clock };
+        let member = Member { address, seat, dir, process, memory, volume, namespace, syncs, clock };
         self.members.insert(name.to_owned(), member);
         Ok(())
     }
@@ -277,9 +285,13 @@ impl Cluster {
             HeldSyncs::hold(&mut command);
         }
         member.process.start(command, &member.namespace, nursery).await?;
-        match (&member.syncs, member.process.pid()) {
-            (Some(syncs), Some(pid)) => syncs.follow(pid).await,
-            (None, _) | (_, None) => Ok(()),
+        let Some(pid) = member.process.pid() else { return Ok(()) };
+        if let Some(memory) = &member.memory {
+            memory.adopt(pid)?;
+        }
+        match &member.syncs {
+            Some(syncs) => syncs.follow(pid).await,
+            None => Ok(()),
         }
     }
 

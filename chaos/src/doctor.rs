@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde::Serialize;
 
-use crate::cluster::clock;
+use crate::cluster::{clock, memory};
 
 /// Something that faults need.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -63,6 +63,12 @@ pub fn examine() -> Vec<Capability> {
             notifies(),
             "syncs that fail, or take long",
             "a kernel with SECCOMP_FILTER, 5.19 or newer",
+        ),
+        capability(
+            "memory",
+            memory::limits_memory(),
+            "members that may use no more memory",
+            "mount the control group's memory controller",
         ),
         capability("libfaketime", clock::library().is_some(), "clocks that jump", "apt-get install faketime"),
         capability(

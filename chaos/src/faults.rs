@@ -109,6 +109,11 @@ pub enum Fault {
     LimitFiles {
         member: String,
     },
+    /// It may use no memory beyond this, and is killed where that does not do.
+    LimitMemory {
+        member: String,
+        left_bytes: u64,
+    },
     /// The wall clocks jump; healed by jumping back.
     ShiftClock {
         members: Vec<String>,
@@ -215,6 +220,7 @@ impl Fault {
             Self::PutBack { .. } => "put-back",
             Self::BlockLog { .. } => "block-log",
             Self::LimitFiles { .. } => "limit-files",
+            Self::LimitMemory { .. } => "limit-memory",
             Self::ShiftClock { .. } => "shift-clock",
             Self::RemoveMember { .. } => "remove-member",
             Self::AddMember { .. } => "add-member",
@@ -249,6 +255,7 @@ impl Fault {
             | Self::PutBack { member }
             | Self::BlockLog { member }
             | Self::LimitFiles { member }
+            | Self::LimitMemory { member, .. }
             | Self::RemoveMember { member }
             | Self::AddMember { member }
             | Self::MoveLeader { to: member }
@@ -293,6 +300,9 @@ impl Fault {
             Self::PutBack { member } => identity::put_back(cluster, member).await,
             Self::BlockLog { member } => scarcity::block_log(cluster, member).await,
             Self::LimitFiles { member } => scarcity::limit_files(cluster, member),
+            Self::LimitMemory { member, left_bytes } => {
+                scarcity::limit_memory(cluster, member, *left_bytes).await
+            }
             Self::ShiftClock { members, by_ms } => clock::shift(cluster, members, *by_ms),
             Self::RemoveMember { member } => members::remove(cluster, member).await,
             Self::AddMember { member } => members::grow(cluster, member).await,
@@ -315,6 +325,7 @@ impl Fault {
             Self::PutBack { member } => process::start(cluster, std::slice::from_ref(member)).await,
             Self::BlockLog { member } => scarcity::take_log(cluster, member).await,
             Self::LimitFiles { member } => scarcity::free_files(cluster, member).await,
+            Self::LimitMemory { member, .. } => scarcity::free_memory(cluster, member).await,
             Self::Wipe { member } => damage::come_back(cluster, member).await,
             Self::Pause { members } => process::resume(cluster, members).await,
             Self::Partition { links } | Self::Impair { links, .. } => {

@@ -130,6 +130,7 @@ async fn perform(scenario: &Scenario, plan: &Plan, machine: &Machine<'_>, folder
         disk: scenario.disk,
         hold_syncs: scenario.holds_syncs(),
         gate_logs: scenario.gates_logs(),
+        own_memory: scenario.limits_memory(),
         fake_clocks: scenario.shifts_clocks(),
         seed: plan.seed,
         hollow_nodes: scenario.hollow_nodes,

@@ -133,6 +133,11 @@ impl Scenario {
         self.plagues.iter().any(|plague| plague.blow.gates_logs())
     }
 
+    /// Whether a plague needs members whose memory can be limited.
+    pub fn limits_memory(&self) -> bool {
+        self.plagues.iter().any(|plague| plague.blow.limits_memory())
+    }
+
     /// Whether a plague needs members whose clocks can be shifted.
     pub fn shifts_clocks(&self) -> bool {
         self.plagues.iter().any(|plague| plague.blow.shifts_clocks())

@@ -52,3 +52,37 @@ pub(super) async fn free_files(cluster: &mut Cluster, member: &str) -> Result<St
     let started = process::start(cluster, &[member.to_owned()]).await?;
     Ok(join(format!("{member} may open files"), &started))
 }
+
+/// It may use no memory beyond this; installed once it has wanted to.
+pub(super) async fn limit_memory(cluster: &mut Cluster, member: &str, left_bytes: u64) -> Result<Step> {
+    if !cluster.options().own_memory {
+        return Ok(skipped("the members' memory is not their own"));
+    }
+    if !cluster.is_running(member)? {
+        return Ok(skipped("it does not run"));
+    }
+    let before = cluster.squeezed(member)?;
+    let (used, most) = cluster.limit_memory(member, left_bytes)?;
+    let until = Instant::now() + FELT_WITHIN;
+    while Instant::now() < until {
+        if cluster.squeezed(member)?.met > before.met {
+            let evidence =
+                format!("{member} used {} KiB, may use {} and wanted more", used / 1024, most / 1024);
+            return Ok(Step::Installed { evidence });
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    Ok(Step::Indeterminate { reason: format!("{member} has wanted no more memory for {FELT_WITHIN:?}") })
+}
+
+/// A server that was killed meanwhile is started.
+pub(super) async fn free_memory(cluster: &mut Cluster, member: &str) -> Result<String> {
+    cluster.free_memory(member)?;
+    let squeezed = cluster.squeezed(member)?;
+    let started = process::start(cluster, &[member.to_owned()]).await?;
+    let told = format!(
+        "{member} may use memory; it has met limits {} times, and was killed for it {} times",
+        squeezed.met, squeezed.kills
+    );
+    Ok(join(told, &started))
+}

@@ -9,6 +9,8 @@ use crate::faults::{Damage, Fault, network};
 /// How long a disk stands still when nobody thaws it.
 const FREEZE_LONGEST_MS: u64 = 10_000;
 const CRASHES: u32 = 3;
+/// What a server may have left that gets on with the rest by giving back what it only keeps for later.
+const MEMORY_LEFT: u64 = 4 * 1024 * 1024;
 const CRASH_PAUSE_MS: u64 = 300;
 
 /// What is done, and to whom.
@@ -45,6 +47,7 @@ pub enum Blow {
     PutBack(Aim),
     BlockLog(Aim),
     LimitFiles(Aim),
+    LimitMemory(Aim),
     ShiftClock(Aim, i64),
     Remove(Aim),
     /// One member more than there were.
@@ -87,6 +90,7 @@ impl Blow {
             | Self::PutBack(aim)
             | Self::BlockLog(aim)
             | Self::LimitFiles(aim)
+            | Self::LimitMemory(aim)
             | Self::ShiftClock(aim, _)
             | Self::Remove(aim)
             | Self::MoveLeader(aim)
@@ -135,6 +139,11 @@ impl Blow {
     /// Whether it needs members whose logs can be held up.
     pub const fn gates_logs(self) -> bool {
         matches!(self, Self::BlockLog(_))
+    }
+
+    /// Whether it needs members whose memory can be limited.
+    pub const fn limits_memory(self) -> bool {
+        matches!(self, Self::LimitMemory(_))
     }
 
     /// Whether it needs members whose clocks can be shifted.
@@ -193,6 +202,10 @@ impl Blow {
             Self::PutBack(_) => each(&|member| Fault::PutBack { member }),
             Self::BlockLog(_) => each(&|member| Fault::BlockLog { member }),
             Self::LimitFiles(_) => each(&|member| Fault::LimitFiles { member }),
+            Self::LimitMemory(_) => {
+                let left_bytes = if (throw >> 8) % 2 == 1 { MEMORY_LEFT } else { 0 };
+                each(&|member| Fault::LimitMemory { member, left_bytes })
+            }
             Self::Remove(_) => each(&|member| Fault::RemoveMember { member }),
             Self::Add => vec![Fault::AddMember { member: format!("n{}", struck.len() + rest.len() + 1) }],
             Self::MoveLeader(_) => each(&|to| Fault::MoveLeader { to }),

@@ -431,14 +431,15 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "S-20",
-        claims: "servers that are asked for more than they can do, may open no file, or have a log that nobody takes, lose \
-                 nothing and go on",
+        claims: "servers that are asked for more than they can do, may open no file, may use no more memory, or have a log \
+                 that nobody takes, lose nothing and go on",
         flags: &["--log=info,h2=debug,openraft=error"],
         work: &[Work { workload: "kv", workers: 64, per_second: 4000 }, REGISTER],
         plagues: &[
             often(Blow::BlockLog(Aim::Leader)),
             often(Blow::BlockLog(Aim::Any)),
             often(Blow::LimitFiles(Aim::Any)),
+            often(Blow::LimitMemory(Aim::Any)),
         ],
         require: Require { ok: 1000, faults: 1 },
         ..BASE
