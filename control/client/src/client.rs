@@ -128,6 +128,15 @@ impl Client {
         decode(K::KIND, &self.call(Call::read(path)).await?)
     }
 
+    /// As the asked server knows it, which may be of some time ago, and costs the others nothing.
+    ///
+    /// # Errors
+    /// As the server refuses; [`ClientError::is_not_found`] too when it has not heard of it yet.
+    pub async fn get_known<K: Object>(&self, key: &ObjectKey) -> Result<K, ClientError> {
+        let path = ApiResource::of::<K>().object_path(key) + "?resourceVersion=0";
+        decode(K::KIND, &self.call(Call::read(path)).await?)
+    }
+
     /// # Errors
     /// As the server refuses.
     pub async fn list<K: Object>(&self, options: &ListOptions) -> Result<Page<K>, ClientError> {

@@ -56,6 +56,8 @@ pub struct Election {
     config: ElectionConfig,
     /// The lease's spec as last seen, and since when it has looked so.
     observed: Option<(LeaseSpec, Instant)>,
+    /// The lease as we wrote it last: who holds it need not read it.
+    held: Option<Lease>,
 }
 
 /// A term that was won.
@@ -101,6 +103,7 @@ impl Election {
             identity: identity.to_owned(),
             config,
             observed: None,
+            held: None,
         }
     }
 
@@ -210,8 +213,20 @@ impl Election {
 
     /// One step: takes or renews the lease if it may.
     async fn attempt(&mut self, aim: Aim) -> Result<Option<Held>, ClientError> {
+        if let Some(lease) = self.held.take().filter(|_| aim == Aim::Keep) {
+            match self.write(lease, aim).await {
+                // Somebody wrote it, perhaps we did and were not told.
+                Err(error) if error.is_conflict() => {}
+                done => return done.map(Some),
+            }
+        }
         let key = ObjectKey::namespaced(NAMESPACE, &self.name);
-        let mut lease = match self.client.get::<Lease>(&key).await {
+        let read = match aim {
+            Aim::Keep => self.client.get::<Lease>(&key).await,
+            // An old view can only lead to a write that is refused.
+            Aim::Win => self.client.get_known(&key).await,
+        };
+        let lease = match read {
             Ok(lease) => lease,
             Err(error) if error.is_not_found() && aim == Aim::Win => return self.create().await.map(Some),
             Err(error) => return Err(error),
@@ -228,17 +243,22 @@ impl Election {
         if !may {
             return Ok(None);
         }
-        let spec = self.spec(&seen, aim);
-        lease.spec = Some(spec);
+        self.write(lease, aim).await.map(Some)
+    }
+
+    /// Makes it ours, unless somebody wrote it since.
+    async fn write(&mut self, mut lease: Lease, aim: Aim) -> Result<Held, ClientError> {
+        lease.spec = Some(self.spec(&lease.spec.unwrap_or_default(), aim));
         let written = self.client.replace(&lease).await?;
-        Ok(Some(self.took(written)))
+        Ok(self.took(written))
     }
 
     fn took(&mut self, written: Lease) -> Held {
         let since = written.revision();
-        let spec = written.spec.unwrap_or_default();
+        let spec = written.spec.clone().unwrap_or_default();
         let epoch = spec.lease_transitions.unwrap_or_default();
         self.observed = Some((spec, Instant::now()));
+        self.held = Some(written);
         Held { epoch, since }
     }
 

@@ -93,6 +93,32 @@ async fn a_leader_that_cannot_renew_stops() {
 }
 
 #[tokio::test]
+async fn a_lease_that_others_write_to_is_renewed_with_what_they_wrote() {
+    let world = world();
+    let (_stop, _) = world.candidate("a");
+    eventually(&world, &["a leads epoch 1"]).await;
+    let client = world.api.client();
+    let key = ObjectKey::namespaced(NAMESPACE, "job");
+    let marked = loop {
+        let mut lease = client.get::<Lease>(&key).await.expect("the lease");
+        lease.metadata.labels.get_or_insert_default().insert("team".to_owned(), "blue".to_owned());
+        if let Ok(marked) = client.replace(&lease).await {
+            break marked;
+        }
+    };
+    for _ in 0..600 {
+        let lease = client.get_known::<Lease>(&key).await.expect("the lease");
+        assert_eq!(lease.metadata.labels, marked.metadata.labels);
+        if lease.spec != marked.spec {
+            assert_eq!(world.log(), ["a leads epoch 1"]);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("a does not renew");
+}
+
+#[tokio::test]
 async fn the_writes_of_a_deposed_leader_are_refused() {
     let world = world();
     let (_stop, term) = world.candidate("a");
