@@ -112,8 +112,6 @@ pub(crate) struct Page {
     pub(crate) items: Vec<(Bytes, Stored)>,
     /// Whether keys follow the last one.
     pub(crate) more: bool,
-    /// Keys from the page's start on, beyond the limit too.
-    pub(crate) count: u64,
     pub(crate) revision: Revision,
 }
 
@@ -187,7 +185,7 @@ impl Storage {
     ) -> Result<Page, Status> {
         let whole = Span::prefix(prefix.to_owned());
         let span = Span { start: format!("{prefix}{start}").into(), end: whole.end };
-        let range = Range { limit, ..Range::of(span) };
+        let range = Range { limit, uncounted: true, ..Range::of(span) };
         let found = self.range(range, freshness).await?;
         let revision = match freshness {
             Freshness::At(revision) => revision,
@@ -197,7 +195,15 @@ impl Storage {
         if let Some(draft) = self.draft.as_ref().filter(|_| limit == 0 && start.is_empty()) {
             items = draft.overlay(prefix, items);
         }
-        Ok(Page { items, more: found.more, count: found.count, revision })
+        Ok(Page { items, more: found.more, revision })
+    }
+
+    /// How many objects of `prefix` there are from the key `prefix + start` on.
+    pub(crate) async fn count(&self, prefix: &str, start: &str, freshness: Freshness) -> Result<u64, Status> {
+        let whole = Span::prefix(prefix.to_owned());
+        let span = Span { start: format!("{prefix}{start}").into(), end: whole.end };
+        let range = Range { count_only: true, ..Range::of(span) };
+        Ok(self.range(range, freshness).await?.count)
     }
 
     /// Whether writes wait here for each other.

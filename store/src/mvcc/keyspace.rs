@@ -158,7 +158,7 @@ pub(crate) fn range(view: &dyn View, request: &Range, at: Revision) -> Result<Ra
         answer.count += 1;
         if !late_limit && answer.kvs.len() >= limit {
             answer.more = true;
-            return Ok(ControlFlow::Continue(()));
+            return Ok(if request.uncounted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
         }
         let by_value = request.sort.is_some_and(|sort| sort.target == SortTarget::Value);
         let kv = if request.keys_only && !by_value { row.without_value()? } else { row.with_value()? };

@@ -33,6 +33,10 @@ pub struct Range {
     pub count_only: bool,
     /// Answer from what this node has applied, without asking whether it is the newest.
     pub serializable: bool,
+    /// Look no further than the limit: the answer's `count` is of what was looked at. Within a transaction everything is
+    /// counted.
+    #[serde(skip)]
+    pub uncounted: bool,
     pub sort: Option<Sort>,
     pub min_mod_revision: Option<Revision>,
     pub max_mod_revision: Option<Revision>,
@@ -50,6 +54,7 @@ impl Range {
             keys_only: false,
             count_only: false,
             serializable: false,
+            uncounted: false,
             sort: None,
             min_mod_revision: None,
             max_mod_revision: None,
@@ -87,7 +92,7 @@ pub struct RangeResult {
     pub kvs: Vec<KeyValue>,
     /// Whether the limit cut the answer.
     pub more: bool,
-    /// How many keys the span holds, whatever the limit and the filters.
+    /// How many keys the span holds, whatever the limit and the filters; unless they were not to be counted.
     pub count: u64,
     /// The store's revision when the range ran, also when an older one was asked for.
     pub revision: Revision,

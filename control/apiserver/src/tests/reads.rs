@@ -92,6 +92,12 @@ async fn pages_continue_at_one_revision() {
         tree::text(&first, "metadata.resourceVersion"),
         tree::text(&second, "metadata.resourceVersion")
     );
+    let first = bench.get(&format!("{CONFIG_MAPS}?limit=1")).await;
+    bench.config_map("e").await;
+    let token = tree::text(&first, "metadata.continue");
+    let second = bench.get(&format!("{CONFIG_MAPS}?limit=2&continue={token}")).await;
+    let left = |page| tree::int(page, "metadata.remainingItemCount");
+    assert_eq!((left(&first), left(&second)), (Some(3), Some(1)), "of the first page's revision");
     let filtered = bench.get(&format!("{CONFIG_MAPS}?limit=1&labelSelector=app+in+(b,c)")).await;
     assert_eq!(names(&filtered), ["b"]);
     assert_eq!(tree::int(&filtered, "metadata.remainingItemCount"), None);

@@ -29,6 +29,9 @@ struct ContinueToken {
     v: String,
     rv: i64,
     start: String,
+    /// How many objects follow, where that is told.
+    #[serde(default)]
+    left: Option<u64>,
 }
 
 pub(crate) async fn list(call: &Call<'_>) -> Result<Reply, Status> {
@@ -58,7 +61,7 @@ pub(crate) async fn read(
         None => first_freshness(call, options).await?,
     };
     let prefix = selection.prefix(call);
-    let mut start = token.map(|token| token.start).unwrap_or_default();
+    let (mut start, left) = token.map(|token| (token.start, token.left)).unwrap_or_default();
     let mut listing = Listing::default();
     let everything = selection.is_everything();
     loop {
@@ -80,9 +83,14 @@ pub(crate) async fn read(
             return Ok(listing);
         }
         if options.limit > 0 && listing.items.len() >= options.limit {
-            let token = ContinueToken { v: TOKEN_VERSION.to_owned(), rv: listing.revision, start };
-            listing.continue_token = token.print();
-            listing.remaining = everything.then(|| page.count.saturating_sub(taken as u64));
+            listing.remaining = match (everything, left) {
+                (false, _) => None,
+                // All pages are of one revision.
+                (true, Some(left)) => Some(left.saturating_sub(taken as u64)),
+                (true, None) => Some(call.storage.count(&prefix, &start, freshness).await?),
+            };
+            let (v, rv, left) = (TOKEN_VERSION.to_owned(), listing.revision, listing.remaining);
+            listing.continue_token = ContinueToken { v, rv, start, left }.print();
             return Ok(listing);
         }
     }
@@ -132,7 +140,8 @@ fn expired(status: Status, asked_token: &str, start: &str) -> Status {
     if status.reason() != "Expired" || asked_token.is_empty() {
         return status;
     }
-    let token = ContinueToken { v: TOKEN_VERSION.to_owned(), rv: INCONSISTENT, start: start.to_owned() };
+    let token =
+        ContinueToken { v: TOKEN_VERSION.to_owned(), rv: INCONSISTENT, start: start.to_owned(), left: None };
     Status::continue_expired(token.print())
 }
 
@@ -161,7 +170,8 @@ impl ContinueToken {
     }
 
     fn print(&self) -> String {
-        URL_SAFE_NO_PAD
-            .encode(serde_json::json!({"v": self.v, "rv": self.rv, "start": self.start}).to_string())
+        let (rv, left) = (self.rv, self.left);
+        let token = serde_json::json!({"v": self.v, "rv": rv, "start": self.start, "left": left});
+        URL_SAFE_NO_PAD.encode(token.to_string())
     }
 }

@@ -234,7 +234,7 @@ impl Draft<'_> {
 /// A range on one state, said as plainly as can be.
 fn pick(state: &State, range: &Range) -> RangeResult {
     let inside: Vec<&KeyValue> = state.values().filter(|kv| range.span.contains(&kv.key)).collect();
-    let count = inside.len() as u64;
+    let mut count = inside.len() as u64;
     if range.count_only {
         return RangeResult { count, ..RangeResult::default() };
     }
@@ -261,6 +261,12 @@ fn pick(state: &State, range: &Range) -> RangeResult {
     let more = range.limit > 0 && kvs.len() > range.limit;
     if more {
         kvs.truncate(range.limit);
+        let filters = [range.min_mod_revision, range.max_mod_revision];
+        let of_creation = [range.min_create_revision, range.max_create_revision];
+        let in_order = range.sort.is_none_or(|sort| sort.target == SortTarget::Key && !sort.descending);
+        if range.uncounted && in_order && filters == [None; 2] && of_creation == [None; 2] {
+            count = range.limit as u64 + 1;
+        }
     }
     if range.keys_only {
         kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
@@ -311,14 +317,15 @@ fn sort() -> impl Strategy<Value = Sort> {
 fn range() -> impl Strategy<Value = Range> {
     use proptest::option::weighted;
     let shape = (span(), weighted(0.3, revision()), 0..4usize, weighted(0.3, sort()));
-    let flags = (proptest::bool::weighted(0.2), proptest::bool::weighted(0.1));
+    let flags = [0.2, 0.1, 0.2].map(proptest::bool::weighted);
     let filter = || weighted(0.1, revision());
     (shape, flags, (filter(), filter(), filter(), filter())).prop_map(|(shape, flags, filters)| Range {
         revision: shape.1,
         limit: shape.2,
         sort: shape.3,
-        keys_only: flags.0,
-        count_only: flags.1,
+        keys_only: flags[0],
+        count_only: flags[1],
+        uncounted: flags[2],
         min_mod_revision: filters.0,
         max_mod_revision: filters.1,
         min_create_revision: filters.2,

@@ -40,6 +40,7 @@ pub(super) fn range(request: pb::RangeRequest) -> Result<Range, Status> {
         keys_only: request.keys_only,
         count_only: request.count_only,
         serializable: request.serializable,
+        uncounted: false,
         min_mod_revision: positive(request.min_mod_revision),
         max_mod_revision: positive(request.max_mod_revision),
         min_create_revision: positive(request.min_create_revision),
