@@ -3,6 +3,7 @@
 //! A client of the API like any other. It keeps watched caches of what agents need, a cursor for each node
 //! that polls here, and the tunnels of the nodes that dialled this server.
 
+mod contents;
 mod heartbeat;
 mod listener;
 mod liveness;
@@ -167,7 +168,8 @@ impl gateway_server::Gateway for Gateway {
         let mut changes = self.view.changes(&node);
         loop {
             changes.mark_unchanged();
-            let wanted: Wanted = self.view.wanted_by(&node);
+            let mut wanted: Wanted = self.view.wanted_by(&node);
+            self.read_contents(&request, &mut wanted).await?;
             let peers = self.peer_news(&request, &changes);
             let repeat_node = self.reporter.wants_repeat(&node);
             if let Some(answer) = self.sessions.answer(&request, wanted, peers) {

@@ -6,16 +6,19 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service};
+use bytes::Bytes;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use proto::agent::{Object, ObjectId, PollRequest, PollResponse, Settings};
 
 use super::peers::{Page, PeerNews};
 
+/// Kind, namespace and name.
+pub(crate) type Place = (i32, String, String);
+
 /// Everything that a node should know now, but for its peers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
-    /// By kind, namespace and name.
-    pub(crate) objects: BTreeMap<(i32, String, String), WantedObject>,
+    pub(crate) objects: BTreeMap<Place, WantedObject>,
     pub(crate) settings: Settings,
 }
 
@@ -27,29 +30,31 @@ pub(crate) struct WantedObject {
     pub(crate) object: Source,
 }
 
-/// An object in a cache.
+/// Where an object is.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     Pod(Arc<Pod>),
-    ConfigMap(Arc<ConfigMap>),
-    Secret(Arc<Secret>),
     Service(Arc<Service>),
     Claim(Arc<PersistentVolumeClaim>),
     Volume(Arc<PersistentVolume>),
+    /// In no cache; it is read before it is sent.
+    Unread,
+    /// As JSON.
+    Read(Bytes),
 }
 
 impl Source {
-    /// The object as JSON. What a cache decoded can be encoded again.
-    fn json(&self) -> bytes::Bytes {
+    /// The object as JSON, if it is known. What a cache decoded can be encoded again.
+    fn json(&self) -> Option<Bytes> {
         let json = match self {
             Self::Pod(pod) => serde_json::to_vec(pod),
-            Self::ConfigMap(config_map) => serde_json::to_vec(config_map),
-            Self::Secret(secret) => serde_json::to_vec(secret),
             Self::Service(service) => serde_json::to_vec(service),
             Self::Claim(claim) => serde_json::to_vec(claim),
             Self::Volume(volume) => serde_json::to_vec(volume),
+            Self::Unread => return None,
+            Self::Read(json) => return Some(json.clone()),
         };
-        json.unwrap_or_default().into()
+        Some(json.unwrap_or_default().into())
     }
 }
 
@@ -63,7 +68,7 @@ struct Session {
     instance: String,
     cursor: i64,
     /// uid and resourceVersion of what was sent.
-    sent: BTreeMap<(i32, String, String), (String, String)>,
+    sent: BTreeMap<Place, (String, String)>,
     /// How far the node has read of its peers.
     page: Page,
     settings: Settings,
@@ -83,6 +88,16 @@ impl Sessions {
             .map_or(0, |session| session.page)
     }
 
+    /// What has to be read before it can be in the answer.
+    pub(crate) fn unread(&self, request: &PollRequest, wanted: &Wanted) -> Vec<Place> {
+        let nodes = self.lock();
+        let known = nodes.get(&request.node).filter(|session| session.is_at(request));
+        let unread = |(place, object): &(&Place, &WantedObject)| {
+            matches!(object.object, Source::Unread) && is_news(known, place, object)
+        };
+        wanted.objects.iter().filter(unread).map(|(place, _)| place.clone()).collect()
+    }
+
     /// The answer, if there is news: of objects, settings or, as the caller knows, of peers.
     pub(crate) fn answer(
         &self,
@@ -92,17 +107,19 @@ impl Sessions {
     ) -> Option<PollResponse> {
         let mut nodes = self.lock();
         let known = nodes.get(&request.node).filter(|session| session.is_at(request));
-        let is_news = |key: &(i32, String, String), object: &WantedObject| {
-            known.and_then(|session| session.sent.get(key)).is_none_or(|(uid, resource_version)| {
-                *uid != object.id.uid || *resource_version != object.resource_version
-            })
-        };
         let changed: Vec<Object> = wanted
             .objects
             .iter()
-            .filter(|(key, object)| is_news(key, object))
-            .map(|(_, object)| Object { id: Some(object.id.clone()), json: object.object.json() })
+            .filter(|(place, object)| is_news(known, place, object))
+            .filter_map(|(_, object)| {
+                Some(Object { id: Some(object.id.clone()), json: object.object.json()? })
+            })
             .collect();
+        // The node has polled here twice at once; it asks again for what it lacks.
+        let unread = |(place, object): (&Place, &WantedObject)| {
+            (matches!(object.object, Source::Unread) && is_news(known, place, object)).then(|| place.clone())
+        };
+        let unread: Vec<Place> = wanted.objects.iter().filter_map(unread).collect();
         let unchanged = known.is_some_and(|session| {
             changed.is_empty()
                 && peers.is_none()
@@ -116,7 +133,9 @@ impl Sessions {
         let page =
             peers.as_ref().map(|news| news.page).or(known.map(|session| session.page)).unwrap_or_default();
         let answer = PollResponse { changed, ..frame(cursor, &wanted, peers) };
-        nodes.insert(request.node.clone(), Session::after(request, cursor, page, wanted));
+        let mut session = Session::after(request, cursor, page, wanted);
+        session.sent.retain(|place, _| !unread.contains(place));
+        nodes.insert(request.node.clone(), session);
         Some(answer)
     }
 
@@ -128,6 +147,13 @@ impl Sessions {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Session>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the node has not been sent this yet.
+fn is_news(known: Option<&Session>, place: &Place, object: &WantedObject) -> bool {
+    known.and_then(|session| session.sent.get(place)).is_none_or(|(uid, resource_version)| {
+        *uid != object.id.uid || *resource_version != object.resource_version
+    })
 }
 
 impl Session {
@@ -203,6 +229,27 @@ mod tests {
             sessions.answer(&poll("i", first.revision), wanted(&[("a", "2"), ("b", "1")]), None).unwrap();
         assert_eq!(names(&second), ["a"]);
         assert_eq!(second.live.len(), 2);
+    }
+
+    #[test]
+    fn what_is_unread_is_sent_once_it_is_read() {
+        let sessions = Sessions::default();
+        let with = |object| {
+            let mut wanted = wanted(&[("a", "1"), ("b", "1")]);
+            wanted.objects.values_mut().next().expect("a").object = object;
+            wanted
+        };
+        let place = (1, "d".to_owned(), "a".to_owned());
+        assert_eq!(sessions.unread(&poll("i", 0), &with(Source::Unread)), [place.clone()]);
+        let first = sessions.answer(&poll("i", 0), with(Source::Unread), None).unwrap();
+        assert_eq!((names(&first), first.live.len()), (vec!["b"], 2));
+        let at = poll("i", first.revision);
+        assert_eq!(sessions.unread(&at, &with(Source::Unread)), [place]);
+        let second = sessions.answer(&at, with(Source::Read(Bytes::from_static(b"{}"))), None).unwrap();
+        assert_eq!(names(&second), ["a"]);
+        let at = poll("i", second.revision);
+        assert_eq!(sessions.unread(&at, &with(Source::Unread)), []);
+        assert!(sessions.answer(&at, with(Source::Unread), None).is_none());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use client::{Cache, HasMetadata, Index, Informers, ObjectKey};
+use client::{ApiResource, Cache, HasMetadata, Index, Informers, ObjectKey, Partial};
 use k8s_openapi::api::core::v1::{
     ConfigMap, EnvFromSource, EnvVar, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodSpec, Secret,
     Service, Volume,
@@ -24,8 +24,9 @@ pub(super) const BY_NODE: Index<Pod> = Index {
 
 pub(crate) struct View {
     pods: Cache<Pod>,
-    config_maps: Cache<ConfigMap>,
-    secrets: Cache<Secret>,
+    /// There may be many that no pod names: what is in them is read when a node is to have it.
+    config_maps: Cache<Partial>,
+    secrets: Cache<Partial>,
     services: Cache<Service>,
     claims: Cache<PersistentVolumeClaim>,
     volumes: Cache<PersistentVolume>,
@@ -40,8 +41,8 @@ impl View {
         let (wakes, peers) = (Arc::new(Wakes::default()), Peers::new());
         let view = Self {
             pods: informers.cache(),
-            config_maps: informers.cache(),
-            secrets: informers.cache(),
+            config_maps: informers.metadata(&ApiResource::of::<ConfigMap>()),
+            secrets: informers.metadata(&ApiResource::of::<Secret>()),
             services: informers.cache(),
             claims: informers.cache(),
             volumes: informers.cache(),
@@ -158,8 +159,8 @@ impl View {
     /// What a pod names, and with a claim the volume that it is bound to.
     fn add_referenced(&self, wanted: &mut Wanted, kind: ObjectKind, key: ObjectKey) {
         match kind {
-            ObjectKind::ConfigMap => add(wanted, kind, self.config_maps.get(&key), Source::ConfigMap),
-            ObjectKind::Secret => add(wanted, kind, self.secrets.get(&key), Source::Secret),
+            ObjectKind::ConfigMap => add(wanted, kind, self.config_maps.get(&key), |_| Source::Unread),
+            ObjectKind::Secret => add(wanted, kind, self.secrets.get(&key), |_| Source::Unread),
             ObjectKind::PersistentVolumeClaim => {
                 let claim = self.claims.get(&key);
                 let volume = claim.as_ref().and_then(|claim| claim.spec.as_ref()?.volume_name.clone());

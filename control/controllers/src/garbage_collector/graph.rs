@@ -16,7 +16,6 @@ use crate::Shared;
 use crate::custom_resources::resource_of;
 
 const BY_OWNER: Index<Partial> = Index { name: "owner", values: owner_values };
-const BY_UID: Index<Partial> = Index { name: "uid", values: |object| vec![object.uid().to_owned()] };
 
 /// One object, by its kind's place in the graph.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +45,8 @@ impl Graph {
         let graph = Self { kinds: Arc::default() };
         // Events are many and own nothing.
         for resource in resources.into_iter().filter(|resource| resource.kind != "Event") {
-            graph.add(shared, resource, queue);
+            let cache = shared.config.informers.metadata(&resource);
+            graph.add(resource, cache, shared.tasks.stop().child_token(), queue);
         }
         let (within, shared_by_changes, queue) = (graph.clone(), shared.clone(), queue.clone());
         shared.config.informers.cache::<CustomResourceDefinition>().on_change(move |change| {
@@ -60,20 +60,22 @@ impl Graph {
                 within.remove(&gone);
             }
             if let Some(new) = new {
-                within.add(&shared_by_changes, new, &queue);
+                let gone = shared_by_changes.tasks.stop().child_token();
+                let cache = watch(&shared_by_changes, &new, &gone);
+                within.add(new, cache, gone, &queue);
             }
         });
         graph
     }
 
-    fn add(&self, shared: &Shared, resource: ApiResource, queue: &WorkQueue<Item>) {
-        let config = &shared.config;
-        let gone = shared.tasks.stop().child_token();
-        let wanted = (resource.clone(), ListOptions { partial: true, ..ListOptions::default() });
-        let (client, entropy) = (&config.client, &config.entropy);
-        let cache = Informer::start_until(client, wanted, entropy, &shared.tasks, gone.clone());
+    fn add(
+        &self,
+        resource: ApiResource,
+        cache: Cache<Partial>,
+        gone: CancellationToken,
+        queue: &WorkQueue<Item>,
+    ) {
         cache.add_index(BY_OWNER);
-        cache.add_index(BY_UID);
         let known = Arc::new(Known { resource, cache: cache.clone(), gone });
         let place = {
             let mut kinds = self.kinds.write().unwrap_or_else(PoisonError::into_inner);
@@ -146,7 +148,11 @@ impl Graph {
 
     /// What carries a reference to this uid.
     pub(super) fn dependents(&self, uid: &str) -> Vec<(Item, Arc<Partial>)> {
-        self.find(BY_OWNER.name, uid)
+        let found = self.present().flat_map(|(resource, known)| {
+            let objects = known.cache.by_index(BY_OWNER.name, uid).into_iter();
+            objects.map(move |object| (Item { resource, key: object.key() }, object))
+        });
+        found.collect()
     }
 
     /// Where an owner would be; nothing when its kind is not known.
@@ -158,14 +164,6 @@ impl Graph {
         Some(Item { resource, key: ObjectKey::namespaced(namespace, &owner.name) })
     }
 
-    fn find(&self, index: &str, value: &str) -> Vec<(Item, Arc<Partial>)> {
-        let found = self.present().flat_map(|(resource, known)| {
-            let objects = known.cache.by_index(index, value).into_iter();
-            objects.map(move |object| (Item { resource, key: object.key() }, object))
-        });
-        found.collect()
-    }
-
     /// The object itself; what it owned, when it is gone; its owners, when they may wait for it.
     fn concerned(&self, resource: usize, change: &Change<Partial>) -> Vec<Item> {
         let mut items = Vec::new();
@@ -175,12 +173,19 @@ impl Graph {
         if let Some(gone) = gone(change) {
             items.extend(self.dependents(gone.uid()).into_iter().map(|(item, _)| item));
         }
-        for owner in change.old.iter().flat_map(|object| object.owners()) {
-            let owners = self.find(BY_UID.name, &owner.uid).into_iter();
-            items.extend(owners.filter(|(_, owner)| owner.is_terminating()).map(|(item, _)| item));
+        if let Some(object) = &change.old {
+            let owners = object.owners().iter().filter_map(|owner| self.locate(owner, object.namespace()));
+            items.extend(owners.filter(|at| self.get(at).is_some_and(|owner| owner.is_terminating())));
         }
         items
     }
+}
+
+/// The metadata of a kind that may go.
+fn watch(shared: &Shared, resource: &ApiResource, gone: &CancellationToken) -> Cache<Partial> {
+    let config = &shared.config;
+    let wanted = (resource.clone(), ListOptions { partial: true, ..ListOptions::default() });
+    Informer::start_until(&config.client, wanted, &config.entropy, &shared.tasks, gone.clone())
 }
 
 fn owner_values(object: &Partial) -> Vec<String> {
