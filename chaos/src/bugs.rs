@@ -32,7 +32,12 @@ pub const ALL: &[Trap] = &[
     calm(Bug::ReadWithoutReadIndex, &["strict-serializability"]),
     struck(Bug::ReadOfFormerLeader, "S-02", 20, &["strict-serializability"]),
     // A member that sees that it has forgotten something stands aside: then it is the majority that is missed.
-    struck(Bug::DamagedLogIsCut, "S-08", 16, &["no-crash", "log-agreement", "write-kept", "core-progress"]),
+    struck(
+        Bug::DamagedLogIsCut,
+        "S-08",
+        16,
+        &["damage-refused", "no-crash", "log-agreement", "write-kept", "core-progress"],
+    ),
     // Raft's own assertion that a follower's log never shrinks may be the first to see it.
     struck(Bug::WipedVoterReturns, "S-09", 16, &["header-term", "log-agreement", "write-kept", "no-crash"]),
     // Without compactions, so that watches may begin far back.

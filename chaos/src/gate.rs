@@ -27,6 +27,8 @@ pub enum Expected {
     Pass,
     /// Some of these are broken, and nothing else is.
     Broken(&'static [&'static str]),
+    /// It passes, or these are broken, which are known to be now and then.
+    Tolerated(&'static [&'static str]),
 }
 
 /// Of every change: some scenarios of each kind of fault, shortened.
@@ -42,7 +44,8 @@ pub const GATE: &[Trial] = &[
     Trial { expected: Expected::Broken(&["lock-set"]), ..ours("lock-set", 12) },
 ];
 
-/// Of Debian's etcd 3.4.23, which has lost deletions (etcd issue 18089), beside ours, which must not.
+/// Of Debian's etcd 3.4.23, which has lost deletions (etcd issue 18089), beside ours, which must not. Now and then it tells
+/// a progress below what it has told already (etcd issue 15220).
 pub const CALIBRATION: &[Trial] = &[
     Trial {
         expected: Expected::Broken(&[
@@ -54,7 +57,7 @@ pub const CALIBRATION: &[Trial] = &[
         ..theirs("tombstones", 10)
     },
     ours("tombstones", 10),
-    theirs("calm", 10),
+    Trial { expected: Expected::Tolerated(&["watch-bookmarkable"]), ..theirs("calm", 10) },
     ours("calm", 10),
     Trial { expected: Expected::Broken(&["lock-set"]), ..theirs("lock-set", 15) },
     Trial { expected: Expected::Broken(&["lock-set"]), ..ours("lock-set", 15) },
@@ -88,6 +91,9 @@ impl Expected {
             .collect();
         match self {
             Self::Pass => summary.verdict == Verdict::Pass,
+            Self::Tolerated(properties) => {
+                summary.verdict == Verdict::Pass || Self::Broken(properties).is_met(summary)
+            }
             Self::Broken(properties) => {
                 summary.verdict == Verdict::Fail
                     && !broken.is_empty()
@@ -101,6 +107,7 @@ impl Expected {
         match self {
             Self::Pass => "must pass".to_owned(),
             Self::Broken(properties) => format!("must break {} and nothing else", properties.join(" or ")),
+            Self::Tolerated(properties) => format!("may break {} and nothing else", properties.join(" or ")),
         }
     }
 }
@@ -167,6 +174,9 @@ mod tests {
     #[test]
     fn only_what_is_expected_is_as_expected() {
         let fails = Expected::Broken(&["lock-set"]);
+        let may_fail = Expected::Tolerated(&["lock-set"]);
+        assert!(may_fail.is_met(&summary(&[], 5)) && may_fail.is_met(&summary(&["lock-set"], 5)));
+        assert!(!may_fail.is_met(&summary(&["lock-set", "no-crash"], 5)));
         assert!(Expected::Pass.is_met(&summary(&[], 5)));
         assert!(!Expected::Pass.is_met(&summary(&["lock-set"], 5)));
         assert!(!Expected::Pass.is_met(&summary(&[], 0)), "inconclusive is no pass");

@@ -115,7 +115,9 @@ impl Bug {
             Self::AppliedApart => "the applied position is written before the rows, not with them",
             Self::ReadWithoutReadIndex => "a read is answered from the member's own replica, however old",
             Self::ReadOfFormerLeader => "whoever believes to lead answers reads without asking the others",
-            Self::DamagedLogIsCut => "a log is cut where it is damaged, though what follows was durable",
+            Self::DamagedLogIsCut => {
+                "a log is cut where it is damaged, though what follows was durable, and the others are not asked"
+            }
             Self::WipedVoterReturns => "a founder whose disk was wiped gets its old id back, and votes",
             Self::WatchDropsWhenFull => {
                 "of many revisions that wait for a watch, only the first are delivered"

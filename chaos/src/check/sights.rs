@@ -17,7 +17,13 @@ const PREFIX_END: &str = "/chaos0";
 
 /// Each only of runs that come to that.
 pub fn findings(input: &Input<'_>) -> Vec<Finding> {
-    let all = [impostor_refused(input), quorum_refused(input), recovery_told(input), restored_exact(input)];
+    let all = [
+        impostor_refused(input),
+        damage_refused(input),
+        quorum_refused(input),
+        recovery_told(input),
+        restored_exact(input),
+    ];
     all.into_iter().filter(|finding| finding.checked > 0 || finding.inconclusive.is_some()).collect()
 }
 
@@ -40,6 +46,18 @@ fn impostor_refused(input: &Input<'_>) -> Finding {
         };
         tally.hold(is_unmasked, || {
             (format!("{member}, {deceit:?}, {came_to:?} after {after_ms} ms: {said}"), vec![line])
+        });
+    }
+    tally.finish()
+}
+
+/// Nobody goes on as who he was with a log that is not as it was written: what it is to have promised is not known.
+fn damage_refused(input: &Input<'_>) -> Finding {
+    let mut tally = Tally::of("damage-refused");
+    for (line, sight) in sights(input) {
+        let Sight::Damaged { member, came_to, after_ms, said } = sight else { continue };
+        tally.hold(*came_to != CameTo::Served, || {
+            (format!("{member} went on with a damaged log after {after_ms} ms: {said}"), vec![line])
         });
     }
     tally.finish()
@@ -169,6 +187,18 @@ mod tests {
         assert_eq!(one(Deceit::Cloned, CameTo::Waits, 100), "impostor-refused Fail");
         assert_eq!(one(Deceit::Outdated, CameTo::AnotherMember, 9_000), "impostor-refused Pass");
         assert_eq!(one(Deceit::Outdated, CameTo::Served, 100), "impostor-refused Fail");
+    }
+
+    #[test]
+    fn nobody_goes_on_with_a_damaged_log() {
+        let one = |came_to| {
+            let (member, said) = ("n1".to_owned(), String::new());
+            verdict(&[Sight::Damaged { member, came_to, after_ms: 100, said }])
+        };
+        assert_eq!(one(CameTo::Served), "damage-refused Fail");
+        for refused in [CameTo::Ended, CameTo::AnotherMember, CameTo::Waits] {
+            assert_eq!(one(refused), "damage-refused Pass");
+        }
     }
 
     #[test]

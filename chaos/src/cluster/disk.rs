@@ -1,7 +1,7 @@
 //! What can be done to a member's disk.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -136,7 +136,7 @@ impl Cluster {
             for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
                 let path = entry?.path();
                 if path.is_dir() {
-                    folders.push(path);
+                    folders.extend((!is_set_aside(&path)).then_some(path));
                 } else if is_one(&path.to_string_lossy()) {
                     found.push(path);
                 }
@@ -150,4 +150,10 @@ impl Cluster {
         let volume = self.member_mut(name)?.volume.as_mut();
         volume.with_context(|| format!("the disk of {name} is a folder"))
     }
+}
+
+/// Whether a server has put it away, and reads it no more.
+fn is_set_aside(folder: &Path) -> bool {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with("set-aside-") || name.ends_with("-damaged")
 }

@@ -12,6 +12,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, bail, ensure};
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -27,6 +28,8 @@ const CLIENT_HOST: Host = 254;
 const PACKET_BYTES_MAX: u16 = 1500;
 /// How many packets a device keeps for a switch that is busy.
 const DEVICE_QUEUE: u16 = 5000;
+/// How long a device may be another network's that was dropped before.
+const FREE_MAX: Duration = Duration::from_secs(10);
 /// How many datagrams a probe sends in each direction, and how far apart.
 const PROBE_COUNT: u32 = 20;
 const PROBE_PAUSE: Duration = Duration::from_millis(5);
@@ -64,6 +67,10 @@ struct Connected {
     probe: UdpSocket,
 }
 
+fn is_busy(error: &Error) -> bool {
+    error.downcast_ref::<Errno>() == Some(&Errno::EBUSY)
+}
+
 /// The address of the host of this number.
 pub(super) const fn address(host: Host) -> Ipv4Addr {
     Ipv4Addr::new(10, 99, 0, host)
@@ -75,7 +82,14 @@ impl Network {
         let switch = Switch::start(seed).await?;
         let mut network = Self { switch, hosts: BTreeMap::new(), faults: BTreeMap::new(), probes: 0 };
         // The thread of a task is in the harness's namespace, as all its threads are.
-        let (device, probe) = set_up(CLIENT_HOST)?;
+        let deadline = Instant::now() + FREE_MAX;
+        let (device, probe) = loop {
+            match set_up(CLIENT_HOST) {
+                // A network before this one gives its device back on a thread of its own.
+                Err(error) if is_busy(&error) && Instant::now() < deadline => sleep(PROBE_PAUSE).await,
+                done => break done?,
+            }
+        };
         network.connect(CLIENT, CLIENT_HOST, device, probe).await;
         Ok(network)
     }

@@ -7,15 +7,22 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
 
 use super::disk::{join, skipped};
-use super::process;
+use super::{identity, process};
 use crate::cluster::{Cluster, Part, System};
 use crate::dice::Dice;
-use crate::history::Step;
+use crate::history::{CameTo, Sight, Step};
 
 /// How long a member may take to have everything again.
 const VOTES_MAX: Duration = Duration::from_secs(30);
+/// How long a server on a damaged log is looked at, until it says who it is.
+const LOOK_MAX: Duration = Duration::from_secs(6);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// The last write of a log cannot be told from one that was torn; it is in this part of the file if the file is as long.
+const END_PER_CENT: u64 = 15;
+const LONG_BYTES: u64 = 64 * 1024;
 
 /// What is done to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,25 +44,52 @@ pub(super) async fn damage(
     seed: u64,
 ) -> Result<Step> {
     let dice = Dice::new(seed);
+    // A member that does not answer has no number to be known by.
+    let before = identity::standing(cluster, member).await.map(|(id, _)| id).ok();
     if cluster.is_running(member)? {
         cluster.kill(member).await?;
     }
     let files = cluster.files(member, part)?;
-    let evidence = match dice.pick(&files) {
+    let done = match dice.pick(&files) {
         Some(file) => apply(file, damage, &dice)?,
         None => None,
     };
     process::start(cluster, &[member.to_owned()]).await?;
-    Ok(match evidence {
-        Some(evidence) => Step::Installed { evidence: format!("{member}: {evidence}") },
-        None => skipped("it has written nothing of the kind yet"),
-    })
+    let Some(Done { told, used }) = done else {
+        return Ok(skipped("it has written nothing of the kind yet"));
+    };
+    if let Some(before) = before.filter(|_| part == Part::Log && used >= LONG_BYTES) {
+        look(cluster, member, before).await?;
+    }
+    Ok(Step::Installed { evidence: format!("{member}: {told}") })
 }
 
-/// A member that refused to start on what is left starts with nothing.
+/// What becomes of a server that was started on a damaged log, and was the member of this number.
+async fn look(cluster: &mut Cluster, member: &str, before: u64) -> Result<()> {
+    let began = Instant::now();
+    let mut came_to = CameTo::Waits;
+    while came_to == CameTo::Waits && began.elapsed() < LOOK_MAX {
+        sleep(LOOK_EVERY).await;
+        if !cluster.is_running(member)? {
+            came_to = CameTo::Ended;
+        } else if let Ok((now, _)) = identity::standing(cluster, member).await {
+            came_to = if now == before { CameTo::Served } else { CameTo::AnotherMember };
+        }
+    }
+    let after_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let said = cluster.last_words(member)?;
+    cluster.see(Sight::Damaged { member: member.to_owned(), came_to, after_ms, said });
+    Ok(())
+}
+
+/// A member that refused to start on what is left starts with nothing. One that came back as another is waited for.
 pub(super) async fn recover(cluster: &mut Cluster, member: &str) -> Result<String> {
     if cluster.is_running(member)? {
-        return Ok(format!("{member} runs"));
+        match cluster.wait_ready(member, VOTES_MAX).await {
+            Ok(took) => return Ok(format!("{member} votes after {} ms", took.as_millis())),
+            Err(error) if cluster.is_running(member)? => return Err(error),
+            Err(_) => {}
+        }
     }
     if cluster.options().system == System::Etcd {
         return super::members::replace(cluster, member).await;
@@ -84,18 +118,27 @@ pub(super) async fn wipe(cluster: &mut Cluster, member: &str) -> Result<Step> {
     Ok(Step::Installed { evidence: format!("the disk of {member} is empty") })
 }
 
-/// Says what was done, if there was anything to damage.
-fn apply(file: &Path, damage: Damage, dice: &Dice) -> Result<Option<String>> {
+/// What was done to a file.
+struct Done {
+    told: String,
+    /// How much of the file had been written.
+    used: u64,
+}
+
+/// Says what was done, if there was anything to damage. The end is spared.
+fn apply(file: &Path, damage: Damage, dice: &Dice) -> Result<Option<Done>> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     // Files are prepared larger than they are used, with zeros.
     let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else { return Ok(None) };
     let used = last as u64 + 1;
+    let spared = if used >= LONG_BYTES { used * END_PER_CENT / 100 } else { 0 };
+    let within = used - spared;
     let open = OpenOptions::new().write(true).open(file)?;
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let told = match damage {
         Damage::Flip { bits } => {
             for _ in 0..bits {
-                let at = dice.below(used);
+                let at = dice.below(within);
                 let mut byte = [0];
                 OpenOptions::new().read(true).open(file)?.read_exact_at(&mut byte, at)?;
                 open.write_all_at(&[byte[0] ^ 1 << dice.below(8)], at)?;
@@ -103,19 +146,19 @@ fn apply(file: &Path, damage: Damage, dice: &Dice) -> Result<Option<String>> {
             format!("{bits} of {used} bytes of {name} have a bit turned")
         }
         Damage::Zero { bytes } => {
-            let at = dice.below(used);
+            let at = dice.below(within);
             let length = u64::from(bytes).min(used - at);
             open.write_all_at(&vec![0; usize::try_from(length)?], at)?;
             format!("{length} bytes of {name} from {at} on are zero")
         }
         Damage::Truncate => {
-            let length = dice.below(used);
+            let length = dice.below(within);
             open.set_len(length)?;
             format!("{name} ends after {length} of {used} bytes")
         }
     };
     open.sync_all()?;
-    Ok(Some(told))
+    Ok(Some(Done { told, used }))
 }
 
 #[cfg(test)]
@@ -126,8 +169,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let written: Vec<u8> = [[0xaa; 1000].as_slice(), [0; 3000].as_slice()].concat();
         fs::write(file.path(), &written).unwrap();
-        let told = apply(file.path(), damage, &Dice::new(1)).unwrap();
-        (fs::read(file.path()).unwrap(), told)
+        let done = apply(file.path(), damage, &Dice::new(1)).unwrap();
+        (fs::read(file.path()).unwrap(), done.map(|done| done.told))
     }
 
     #[test]
@@ -144,6 +187,6 @@ mod tests {
     #[test]
     fn an_empty_file_cannot_be_damaged() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert_eq!(apply(file.path(), Damage::Truncate, &Dice::new(1)).unwrap(), None);
+        assert!(apply(file.path(), Damage::Truncate, &Dice::new(1)).unwrap().is_none());
     }
 }

@@ -107,7 +107,7 @@ pub(super) async fn put_back(cluster: &mut Cluster, member: &str) -> Result<Step
 }
 
 /// The member's number, and its leader's.
-async fn standing(cluster: &Cluster, member: &str) -> Result<(u64, u64)> {
+pub(super) async fn standing(cluster: &Cluster, member: &str) -> Result<(u64, u64)> {
     let status = cluster.endpoint(member)?.status().await?;
     let id = status.header.context("a status without a header")?.member_id;
     Ok((id, status.leader))

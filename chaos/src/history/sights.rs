@@ -17,6 +17,8 @@ pub enum Sight {
         /// The end of its log.
         said: String,
     },
+    /// A server was started on a log that is not as it was written, elsewhere than at its end.
+    Damaged { member: String, came_to: CameTo, after_ms: u64, said: String },
     /// A member was asked while most voters had lost their data for good.
     Deserted {
         member: String,

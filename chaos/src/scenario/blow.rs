@@ -126,6 +126,7 @@ impl Blow {
     pub const fn tests(self) -> &'static [&'static str] {
         match self {
             Self::SwapData(_) | Self::CloneData(_) | Self::PutBack(_) => &["impostor-refused"],
+            Self::Damage(_, Part::Log, _) => &["damage-refused"],
             Self::BlockLog(_) => &["held-up-serves"],
             _ => &[],
         }
