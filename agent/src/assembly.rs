@@ -22,6 +22,7 @@ use crate::probes::ProbeCounts;
 use crate::reclaim::Reclaimer;
 use crate::runtime::builtin::{self, BuiltinError, BuiltinRuntime};
 use crate::runtime::hollow::HollowRuntime;
+use crate::runtime::measured::Measured;
 use crate::runtime::{Runtime, RuntimeError, Which};
 use crate::tokens::{TokenSource, Tokens};
 
@@ -140,14 +141,14 @@ async fn start_runtime(
             images::ensure(paths, runtime.as_ref()).await?;
             let version = runtime.version().await.unwrap_or_else(|_| "containerd://unknown".to_owned());
             tasks.spawn_infallible("containerd", started.supervise(tasks.stop().clone()));
-            Ok((runtime, version))
+            Ok((Measured::new(runtime), version))
         }
         Backend::Builtin => {
             check(config)?;
             let runtime = open_builtin(config, paths, (clock, entropy)).await?;
             images::ensure_stored(runtime.image_store()).await?;
             images::import_from(&paths.images_dir(), runtime.image_store()).await;
-            Ok((Arc::new(runtime), builtin::VERSION.to_owned()))
+            Ok((Measured::new(Arc::new(runtime)), builtin::VERSION.to_owned()))
         }
     }
 }

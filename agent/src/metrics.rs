@@ -31,6 +31,10 @@ pub const STARTED_CONTAINERS: &str = "kubelet_started_containers_total";
 pub const STARTED_CONTAINERS_ERRORS: &str = "kubelet_started_containers_errors_total";
 pub const STARTED_PODS: &str = "kubelet_started_pods_total";
 pub const RELIST_DURATION: &str = "kubelet_pleg_relist_duration_seconds";
+/// Calls of the container runtime by `operation_type`; what was broken off is in none of them.
+pub const RUNTIME_OPERATIONS: &str = "kubelet_runtime_operations_total";
+pub const RUNTIME_OPERATIONS_DURATION: &str = "kubelet_runtime_operations_duration_seconds";
+pub const RUNTIME_OPERATIONS_ERRORS: &str = "kubelet_runtime_operations_errors_total";
 /// By `probe_type` and `result`.
 pub const PROBES: &str = "prober_probe_total";
 pub const CONTAINERD_RESTARTS: &str = "navarch_agent_containerd_restarts_total";
@@ -49,6 +53,9 @@ pub fn describe() {
     describe_counter!(STARTED_CONTAINERS_ERRORS, "Containers that could not be started");
     describe_counter!(STARTED_PODS, "Pod sandboxes started");
     describe_histogram!(RELIST_DURATION, Unit::Seconds, "One look at everything in the runtime");
+    describe_counter!(RUNTIME_OPERATIONS, "Calls of the container runtime");
+    describe_histogram!(RUNTIME_OPERATIONS_DURATION, Unit::Seconds, "One call of the container runtime");
+    describe_counter!(RUNTIME_OPERATIONS_ERRORS, "Calls of the container runtime that failed");
     describe_counter!(PROBES, "Probes by type and result");
     describe_counter!(
         EVICTIONS,

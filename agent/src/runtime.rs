@@ -6,6 +6,7 @@
 pub(crate) mod builtin;
 pub mod cri;
 pub mod hollow;
+pub(crate) mod measured;
 mod session;
 
 use std::collections::BTreeMap;

@@ -15,7 +15,7 @@ pub const PASSWORD: &str = "p4ss";
 /// Of `USER`, with bcrypt.
 const HTPASSWD: &str = "user:$2b$05$OLmMuK283bapX.LLiZFtLOb1WEvfT1j/MCFQVYmYMLGU.3xL48weG\n";
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
-const PROGRAMS: &[&str] = &["sh", "cat", "ls", "sleep", "stat", "touch", "tty"];
+const PROGRAMS: &[&str] = &["sh", "cat", "hostname", "ls", "mkdir", "sleep", "stat", "touch", "true", "tty"];
 
 /// What an image holds besides a shell.
 #[derive(Debug, Default)]
