@@ -141,14 +141,14 @@ async fn start_runtime(
             images::ensure(paths, runtime.as_ref()).await?;
             let version = runtime.version().await.unwrap_or_else(|_| "containerd://unknown".to_owned());
             tasks.spawn_infallible("containerd", started.supervise(tasks.stop().clone()));
-            Ok((Measured::new(runtime), version))
+            Ok((Arc::new(Measured::over(runtime)), version))
         }
         Backend::Builtin => {
             check(config)?;
             let runtime = open_builtin(config, paths, (clock, entropy)).await?;
             images::ensure_stored(runtime.image_store()).await?;
             images::import_from(&paths.images_dir(), runtime.image_store()).await;
-            Ok((Measured::new(Arc::new(runtime)), builtin::VERSION.to_owned()))
+            Ok((Arc::new(Measured::over(Arc::new(runtime))), builtin::VERSION.to_owned()))
         }
     }
 }

@@ -8,13 +8,14 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base::{Entropy, SystemEntropy};
 use tests::cluster::{Cluster, Size, runtime};
 use tests::eventually::{eventually, expect_that};
 use tests::kubectl::Kubectl;
 use tests::registry::{Content, PASSWORD, Registry, USER};
+use tokio::time::Instant;
 
 const SOON: Duration = Duration::from_secs(90);
 const NOTHING_LEFT: Duration = Duration::from_secs(30);

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use proto::cri::{AuthConfig, LinuxContainerResources, PodSandboxConfig};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::{
@@ -21,8 +22,8 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    pub(crate) fn new(runtime: Arc<dyn Runtime>) -> Arc<dyn Runtime> {
-        Arc::new(Self { runtime })
+    pub(crate) fn over(runtime: Arc<dyn Runtime>) -> Self {
+        Self { runtime }
     }
 }
 

@@ -240,7 +240,7 @@ mod tests {
             wanted
         };
         let place = (1, "d".to_owned(), "a".to_owned());
-        assert_eq!(sessions.unread(&poll("i", 0), &with(Source::Unread)), [place.clone()]);
+        assert_eq!(sessions.unread(&poll("i", 0), &with(Source::Unread)), std::slice::from_ref(&place));
         let first = sessions.answer(&poll("i", 0), with(Source::Unread), None).unwrap();
         assert_eq!((names(&first), first.live.len()), (vec!["b"], 2));
         let at = poll("i", first.revision);
