@@ -151,9 +151,9 @@ impl Paths {
         self.data_dir.join("cni/bin")
     }
 
-    /// What the CNI plugin keeps about the addresses that it gave.
+    /// What the CNI plugin keeps about the addresses that it gave; gone after a boot, as who holds them is.
     pub fn cni_state_dir(&self) -> PathBuf {
-        self.data_dir.join("cni/state")
+        self.run_dir.join("addresses")
     }
 
     pub fn images_dir(&self) -> PathBuf {

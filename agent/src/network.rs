@@ -35,7 +35,7 @@ pub use overlay::OverlayError;
 pub use subnet::{Subnet, SubnetError};
 pub use sysctl::SysctlError;
 
-pub(crate) use ipam::{Holder, Ipam, IpamError, replace_file};
+pub(crate) use ipam::{Holder, Ipam, IpamError};
 pub(crate) use pod_link::{GATEWAY, PodLink, PodLinkError, bring_loopback_up, detach, node_name};
 
 use crate::causes::in_full;

@@ -1,13 +1,14 @@
 //! What containerd finds on disk: links to this program, and the configuration that names it.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use thiserror::Error;
 
 use super::{LOOPBACK, PLUGIN};
-use crate::network::{Subnet, replace_file};
+use crate::network::Subnet;
 
 /// The file in the configuration directory. containerd takes the first in order.
 const FILE: &str = "10-navarch.conflist";
@@ -42,6 +43,19 @@ pub(crate) fn write(directory: &Path, config: &PluginConfig) -> Result<(), Confl
     std::fs::create_dir_all(directory)
         .and_then(|()| replace_file(&path, text.as_bytes()))
         .map_err(|source| ConflistError::Write { path, source })
+}
+
+/// Replaces a file so that a reader, or the next boot, sees all of the old or all of the new.
+fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = path.with_extension("tmp");
+    let mut file = File::create(&unfinished)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&unfinished, path)?;
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 /// Links the plugin's two names to `executable`, in one step each.

@@ -1,11 +1,11 @@
 //! Which address of the node's pod network belongs to which container.
 //!
-//! The state is one small file, replaced atomically and flushed, under a lock that is shared by the CNI
-//! plugin's processes and the agent. It survives restarts; after a crash it is either the old or the new.
+//! The state is one small file, replaced atomically, under a lock that is shared by the CNI plugin's processes and the
+//! agent. It survives whoever uses it, but not the machine, as the network namespaces do: nothing is flushed.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -160,20 +160,10 @@ impl Ipam {
         let failed = |source| IpamError::State { path: self.path.clone(), source };
         let bytes = serde_json::to_vec(&self.allocations)
             .map_err(|source| IpamError::Damaged { path: self.path.clone(), source })?;
-        replace_file(&self.path, &bytes).map_err(failed)
-    }
-}
-
-/// Replaces a file so that a reader, or the next boot, sees all of the old or all of the new.
-pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let unfinished = path.with_extension("tmp");
-    let mut file = File::create(&unfinished)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&unfinished, path)?;
-    match path.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
+        let unfinished = self.path.with_extension("tmp");
+        std::fs::write(&unfinished, bytes)
+            .and_then(|()| std::fs::rename(&unfinished, &self.path))
+            .map_err(failed)
     }
 }
 
