@@ -58,7 +58,7 @@ pub struct Desired {
     /// The volumes that these claims are bound to; their keys have no namespace.
     pub volumes: BTreeMap<ObjectKey, Arc<PersistentVolume>>,
     /// The other nodes of the pod network, by name.
-    pub peers: Arc<BTreeMap<String, Peer>>,
+    pub peers: Arc<BTreeMap<Arc<str>, Peer>>,
     /// This node's part of the pod network; `None` until the control plane has assigned one.
     pub pod_cidr: Option<Subnet>,
     /// The pod network of the whole cluster.
@@ -78,9 +78,8 @@ impl Desired {
 }
 
 /// Another node of the pod network.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Peer {
-    pub node: String,
     /// Where its VXLAN endpoint listens.
     pub internal_ip: std::net::Ipv4Addr,
     pub pod_cidr: Subnet,

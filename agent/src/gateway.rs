@@ -9,6 +9,7 @@ mod dial;
 mod outbox;
 #[cfg(test)]
 pub(crate) mod pki;
+mod search;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -29,17 +30,12 @@ use assignments::Assignments;
 pub use dial::{DialError, Identity, IdentityError};
 pub(crate) use dial::{Dialer, TUNNEL, TlsConnection};
 use outbox::Outbox;
+use search::Search;
 use session::{Caller, Session, SessionEnd};
 pub use tokens::GatewayTokens;
 
 use crate::causes::in_full;
 use crate::desired::{Desired, ReportInbox, Reports};
-
-/// Between two rounds in which no server could serve.
-const BACKOFF_FIRST: Duration = Duration::from_millis(250);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// A session that lasted this long was a good one: the next search begins without a pause.
-const GOOD_SESSION: Duration = Duration::from_secs(2);
 
 /// Whom to talk to, as whom.
 #[derive(Clone, Debug)]
@@ -128,33 +124,31 @@ impl GatewayClient {
 
     /// From server to server, for ever.
     async fn serve(&mut self) {
-        let mut backoff = BACKOFF_FIRST;
-        let mut failed_in_a_row = 0;
+        let mut search = Search::among(self.servers.len());
         for server in self.servers.clone().into_iter().cycle() {
-            let began = tokio::time::Instant::now();
-            match self.visit(&server).await {
-                Ok(end) => warn!(%server, %end, "left the server"),
-                Err(error) => warn!(%server, error = %in_full(&error), "cannot use the server"),
-            }
-            if began.elapsed() >= GOOD_SESSION {
-                backoff = BACKOFF_FIRST;
-                failed_in_a_row = 0;
-                continue;
-            }
-            failed_in_a_row += 1;
-            if failed_in_a_row % self.servers.len() == 0 {
-                let pause = self.entropy.jittered(backoff);
+            let served_for = match self.visit(&server, search.patience()).await {
+                Ok((end, served_for)) => {
+                    warn!(%server, %end, "left the server");
+                    Some(served_for)
+                }
+                Err(error) => {
+                    warn!(%server, error = %in_full(&error), "cannot use the server");
+                    None
+                }
+            };
+            if let Some(pause) = search.tried(served_for) {
+                let pause = self.entropy.jittered(pause);
                 absorbing(&mut self.inbox, &mut self.outbox, tokio::time::sleep(pause)).await;
-                backoff = (backoff * 2).min(BACKOFF_MAX);
             }
         }
     }
 
-    /// One server, until it cannot serve any more.
-    async fn visit(&mut self, server: &str) -> Result<SessionEnd, DialError> {
-        let dialing = self.dialer.dial(server, dial::GRPC);
+    /// One server, until it cannot serve any more; also how long it has served.
+    async fn visit(&mut self, server: &str, patience: Duration) -> Result<(SessionEnd, Duration), DialError> {
+        let dialing = self.dialer.dial(server, dial::GRPC, patience);
         let connection = absorbing(&mut self.inbox, &mut self.outbox, dialing).await?;
         let session = Session::over(connection, server, &self.node, &self.instance).await?;
+        let began = tokio::time::Instant::now();
         info!(%server, "connected to the control plane");
         self.assignments.forget_cursor();
         self.outbox.repeat_node();
@@ -167,7 +161,7 @@ impl GatewayClient {
             end = reporting => end,
         };
         self.callers.send_replace(None);
-        Ok(end)
+        Ok((end, began.elapsed()))
     }
 }
 

@@ -167,8 +167,8 @@ async fn reconcile(settings: &NetworkSettings, desired: &Desired) -> Result<Netw
         return Ok(NetworkHealth::NotReady("no pod network has been assigned to the node yet".into()));
     };
     sysctl::set("ip_forward", "1")?;
-    let peers = desired.peers.values().filter(|peer| peer.node != settings.node_name);
-    let wanted = overlay::Entries::wanted(peers);
+    let peers = desired.peers.iter().filter(|(node, _)| ***node != *settings.node_name);
+    let wanted = overlay::Entries::wanted(peers.map(|(_, peer)| *peer));
     let node_ip = settings.node_ip;
     let mtu = netlink::connected(|netlink| async move {
         overlay::reconcile(&netlink, node_ip, pod_cidr, &wanted).await?;

@@ -33,6 +33,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(3);
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 const STREAMS_MAX: u32 = 1000;
+/// For each step until a server has taken the tunnel.
+const PATIENCE: Duration = Duration::from_secs(5);
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
@@ -88,7 +90,7 @@ impl Tunnel {
     async fn keep(&self) {
         let mut backoff = BACKOFF_FIRST;
         loop {
-            match self.dialer.dial(&self.server, TUNNEL).await {
+            match self.dialer.dial(&self.server, TUNNEL, PATIENCE).await {
                 Ok(connection) => {
                     info!(server = %self.server, "tunnel open");
                     backoff = BACKOFF_FIRST;

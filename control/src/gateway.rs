@@ -112,7 +112,8 @@ impl Gateway {
 
     /// Of an older agent's peers something is news, or nothing: it takes all of them or keeps what it has.
     fn peer_news(&self, request: &PollRequest, changes: &Changes) -> Option<PeerNews> {
-        let news = self.view.peer_news(&request.node, self.sessions.page(request), changes)?;
+        let (page, digest) = (self.sessions.page(request), request.peers_digest);
+        let news = self.view.peer_news(&request.node, page, digest, changes)?;
         Some(if request.takes_peer_changes { news } else { self.view.peers().all(&request.node) })
     }
 

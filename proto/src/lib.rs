@@ -3,6 +3,7 @@
 //! Generated from `proto/*.proto`; no logic of its own but how messages become bytes.
 
 pub mod codec;
+mod digest;
 
 /// Agents and the gateway of the control nodes.
 pub mod agent {

@@ -22,7 +22,8 @@ pub(super) struct Assignments {
     services: BTreeMap<ObjectKey, Held<Service>>,
     claims: BTreeMap<ObjectKey, Held<PersistentVolumeClaim>>,
     volumes: BTreeMap<ObjectKey, Held<PersistentVolume>>,
-    peers: Arc<BTreeMap<String, Peer>>,
+    /// By the name of their node.
+    peers: Arc<BTreeMap<Arc<str>, Peer>>,
 }
 
 /// One object. `object` is absent when its JSON could not be read, so that it is not asked for again and
@@ -55,6 +56,12 @@ impl Assignments {
         self.seen_revision
     }
 
+    /// What to send with a poll that asks for everything: peers are many, and mostly the same for every server.
+    pub(super) fn peers_digest(&self) -> Option<u64> {
+        let digests = self.peers.iter().map(|(node, peer)| wire(node, *peer).digest());
+        (self.seen_revision == 0).then(|| digests.fold(0, u64::wrapping_add))
+    }
+
     /// The next poll asks for everything: a cursor means something only to the server that gave it.
     pub(super) fn forget_cursor(&mut self) {
         self.seen_revision = 0;
@@ -82,16 +89,16 @@ impl Assignments {
     }
 
     fn take_peers(&mut self, told: &[WirePeer], gone: &[String], are_changes: bool) {
-        let known = told.iter().filter_map(|told| Some((told.node.clone(), peer(told)?)));
+        let known = told.iter().filter_map(|told| Some((Arc::from(told.node.as_str()), peer(told)?)));
         if !are_changes {
-            let all: BTreeMap<String, Peer> = known.collect();
+            let all: BTreeMap<Arc<str>, Peer> = known.collect();
             if all != *self.peers {
                 self.peers = Arc::new(all);
             }
         } else if !told.is_empty() || !gone.is_empty() {
             let peers = Arc::make_mut(&mut self.peers);
             for name in gone.iter().chain(told.iter().map(|told| &told.node)) {
-                peers.remove(name);
+                peers.remove(name.as_str());
             }
             peers.extend(known);
         }
@@ -194,7 +201,16 @@ fn peer(peer: &WirePeer) -> Option<Peer> {
         debug!(node = %peer.node, "a peer has no usable address or pod network yet");
     }
     let (internal_ip, pod_cidr) = parsed?;
-    Some(Peer { node: peer.node.clone(), internal_ip, pod_cidr })
+    Some(Peer { internal_ip, pod_cidr })
+}
+
+/// As the server told it, if it writes addresses as we do; else it tells it again.
+fn wire(node: &str, peer: Peer) -> WirePeer {
+    WirePeer {
+        node: node.to_owned(),
+        internal_ip: peer.internal_ip.to_string(),
+        pod_cidr: peer.pod_cidr.to_string(),
+    }
 }
 
 fn subnet(text: &str) -> Option<crate::network::Subnet> {
@@ -361,7 +377,7 @@ mod tests {
         let peers = vec![wire("a", "10.0.0.1", "10.1.1.0/24"), wire("b", "", ""), wire("c", "10.0.0.3", "")];
         assignments.apply(PollResponse { peers, ..answer(1, vec![], &[]) });
         let desired = rx.borrow().clone();
-        assert_eq!(desired.peers.keys().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(desired.peers.keys().map(|node| &**node).collect::<Vec<_>>(), ["a"]);
         assert_eq!(desired.pod_cidr.map(|cidr| cidr.to_string()).as_deref(), Some("10.1.0.0/24"));
     }
 
@@ -383,7 +399,7 @@ mod tests {
             });
             let woken = rx.has_changed().expect("the sender lives");
             let desired = rx.borrow_and_update().clone();
-            let shown = desired.peers.values().map(|peer| format!("{}={}", peer.node, peer.pod_cidr));
+            let shown = desired.peers.iter().map(|(node, peer)| format!("{node}={}", peer.pod_cidr));
             (woken, shown.collect::<Vec<_>>().join(" "))
         };
         let (a, b, c) = (("a", "10.1.1.0/24"), ("b", "10.1.2.0/24"), ("c", "10.1.3.0/24"));
@@ -392,5 +408,10 @@ mod tests {
         assert_eq!(told(&[c], &["a"], true).1, "b=10.1.2.0/24 c=10.1.3.0/24");
         assert_eq!(told(&[("b", "")], &[], true).1, "c=10.1.3.0/24");
         assert_eq!(told(&[c], &[], false), (false, "c=10.1.3.0/24".to_owned()));
+
+        assert_eq!(assignments.peers_digest(), None);
+        assignments.forget_cursor();
+        let (node, internal_ip, pod_cidr) = (c.0.into(), "10.0.0.1".into(), c.1.into());
+        assert_eq!(assignments.peers_digest(), Some(WirePeer { node, internal_ip, pod_cidr }.digest()));
     }
 }

@@ -15,9 +15,6 @@ use tokio_rustls::TlsConnector;
 pub(crate) const GRPC: &[u8] = b"h2";
 pub(crate) const TUNNEL: &[u8] = b"navarch-tunnel/1";
 
-/// For the TCP connection, and again for the TLS handshake.
-const DEADLINE: Duration = Duration::from_secs(2);
-
 pub(crate) type TlsConnection = tokio_rustls::client::TlsStream<TcpStream>;
 
 /// Who we are and whom we trust, PEM.
@@ -58,8 +55,8 @@ pub enum IdentityError {
 pub enum DialError {
     #[error("cannot connect to {server}")]
     Connect { server: String, source: io::Error },
-    #[error("{server} did not answer within {} s", DEADLINE.as_secs())]
-    Silent { server: String },
+    #[error("{server} did not answer within {} s", .patience.as_secs())]
+    Silent { server: String, patience: Duration },
     #[error("{server:?} is not host:port")]
     Address { server: String, source: InvalidDnsNameError },
     #[error("the certificate of {server} or ours was refused")]
@@ -100,23 +97,28 @@ impl Dialer {
         Ok(Self { config: Arc::new(config) })
     }
 
-    /// Connects, shakes hands, and makes sure that the other side speaks `protocol`.
-    pub(crate) async fn dial(&self, server: &str, protocol: &[u8]) -> Result<TlsConnection, DialError> {
+    /// Connects, shakes hands, each within `patience`, and makes sure that the other side speaks `protocol`.
+    pub(crate) async fn dial(
+        &self,
+        server: &str,
+        protocol: &[u8],
+        patience: Duration,
+    ) -> Result<TlsConnection, DialError> {
         let named = || server.to_owned();
         let host = server.rsplit_once(':').map_or(server, |(host, _)| host.trim_matches(['[', ']']));
         let name = ServerName::try_from(host.to_owned())
             .map_err(|source| DialError::Address { server: named(), source })?;
-        let stream = tokio::time::timeout(DEADLINE, TcpStream::connect(server))
+        let stream = tokio::time::timeout(patience, TcpStream::connect(server))
             .await
-            .map_err(|_elapsed| DialError::Silent { server: named() })?
+            .map_err(|_elapsed| DialError::Silent { server: named(), patience })?
             .map_err(|source| DialError::Connect { server: named(), source })?;
         stream.set_nodelay(true).map_err(|source| DialError::Connect { server: named(), source })?;
         let mut config = ClientConfig::clone(&self.config);
         config.alpn_protocols = vec![protocol.to_vec()];
         let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
-        let connection = tokio::time::timeout(DEADLINE, handshake)
+        let connection = tokio::time::timeout(patience, handshake)
             .await
-            .map_err(|_elapsed| DialError::Silent { server: named() })?
+            .map_err(|_elapsed| DialError::Silent { server: named(), patience })?
             .map_err(|source| handshake_error(named(), source))?;
         if connection.get_ref().1.alpn_protocol() != Some(protocol) {
             let protocol = String::from_utf8_lossy(protocol).into_owned();

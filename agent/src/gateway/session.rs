@@ -22,7 +22,7 @@ use crate::desired::ReportInbox;
 /// A server that does not answer a ping within this is gone. Interval and timeout together stay below the
 /// time after which a node counts as lost.
 const PING_EVERY: Duration = Duration::from_secs(1);
-const PING_TIMEOUT: Duration = Duration::from_secs(2);
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longer than any gateway holds a poll: it answers, with nothing, well before.
 const POLL_DEADLINE: Duration = Duration::from_secs(45);
 const REPORT_DEADLINE: Duration = Duration::from_secs(10);
@@ -96,6 +96,7 @@ impl Session {
                 instance: self.instance.clone(),
                 seen_revision: assignments.seen_revision(),
                 takes_peer_changes: true,
+                peers_digest: assignments.peers_digest(),
             };
             let asked = request.seen_revision;
             let began = tokio::time::Instant::now();

@@ -255,12 +255,27 @@ async fn reports_wait_for_a_server() {
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn silent_servers_are_tried_more_and_more_rarely() {
+    let fixture = Fixture::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let _gateway = fixture.client(vec![listener.local_addr().expect("bound").to_string()]);
+    let mut held = Vec::new();
+    let accepting = async {
+        loop {
+            held.push(listener.accept().await.expect("accepted"));
+        }
+    };
+    let _elapsed = tokio::time::timeout(Duration::from_secs(60), accepting).await;
+    assert!((3..10).contains(&held.len()), "tried {} times", held.len());
+}
+
 #[tokio::test]
 async fn a_foreign_certificate_is_named() {
     let (fixture, stranger) = (Fixture::new(), Pki::new());
     let (address, _fake, _freeze) = fixture.server().await;
     let dialer = Dialer::new(&stranger.issue("system:node:agent-1")).expect("usable");
-    let error = dialer.dial(&address, dial::GRPC).await.expect_err("refused");
+    let error = dialer.dial(&address, dial::GRPC, SOON).await.expect_err("refused");
     let said = in_full(&error);
     assert!(said.contains(&format!("the certificate of {address} or ours was refused")), "{said}");
 
@@ -268,7 +283,7 @@ async fn a_foreign_certificate_is_named() {
     let mut identity = stranger.issue("system:node:agent-1");
     identity.ca = fixture.pki.issue("x").ca;
     let dialer = Dialer::new(&identity).expect("usable");
-    let outcome = match dialer.dial(&address, dial::GRPC).await {
+    let outcome = match dialer.dial(&address, dial::GRPC, SOON).await {
         Err(error) => in_full(&error),
         Ok(connection) => {
             let session = Session::over(connection, &address, "agent-1", "i").await;

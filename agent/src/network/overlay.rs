@@ -56,7 +56,7 @@ pub(crate) enum Action {
 }
 
 impl Entries {
-    pub(crate) fn wanted<'a>(peers: impl IntoIterator<Item = &'a Peer>) -> Self {
+    pub(crate) fn wanted(peers: impl IntoIterator<Item = Peer>) -> Self {
         let mut wanted = Self::default();
         for peer in peers {
             let mac = Mac::derived(MAC_PREFIX, peer.internal_ip);
@@ -213,7 +213,6 @@ mod tests {
             .map(|peer| {
                 let (ip, cidr) = peer.split_once('=').expect("ip=cidr");
                 Peer {
-                    node: ip.to_owned(),
                     internal_ip: ip.parse().expect("an address"),
                     pod_cidr: cidr.parse().expect("a network"),
                 }
@@ -224,7 +223,7 @@ mod tests {
     #[expect(clippy::needless_pass_by_value, reason = "expect! makes values")]
     fn check(before: &str, after: &str, expected: Expect) {
         let (before, after) = (peers(before), peers(after));
-        let actions = plan(&Entries::wanted(&after), &Entries::wanted(&before));
+        let actions = plan(&Entries::wanted(after), &Entries::wanted(before));
         let lines: Vec<String> = actions.iter().map(|action| format!("{action:?}")).collect();
         expected.assert_eq(&lines.join("\n"));
     }

@@ -65,12 +65,12 @@ impl World {
 
     fn desired(&self, node: usize, with_peer: bool) -> Desired {
         let peer = |other: usize| Peer {
-            node: format!("node-{other}"),
             internal_ip: self.uplink.attachments[other].address,
             pod_cidr: Self::pod_cidr(other),
         };
-        let peers: BTreeMap<String, Peer> =
-            with_peer.then(|| peer(1 - node)).into_iter().map(|peer| (peer.node.clone(), peer)).collect();
+        let other = with_peer.then_some(1 - node);
+        let peers: BTreeMap<Arc<str>, Peer> =
+            other.into_iter().map(|other| (format!("node-{other}").into(), peer(other))).collect();
         Desired {
             peers: Arc::new(peers),
             pod_cidr: Some(Self::pod_cidr(node)),

@@ -53,6 +53,15 @@ impl ClientError {
         self.status().and_then(|status| status.reason.as_deref())
     }
 
+    /// What was asked for may have happened, or may yet.
+    pub fn is_indefinite(&self) -> bool {
+        match self {
+            Self::Status(status) => status.code.is_none_or(|code| code >= 500),
+            Self::Transport(_) | Self::Timeout(_) | Self::Decode { .. } => true,
+            Self::NotLeader { .. } | Self::Encode(_) | Self::Request(_) => false,
+        }
+    }
+
     pub fn is_not_found(&self) -> bool {
         self.code() == Some(404)
     }

@@ -1,8 +1,9 @@
 //! Gives each node its part of the cluster's pod addresses, a /24, once and for good.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use client::{EventKind, HasMetadata, Index, ObjectKey};
 use k8s_openapi::api::core::v1::Node;
@@ -70,19 +71,31 @@ const BY_CIDR: Index<Node> = Index { name: "pod network", values: |node| cidr(no
 
 pub(crate) struct PodCidrController {
     cluster: ClusterCidr,
+    choices: Mutex<Choices>,
+}
+
+#[derive(Default)]
+struct Choices {
     /// Where the search for the next network begins: those before it are most likely taken.
-    next: AtomicU32,
+    next: u32,
+    /// Given, and not yet seen in the node.
+    underway: BTreeSet<String>,
+}
+
+/// A network that no other node is given meanwhile.
+struct Choice<'a> {
+    controller: &'a PodCidrController,
+    network: String,
+    /// It may have been given, or may yet be: nobody else gets it as long as this process lives.
+    is_kept: bool,
 }
 
 impl Controller for PodCidrController {
     type Kind = Node;
     const NAME: &'static str = "node-ipam-controller";
-    /// Two at a time could take the same network.
-    const WORKERS: usize = 1;
-
     fn new(shared: &Shared) -> Self {
         shared.config.informers.cache::<Node>().add_index(BY_CIDR);
-        Self { cluster: shared.config.cluster_cidr, next: AtomicU32::new(0) }
+        Self { cluster: shared.config.cluster_cidr, choices: Mutex::default() }
     }
 
     fn watches() -> Watches {
@@ -103,21 +116,50 @@ impl Controller for PodCidrController {
             return Ok(Next::Done);
         }
         let is_taken = |network: &str| !nodes.by_index(BY_CIDR.name, network).is_empty();
-        let Some((number, network)) = self.cluster.free(self.next.load(Ordering::Relaxed), is_taken) else {
+        let Some(mut choice) = self.choose(is_taken) else {
             let message = format!("Node {} status is now: CIDRNotAvailable", node.name());
             cx.recorder.record(&*node, EventKind::Normal, "CIDRNotAvailable", message);
             return Ok(Next::Done);
         };
+        let network = choice.network.clone();
         let patch = json!({
             "metadata": { "resourceVersion": node.metadata.resource_version },
             "spec": { "podCIDR": network, "podCIDRs": [network] },
         });
-        let written = cx.client.merge_patch::<Node>(key, &patch).await?;
-        self.next.store(number + 1, Ordering::Relaxed);
+        let written = match cx.client.merge_patch::<Node>(key, &patch).await {
+            Ok(written) => written,
+            Err(error) => {
+                choice.is_kept = error.is_indefinite();
+                return Err(error.into());
+            }
+        };
         info!(node = node.name(), %network, "gave the node its pod network");
-        // The next node's turn comes when this one's network is known to be taken.
         nodes.wait_until(|nodes| nodes.has_seen(written.revision())).await;
         Ok(Next::Done)
+    }
+}
+
+impl PodCidrController {
+    fn choose(&self, is_taken: impl Fn(&str) -> bool) -> Option<Choice<'_>> {
+        let mut choices = self.lock();
+        let underway = &choices.underway;
+        let (number, network) =
+            self.cluster.free(choices.next, |network| underway.contains(network) || is_taken(network))?;
+        choices.next = number + 1;
+        choices.underway.insert(network.clone());
+        Some(Choice { controller: self, network, is_kept: false })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Choices> {
+        self.choices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Choice<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.controller.lock().underway.remove(&self.network);
+        }
     }
 }
 
@@ -132,6 +174,22 @@ mod tests {
     fn check(cluster: &str, start: u32, taken: &[&str]) -> Option<String> {
         let cluster: ClusterCidr = cluster.parse().expect("a network");
         cluster.free(start, |network| taken.contains(&network)).map(|(_, network)| network)
+    }
+
+    #[test]
+    fn nobody_is_given_what_another_may_have_been_given() {
+        let cluster = "10.244.0.0/22".parse().expect("a network");
+        let controller = PodCidrController { cluster, choices: Mutex::default() };
+        let choose = || controller.choose(|network| network == "10.244.1.0/24");
+        let (first, mut second) = (choose().expect("free"), choose().expect("free"));
+        assert_eq!((&*first.network, &*second.network), ("10.244.0.0/24", "10.244.2.0/24"));
+        let third = choose().expect("free");
+        assert!(choose().is_none());
+        second.is_kept = true;
+        drop((first, second));
+        assert_eq!(choose().expect("given back").network, "10.244.0.0/24");
+        drop(third);
+        assert_eq!(controller.lock().underway.len(), 1);
     }
 
     #[test]

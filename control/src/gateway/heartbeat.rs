@@ -10,7 +10,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use serde_json::json;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -41,11 +41,13 @@ impl Heartbeat {
         let client = self.client.with_timeout(PERIOD);
         let mut silent = true;
         let mut renewed = Instant::now();
+        let mut period = tokio::time::interval_at(renewed + PERIOD, PERIOD);
+        period.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(PERIOD) => {}
+                _ = period.tick() => {}
             }
             let nodes = self.liveness.alive();
             // A server without nodes says so once, then keeps quiet.

@@ -22,29 +22,44 @@ pub(crate) struct Told {
 
 /// The last report of each node that has reported here.
 #[derive(Debug, Default)]
-pub(crate) struct ToldNodes(Mutex<BTreeMap<String, (Told, Option<Instant>)>>);
+pub(crate) struct ToldNodes(Mutex<BTreeMap<String, Last>>);
+
+#[derive(Debug)]
+struct Last {
+    told: Told,
+    /// The resourceVersion of the last object that was seen to say the same.
+    agreed: Option<String>,
+    asked_at: Option<Instant>,
+}
 
 impl ToldNodes {
     pub(crate) fn note(&self, node: &str, told: Told) {
         let mut nodes = self.lock();
-        let asked_at = nodes.get(node).and_then(|(_, asked_at)| *asked_at);
-        nodes.insert(node.to_owned(), (told, asked_at));
+        let asked_at = nodes.get(node).and_then(|last| last.asked_at);
+        nodes.insert(node.to_owned(), Last { told, agreed: None, asked_at });
     }
 
     /// Whether to ask now. `known` is the object as the cluster has it.
     pub(crate) fn wants_repeat(&self, node: &str, known: Option<&Node>) -> bool {
         let mut nodes = self.lock();
         // Who has not reported here yet does so by itself.
-        let Some((told, asked_at)) = nodes.get_mut(node) else { return false };
-        let as_told = known.is_some_and(|known| same_but_for_heartbeats(known, &as_reported(known, told)));
-        if as_told || asked_at.is_some_and(|at| at.elapsed() < ASKED_EVERY) {
+        let Some(last) = nodes.get_mut(node) else { return false };
+        let version = known.and_then(|known| known.metadata.resource_version.as_ref());
+        if version.is_some() && version == last.agreed.as_ref() {
             return false;
         }
-        *asked_at = Some(Instant::now());
+        if known.is_some_and(|known| same_but_for_heartbeats(known, &as_reported(known, &last.told))) {
+            last.agreed = version.cloned();
+            return false;
+        }
+        if last.asked_at.is_some_and(|at| at.elapsed() < ASKED_EVERY) {
+            return false;
+        }
+        last.asked_at = Some(Instant::now());
         true
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (Told, Option<Instant>)>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Last>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,9 +2,11 @@
 //! the news, and news come together.
 //!
 //! The book is pure; its task hands out snapshots, the more rarely the more nodes there are: while thousands join, each
-//! of them would otherwise be told of each of the others one by one.
+//! of them would otherwise be told of each of the others one by one. Between two snapshots every node has a moment of its
+//! own for the news, so that thousands are not told at once.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,8 +14,8 @@ use proto::agent::Peer;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Between two snapshots, for each node that there is: with 5,000, news may be five seconds old.
-const PAUSE_PER_NODE: Duration = Duration::from_millis(1);
+/// Between two snapshots, for each node that there is: with 5,000, news wait for up to ten seconds.
+const PAUSE_PER_NODE: Duration = Duration::from_millis(2);
 /// Nodes that are gone and still remembered. Who has not heard for longer is told everything.
 const GONE_MAX: usize = 1024;
 
@@ -41,6 +43,8 @@ pub(crate) struct PeerBook {
     gone: usize,
     /// What changed up to here is not told one by one any more.
     forgotten: Page,
+    /// The sum of all peers' digests.
+    digest: u64,
 }
 
 impl PeerBook {
@@ -51,6 +55,7 @@ impl PeerBook {
         if before == peer.as_ref() {
             return false;
         }
+        self.digest = self.digest.wrapping_sub(digest_of(before)).wrapping_add(digest_of(peer.as_ref()));
         if let Some(page) = known
             && let Some((_, None)) = self.entries.remove(&page)
         {
@@ -93,15 +98,38 @@ impl PeerBook {
         news
     }
 
+    /// What a node does not know that holds peers of this digest: nothing, or everything.
+    fn unknown_to(&self, node: &str, digest: u64) -> PeerNews {
+        let own = self.pages.get(node).and_then(|page| self.entries.get(page));
+        let others = self.digest.wrapping_sub(digest_of(own.and_then(|(_, peer)| peer.as_ref())));
+        if others == digest {
+            return PeerNews { page: self.last, ..PeerNews::default() };
+        }
+        self.since(0, node)
+    }
+
     /// Whether [`Self::since`] would tell anything. To who has read a newer book than this, it would not.
     pub(crate) fn has_news(&self, page: Page, node: &str) -> bool {
         let is_known = page > 0 && page >= self.forgotten;
         !is_known || self.entries.range(page + 1..).any(|(_, (name, _))| name != node)
     }
 
-    fn len(&self) -> usize {
-        self.entries.len() - self.gone
+    /// Until all nodes have been told.
+    fn pause(&self) -> Duration {
+        PAUSE_PER_NODE * u32::try_from(self.entries.len() - self.gone).unwrap_or(u32::MAX)
     }
+
+    /// When a node is told.
+    pub(crate) fn moment_of(&self, node: &str) -> Duration {
+        let mut hasher = DefaultHasher::new();
+        node.hash(&mut hasher);
+        let share = hasher.finish() % u64::from(u16::MAX);
+        self.pause() * u32::try_from(share).unwrap_or_default() / u32::from(u16::MAX)
+    }
+}
+
+fn digest_of(peer: Option<&Peer>) -> u64 {
+    peer.map_or(0, Peer::digest)
 }
 
 /// The newest snapshot, and the one that comes next.
@@ -131,6 +159,11 @@ impl Peers {
         self.lock().since(0, node)
     }
 
+    /// The same for a node that says what it holds already: it comes from another server.
+    pub(crate) fn unknown_to(&self, node: &str, digest: u64) -> PeerNews {
+        self.lock().unknown_to(node, digest)
+    }
+
     pub(crate) fn snapshots(&self) -> watch::Receiver<Arc<PeerBook>> {
         self.told.subscribe()
     }
@@ -147,9 +180,9 @@ impl Peers {
         loop {
             self.changed.notified().await;
             let book = Arc::new(self.lock().clone());
-            let nodes = u32::try_from(book.len()).unwrap_or(u32::MAX);
+            let pause = book.pause();
             self.told.send_replace(book);
-            tokio::time::sleep(PAUSE_PER_NODE * nodes).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -186,7 +219,41 @@ mod tests {
         assert_eq!(told(&book.since(first.page, "x")), "news a=3 c=4 gone [b]");
         assert_eq!(told(&book.since(first.page, "c")), "news a=3 gone [b]");
         assert_eq!(told(&book.since(0, "c")), "all a=3 gone []");
-        assert_eq!(book.len(), 2);
+        assert_eq!(book.pause(), PAUSE_PER_NODE * 2);
+    }
+
+    #[test]
+    fn who_holds_the_same_peers_is_told_none() {
+        let mut book = PeerBook::default();
+        for (node, network) in [("a", "1"), ("b", "2"), ("x", "3")] {
+            book.set(node, peer(node, network));
+        }
+        let peers = book.since(0, "x").peers;
+        let held = peers.iter().map(Peer::digest).fold(0, u64::wrapping_add);
+        let news = book.unknown_to("x", held);
+        assert_eq!((told(&news), news.page), ("news  gone []".to_owned(), book.last));
+        assert_eq!(told(&book.unknown_to("a", held)), "all b=2 x=3 gone []");
+        book.set("b", peer("b", "9"));
+        assert_eq!(told(&book.unknown_to("x", held)), "all a=1 b=9 gone []");
+        book.set("b", peer("b", "2"));
+        book.set("x", None);
+        assert!(!book.unknown_to("x", held).is_all);
+        book.set("a", None);
+        book.set("b", None);
+        assert!(!book.unknown_to("x", 0).is_all);
+    }
+
+    #[test]
+    fn nodes_are_told_one_after_the_other() {
+        let mut book = PeerBook::default();
+        let names: Vec<String> = (0..1000).map(|number| format!("n{number}")).collect();
+        for name in &names {
+            book.set(name, peer(name, "1"));
+        }
+        let moments = || names.iter().map(|name| book.moment_of(name));
+        assert!(moments().all(|moment| moment < PAUSE_PER_NODE * 1000));
+        let early = moments().filter(|moment| *moment < PAUSE_PER_NODE * 500).count();
+        assert!((400..600).contains(&early), "{early}");
     }
 
     #[test]

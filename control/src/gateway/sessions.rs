@@ -210,7 +210,13 @@ mod tests {
     }
 
     fn poll(instance: &str, seen_revision: i64) -> PollRequest {
-        PollRequest { node: "n".into(), instance: instance.into(), seen_revision, takes_peer_changes: true }
+        PollRequest {
+            node: "n".into(),
+            instance: instance.into(),
+            seen_revision,
+            takes_peer_changes: true,
+            peers_digest: None,
+        }
     }
 
     fn names(answer: &PollResponse) -> Vec<&str> {

@@ -96,10 +96,18 @@ impl View {
         self.wakes.changes(node, self.peers.snapshots())
     }
 
-    /// What a node should be told of its peers that has read up to `page`.
-    pub(crate) fn peer_news(&self, node: &str, page: Page, changes: &Changes) -> Option<PeerNews> {
+    /// What a node should be told of its peers that has read up to `page`, or holds peers of this digest.
+    pub(crate) fn peer_news(
+        &self,
+        node: &str,
+        page: Page,
+        digest: Option<u64>,
+        changes: &Changes,
+    ) -> Option<PeerNews> {
         if page == 0 {
-            return Some(self.peers.all(node));
+            return Some(
+                digest.map_or_else(|| self.peers.all(node), |digest| self.peers.unknown_to(node, digest)),
+            );
         }
         let book = changes.peers();
         book.has_news(page, node).then(|| book.since(page, node))

@@ -16,6 +16,7 @@ pub(crate) struct Wakes {
 
 /// What can end a poll's wait.
 pub(crate) struct Changes {
+    node: String,
     everybody: watch::Receiver<u64>,
     own: watch::Receiver<u64>,
     peers: watch::Receiver<Arc<PeerBook>>,
@@ -40,7 +41,7 @@ impl Wakes {
     pub(crate) fn changes(&self, node: &str, peers: watch::Receiver<Arc<PeerBook>>) -> Changes {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let own = nodes.entry(node.to_owned()).or_default().subscribe();
-        Changes { everybody: self.everybody.subscribe(), own, peers }
+        Changes { node: node.to_owned(), everybody: self.everybody.subscribe(), own, peers }
     }
 }
 
@@ -57,13 +58,22 @@ impl Changes {
         self.peers.borrow().clone()
     }
 
-    /// Something happened, or the gateway is gone.
+    /// Something happened, or the gateway is gone. News of peers wait for the node's own moment, unless there is more.
     pub(crate) async fn changed(&mut self) {
+        let (node, peers) = (&self.node, &mut self.peers);
+        let news_of_peers = async {
+            if peers.changed().await.is_ok() {
+                let moment = peers.borrow_and_update().moment_of(node);
+                if !moment.is_zero() {
+                    tokio::time::sleep(moment).await;
+                }
+            }
+        };
         tokio::select! {
             biased;
             _ = self.everybody.changed() => {}
             _ = self.own.changed() => {}
-            _ = self.peers.changed() => {}
+            () = news_of_peers => {}
         }
     }
 }
