@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Subnet;
+use crate::shim::records;
 
 /// The first place that is given: 0 is the node's own overlay address, 1 is kept for a gateway.
 const FIRST_OFFSET: u32 = 2;
@@ -157,13 +158,8 @@ impl Ipam {
     }
 
     fn save(&self) -> Result<(), IpamError> {
-        let failed = |source| IpamError::State { path: self.path.clone(), source };
-        let bytes = serde_json::to_vec(&self.allocations)
-            .map_err(|source| IpamError::Damaged { path: self.path.clone(), source })?;
-        let unfinished = self.path.with_extension("tmp");
-        std::fs::write(&unfinished, bytes)
-            .and_then(|()| std::fs::rename(&unfinished, &self.path))
-            .map_err(failed)
+        records::write(&self.path, &self.allocations)
+            .map_err(|source| IpamError::State { path: self.path.clone(), source })
     }
 }
 

@@ -93,6 +93,7 @@ struct Choice<'a> {
 impl Controller for PodCidrController {
     type Kind = Node;
     const NAME: &'static str = "node-ipam-controller";
+
     fn new(shared: &Shared) -> Self {
         shared.config.informers.cache::<Node>().add_index(BY_CIDR);
         Self { cluster: shared.config.cluster_cidr, choices: Mutex::default() }
@@ -121,7 +122,7 @@ impl Controller for PodCidrController {
             cx.recorder.record(&*node, EventKind::Normal, "CIDRNotAvailable", message);
             return Ok(Next::Done);
         };
-        let network = choice.network.clone();
+        let network = &choice.network;
         let patch = json!({
             "metadata": { "resourceVersion": node.metadata.resource_version },
             "spec": { "podCIDR": network, "podCIDRs": [network] },

@@ -98,11 +98,11 @@ impl PeerBook {
         news
     }
 
-    /// What a node does not know that holds peers of this digest: nothing, or everything.
-    fn unknown_to(&self, node: &str, digest: u64) -> PeerNews {
+    /// What a node does not know that holds peers of this digest, if it says so: nothing, or everything.
+    fn unknown_to(&self, node: &str, digest: Option<u64>) -> PeerNews {
         let own = self.pages.get(node).and_then(|page| self.entries.get(page));
         let others = self.digest.wrapping_sub(digest_of(own.and_then(|(_, peer)| peer.as_ref())));
-        if others == digest {
+        if digest == Some(others) {
             return PeerNews { page: self.last, ..PeerNews::default() };
         }
         self.since(0, node)
@@ -159,8 +159,8 @@ impl Peers {
         self.lock().since(0, node)
     }
 
-    /// The same for a node that says what it holds already: it comes from another server.
-    pub(crate) fn unknown_to(&self, node: &str, digest: u64) -> PeerNews {
+    /// The same for a node that may say what it holds already: it comes from another server.
+    pub(crate) fn unknown_to(&self, node: &str, digest: Option<u64>) -> PeerNews {
         self.lock().unknown_to(node, digest)
     }
 
@@ -230,17 +230,17 @@ mod tests {
         }
         let peers = book.since(0, "x").peers;
         let held = peers.iter().map(Peer::digest).fold(0, u64::wrapping_add);
-        let news = book.unknown_to("x", held);
+        let news = book.unknown_to("x", Some(held));
         assert_eq!((told(&news), news.page), ("news  gone []".to_owned(), book.last));
-        assert_eq!(told(&book.unknown_to("a", held)), "all b=2 x=3 gone []");
+        assert_eq!(told(&book.unknown_to("a", Some(held))), "all b=2 x=3 gone []");
         book.set("b", peer("b", "9"));
-        assert_eq!(told(&book.unknown_to("x", held)), "all a=1 b=9 gone []");
+        assert_eq!(told(&book.unknown_to("x", Some(held))), "all a=1 b=9 gone []");
         book.set("b", peer("b", "2"));
         book.set("x", None);
-        assert!(!book.unknown_to("x", held).is_all);
+        assert!(!book.unknown_to("x", Some(held)).is_all);
         book.set("a", None);
         book.set("b", None);
-        assert!(!book.unknown_to("x", 0).is_all);
+        assert!(!book.unknown_to("x", Some(0)).is_all);
     }
 
     #[test]

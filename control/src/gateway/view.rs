@@ -105,9 +105,7 @@ impl View {
         changes: &Changes,
     ) -> Option<PeerNews> {
         if page == 0 {
-            return Some(
-                digest.map_or_else(|| self.peers.all(node), |digest| self.peers.unknown_to(node, digest)),
-            );
+            return Some(self.peers.unknown_to(node, digest));
         }
         let book = changes.peers();
         book.has_news(page, node).then(|| book.since(page, node))
