@@ -4,6 +4,7 @@
 //! through the leader's log, wherever it is.
 
 pub(crate) mod accounts;
+mod alarms;
 pub(crate) mod audit;
 pub(crate) mod caller;
 pub(crate) mod history;

@@ -1,12 +1,10 @@
-//! What operators ask of a store: its alarms, its hashes, its size.
+//! What operators ask of a store: its hashes, its size.
 
 use base::Revision;
 
 use super::Store;
 use crate::disk::{APPLIED, aside};
 use crate::error::StoreError;
-use crate::mvcc::alarm::{Alarm, AlarmChange, Lasts};
-use crate::mvcc::machine::{Action, Reply};
 use crate::mvcc::state_hash;
 use crate::mvcc::tables::TableError;
 use crate::upkeep::CLEANED;
@@ -22,39 +20,6 @@ pub struct KeySpaceHash {
 }
 
 impl Store {
-    /// The alarms that are on, as far as this node knows.
-    pub fn alarms(&self) -> Vec<Alarm> {
-        self.inner().replica.alarms().all().collect()
-    }
-
-    /// Raises an alarm, which lasts until somebody disarms it.
-    ///
-    /// # Errors
-    /// When no leader takes it.
-    pub async fn alarm_raise(&self, alarm: Alarm) -> Result<(), StoreError> {
-        self.change_alarm(AlarmChange::Raise(alarm, Lasts::UntilDisarmed)).await.map(drop)
-    }
-
-    /// Clears an alarm; false: it was not on.
-    ///
-    /// # Errors
-    /// When no leader takes it.
-    pub async fn alarm_disarm(&self, alarm: Alarm) -> Result<bool, StoreError> {
-        self.change_alarm(AlarmChange::Clear(alarm)).await.map(|cleared| cleared.is_some())
-    }
-
-    pub(crate) async fn change_alarm(&self, change: AlarmChange) -> Result<Option<Alarm>, StoreError> {
-        match self.propose_about_itself(Action::Alarm(change)).await? {
-            Reply::Alarm(alarm) => Ok(alarm),
-            Reply::Txn(_)
-            | Reply::Compacted
-            | Reply::Lease(_)
-            | Reply::Revoked(_)
-            | Reply::Node(_)
-            | Reply::AuthChanged => Err(StoreError::Timeout),
-        }
-    }
-
     /// The hash of what this node holds for readers at `at` (`None`: the newest revision), without asking others.
     ///
     /// # Errors

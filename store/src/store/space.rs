@@ -168,7 +168,7 @@ impl Store {
     }
 }
 
-/// Looks at the disk's room for as long as the node runs.
+/// Looks at the disk's room for as long as the node runs, and after whoever cannot look any more.
 pub(crate) async fn keep_room(store: Store, stop: CancellationToken) {
     let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
@@ -180,7 +180,7 @@ pub(crate) async fn keep_room(store: Store, stop: CancellationToken) {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = store.look_at_room() => {}
+            () = async { store.look_at_room().await; store.clear_for_the_gone().await } => {}
         }
     }
 }

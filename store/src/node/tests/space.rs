@@ -6,10 +6,11 @@ use std::time::Duration;
 use base::{LeaseId, NodeId, Revision, SeededEntropy, SystemClock, Tasks};
 use tokio_util::sync::CancellationToken;
 
+use crate::mvcc::alarm::{AlarmChange, Lasts};
 use crate::node::NoPeers;
 use crate::{
-    Alarm, AlarmKind, Delete, Disk, MemoryDisk, Node, NodeConfig, Op, Put, Range, Span, Store, StoreError,
-    Txn,
+    Alarm, AlarmKind, Delete, Disk, MemoryDisk, NewMember, Node, NodeConfig, Op, Put, Range, Span, Store,
+    StoreError, Txn,
 };
 
 const FULL: Alarm = Alarm { member: NodeId::new(1), kind: AlarmKind::NoSpace };
@@ -97,6 +98,28 @@ async fn a_short_disk_makes_the_store_read_only_and_room_makes_it_writable() {
     room(40_000);
     eventually("is the alarm gone", || store.alarms().is_empty()).await;
     put(&store, "k", 10).await.expect("there is room again");
+    tasks.stop().cancel();
+    tasks.join(Duration::from_secs(10)).await.expect("no task failed");
+}
+
+#[tokio::test]
+async fn an_alarm_that_ends_by_itself_ends_with_its_member() {
+    let (store, tasks) = start(NodeConfig::in_memory()).await;
+    let learner = NewMember {
+        name: "two".to_owned(),
+        peer_url: "https://two".to_owned(),
+        client_urls: Vec::new(),
+        votes_when_ready: false,
+    };
+    let member = store.member_add(learner).await.expect("a learner is added").id;
+    let full = Alarm { member, kind: AlarmKind::NoSpace };
+    let corrupt = Alarm { member, kind: AlarmKind::Corrupt };
+    store.change_alarm(AlarmChange::Raise(full, Lasts::UntilCleared)).await.expect("its disk is short");
+    store.alarm_raise(corrupt).await.expect("somebody thinks ill of it");
+    assert_eq!(put(&store, "k", 10).await, Err(StoreError::NoSpace));
+    store.member_remove(member).await.expect("it is removed");
+    eventually("is its alarm gone", || store.alarms() == [corrupt]).await;
+    put(&store, "k", 10).await.expect("the others have room");
     tasks.stop().cancel();
     tasks.join(Duration::from_secs(10)).await.expect("no task failed");
 }

@@ -307,7 +307,9 @@ impl Script {
         for (id, keys) in [(10, true), (10, false), (99, true), (0, true)] {
             let said = match leases.lease_time_to_live(pb::LeaseTimeToLiveRequest { id, keys }).await {
                 Ok(answer) => {
-                    let answer = answer.into_inner();
+                    let mut answer = answer.into_inner();
+                    // etcd lists them in no order.
+                    answer.keys.sort_unstable();
                     let left = if answer.ttl > 50 { 60 } else { answer.ttl };
                     format!("{} {left} of {} {:?}", answer.id, answer.granted_ttl, answer.keys)
                 }
