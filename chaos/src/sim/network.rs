@@ -167,21 +167,22 @@ impl Network {
         self.courier.send(to, &ended, Instant::now() + ANSWER_TIME_MAX);
     }
 
+    /// Of a question, and of the stream that it may open.
+    fn next_id(&self) -> u64 {
+        let mut state = self.lock();
+        state.next_id += 1;
+        state.next_id
+    }
+
     async fn ask(
         &self,
         to: &Peer,
-        question: Question,
+        (id, question): (u64, Question),
         payload: Bytes,
         within: Duration,
-    ) -> (u64, Result<Bytes, PeerError>) {
+    ) -> Result<Bytes, PeerError> {
         let (answer, answered) = oneshot::channel();
-        let id = {
-            let mut state = self.lock();
-            state.next_id += 1;
-            let id = state.next_id;
-            state.asked.insert(id, answer);
-            id
-        };
+        self.lock().asked.insert(id, answer);
         let asked = Asked { network: self, id };
         let packet = Packet::Question { id, question, to: to.id.get(), within, payload };
         self.courier.send(host(to), &packet, Instant::now() + within);
@@ -190,7 +191,7 @@ impl Network {
             Ok(Err(_)) | Err(_) => Err(PeerError::Timeout),
         };
         drop(asked);
-        (id, answer)
+        answer
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -232,7 +233,8 @@ impl Peers for Outbound {
         deadline: Duration,
     ) -> BoxFuture<'_, Result<Bytes, PeerError>> {
         let to = to.clone();
-        Box::pin(async move { self.0.ask(&to, Question::Call(call), payload, deadline).await.1 })
+        let question = (self.0.next_id(), Question::Call(call));
+        Box::pin(async move { self.0.ask(&to, question, payload, deadline).await })
     }
 
     fn append_stream(
@@ -242,9 +244,11 @@ impl Peers for Outbound {
     ) -> BoxFuture<'_, Result<BoxStream<'static, Result<Bytes, PeerError>>, PeerError>> {
         let to = to.clone();
         Box::pin(async move {
-            let (id, opened) = self.0.ask(&to, Question::Open, Bytes::new(), ANSWER_TIME_MAX).await;
-            opened?;
-            Ok(Asking::begin(self.0.clone(), host(&to).to_owned(), id, requests))
+            let id = self.0.next_id();
+            // Its first answer may come before the one that it is open.
+            let answers = Asking::begin(self.0.clone(), host(&to).to_owned(), id, requests);
+            self.0.ask(&to, (id, Question::Open), Bytes::new(), ANSWER_TIME_MAX).await?;
+            Ok(answers)
         })
     }
 
@@ -254,7 +258,8 @@ impl Peers for Outbound {
             if !offer.files.is_empty() {
                 return Err(PeerError::Refused("a simulated network carries no files".to_owned()));
             }
-            self.0.ask(&to, Question::Snapshot, offer.meta, SNAPSHOT_TIME_MAX).await.1
+            let question = (self.0.next_id(), Question::Snapshot);
+            self.0.ask(&to, question, offer.meta, SNAPSHOT_TIME_MAX).await
         })
     }
 }

@@ -151,9 +151,7 @@ impl Plan {
             faults,
             fault_every_max: ms(pick(&[250, 600, 1500])),
             safety: ms(4000),
-            // An old leader that hears no majority is silent now and then (`store/src/raft/handle.rs`). Who is not
-            // elected the first time is the next.
-            liveness: (7 * timings.election_max).max(ms(2500)),
+            liveness: ms(2500),
             latency_max: ms(pick(&[1, 3, 10, 25])),
             timings,
             snapshot_every_entries: pick(&[3, 10, 50, 1000]),

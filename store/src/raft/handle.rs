@@ -89,8 +89,9 @@ pub(crate) fn config(timings: &Timings, name: &str, snapshot_every: u64) -> Resu
         heartbeat_min_interval: Some(0),
         election_timeout_min: ms(timings.election_min),
         election_timeout_max: ms(timings.election_max),
-        // Without it, an old leader that reaches only a bridge node keeps a connected majority from electing.
-        quorum_loss_probe_interval: Some(2 * ms(timings.election_max) + ms(timings.heartbeat)),
+        // Without it, an old leader that reaches only a bridge node keeps a connected majority from electing. It keeps
+        // silent for longer than a follower waits that has heard of a greater log: its lease, its timeout, and two more.
+        quorum_loss_probe_interval: Some(4 * ms(timings.election_max) + 2 * ms(timings.heartbeat)),
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(false),
         snapshot_policy: SnapshotPolicy::Never,
