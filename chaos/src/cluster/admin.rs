@@ -11,8 +11,9 @@ use proto::etcdserverpb::kv_client::KvClient;
 use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use proto::etcdserverpb::{
     CompactionRequest, DefragmentRequest, MemberAddRequest, MemberListRequest, MemberRemoveRequest,
-    MoveLeaderRequest, SnapshotRequest,
+    MoveLeaderRequest, RangeRequest, SnapshotRequest,
 };
+use tonic::transport::Channel;
 
 use super::endpoint::Endpoint;
 
@@ -36,7 +37,13 @@ impl Endpoint {
     /// When it does not answer in time.
     pub async fn list(&self) -> Result<Vec<Listed>> {
         let list = MemberListRequest { linearizable: true };
-        let asked = async |channel| ClusterClient::new(channel).member_list(list).await;
+        let asked = async |channel: Channel| {
+            // etcd before 3.5 lists what it has heard, which is everything after a read with consensus. To the others
+            // it makes no difference whether this one may read.
+            let read = RangeRequest { key: "list".into(), ..RangeRequest::default() };
+            let _heard = KvClient::new(channel.clone()).range(read).await;
+            ClusterClient::new(channel).member_list(list).await
+        };
         let members = self.ask("lists no members", asked).await?.into_inner().members;
         let listed = members.into_iter().map(|member| Listed {
             id: member.id,
