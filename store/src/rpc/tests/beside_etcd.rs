@@ -23,6 +23,9 @@ use super::Served;
 use super::watches::Stream;
 use crate::{Cluster, InitialMember, NodeConfig};
 
+/// A change of members that takes longer will never be made.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(10);
+
 /// One member of the installed etcd; gone when dropped.
 struct Etcd {
     process: Child,
@@ -340,31 +343,44 @@ impl Script {
 
 /// The Cluster service. Not compared: etcd takes whatever address a member is updated to.
 impl Script {
+    /// etcd forgets a change of members that comes a moment after another, and never answers it.
+    async fn changed<T>(
+        &self,
+        ask: impl AsyncFn(ClusterClient<Channel>) -> Result<tonic::Response<T>, Status>,
+    ) -> Result<T, Status> {
+        loop {
+            let answer = ask(ClusterClient::new(self.channel.clone()));
+            if let Ok(answer) = tokio::time::timeout(FORGOTTEN_AFTER, answer).await {
+                return answer.map(tonic::Response::into_inner);
+            }
+        }
+    }
+
     async fn add(&mut self, what: &str, url: &str, is_learner: bool) -> u64 {
         let peer_ur_ls = if url.is_empty() { Vec::new() } else { vec![url.to_owned()] };
         let add = pb::MemberAddRequest { peer_ur_ls, is_learner };
-        let said = ClusterClient::new(self.channel.clone()).member_add(add).await;
-        let id = said.as_ref().map_or(0, |added| added.get_ref().member.as_ref().unwrap().id);
-        self.note(what, count(said.map(|added| added.into_inner().members)));
+        let said = self.changed(async |mut client| client.member_add(add.clone()).await).await;
+        let id = said.as_ref().map_or(0, |added| added.member.as_ref().unwrap().id);
+        self.note(what, count(said.map(|added| added.members)));
         id
     }
 
     async fn remove(&mut self, what: &str, id: u64) {
-        let removed =
-            ClusterClient::new(self.channel.clone()).member_remove(pb::MemberRemoveRequest { id }).await;
-        self.note(&format!("remove {what}"), count(removed.map(|removed| removed.into_inner().members)));
+        let remove = pb::MemberRemoveRequest { id };
+        let removed = self.changed(async |mut client| client.member_remove(remove).await).await;
+        self.note(&format!("remove {what}"), count(removed.map(|removed| removed.members)));
     }
 
     async fn promote(&mut self, what: &str, id: u64) {
         let promote = pb::MemberPromoteRequest { id };
-        let promoted = ClusterClient::new(self.channel.clone()).member_promote(promote).await;
-        self.note(&format!("promote {what}"), count(promoted.map(|promoted| promoted.into_inner().members)));
+        let promoted = self.changed(async |mut client| client.member_promote(promote).await).await;
+        self.note(&format!("promote {what}"), count(promoted.map(|promoted| promoted.members)));
     }
 
     async fn update(&mut self, what: &str, id: u64, url: &str) {
         let update = pb::MemberUpdateRequest { id, peer_ur_ls: vec![url.to_owned()] };
-        let updated = ClusterClient::new(self.channel.clone()).member_update(update).await;
-        self.note(&format!("update {what}"), count(updated.map(|updated| updated.into_inner().members)));
+        let updated = self.changed(async |mut client| client.member_update(update.clone()).await).await;
+        self.note(&format!("update {what}"), count(updated.map(|updated| updated.members)));
     }
 
     async fn members(&mut self) {
